@@ -1,0 +1,89 @@
+# The first target that you need is `make run`; it sets up what it uses.
+
+VENV := .venv
+PYTHON := $(VENV)/bin/python
+# Nothing is compiled: an sdist would bring build tools that no lock file pins.
+PIP_INSTALL := $(PYTHON) -m pip install --quiet --disable-pip-version-check
+PIP_LOCKED := $(PIP_INSTALL) --require-hashes --only-binary=:all:
+TOOLS := .build/bin
+PROTOS := $(shell find protos -name '*.proto')
+# All stubs are written together; this one stands for them.
+STUBS := tidings/v1/chat_pb2.py
+DEMO_LOG := clients/python/tidings_replay/data/2017-07-15.txt
+
+.DELETE_ON_ERROR:
+.PHONY: setup run demo bench test lint docs lock clean
+
+# What a server needs: the locked packages, the stubs and this tree, installed so that edits count at once.
+setup: $(VENV)/.server $(STUBS)
+
+run: setup
+	$(VENV)/bin/tidings serve
+
+demo: setup
+	$(VENV)/bin/tidings replay $(DEMO_LOG)
+
+bench: setup $(TOOLS)/loadgen
+	$(VENV)/bin/tidings bench
+
+test: setup $(VENV)/.dev $(TOOLS)/.built
+	@$(PYTHON) -m pytest
+
+lint: setup $(VENV)/.dev $(TOOLS)/.built
+	$(VENV)/bin/ruff check
+	$(VENV)/bin/ruff format --check
+	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports
+	$(PYTHON) protos/generate.py --image .build/contract.binpb
+	$(VENV)/bin/buf lint .build/contract.binpb --config buf.yaml
+	$(PYTHON) protos/generate.py --docs .build/api.md
+	@diff -u docs/api.md .build/api.md || { echo "docs/api.md is not what the protos say: run make docs."; exit 1; }
+
+docs: setup $(VENV)/.dev $(TOOLS)/.built
+	$(PYTHON) protos/generate.py --docs docs/api.md
+
+# Pins what pyproject.toml asks for. A pin that still fits stays: `make lock UPGRADE=--upgrade` takes the newest of all.
+UPGRADE :=
+UV_COMPILE = $(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	--custom-compile-command "make lock" $(UPGRADE)
+BUILD_REQUIRES := import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"], sep="\n")
+
+lock: $(VENV)/.dev
+	$(UV_COMPILE) pyproject.toml --output-file requirements.lock
+	$(PYTHON) -c '$(BUILD_REQUIRES)' | $(UV_COMPILE) - --constraints requirements.lock \
+		--output-file requirements-build.lock
+	$(UV_COMPILE) pyproject.toml --group dev requirements-build.lock --constraints requirements.lock \
+		--output-file requirements-dev.lock
+
+clean:
+	rm -rf $(VENV) .build build dist tidings.egg-info tidings/v1 tidings/internal
+
+$(VENV)/.made: scripts/make-venv
+	scripts/make-venv $(VENV)
+	@touch $@
+
+$(VENV)/.server: $(VENV)/.made requirements.lock requirements-build.lock pyproject.toml setup.py
+	$(PIP_LOCKED) -r requirements.lock -r requirements-build.lock
+	$(PIP_INSTALL) --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(STUBS): $(PROTOS) protos/generate.py requirements-build.lock | $(VENV)/.server
+	$(PYTHON) protos/generate.py
+
+$(VENV)/.dev: $(VENV)/.server requirements-dev.lock
+	$(PIP_LOCKED) -r requirements-dev.lock
+	@touch $@
+
+# Go comes with the dev packages; tools/go.sum holds the hashes of everything that it builds here.
+$(TOOLS)/.built: tools/go.mod tools/go.sum | $(VENV)/.dev
+	CGO_ENABLED=0 GOTOOLCHAIN=local GOFLAGS=-mod=readonly GOBIN=$(CURDIR)/$(TOOLS) $(VENV)/bin/go -C tools install tool
+	@touch $@
+
+# What loads the server in `make bench`, and writes its stubs from the same protos.
+LOADGEN := bench/loadgen
+GO_LOADGEN := CGO_ENABLED=0 GOTOOLCHAIN=local GOFLAGS=-mod=readonly GOBIN=$(CURDIR)/$(TOOLS) $(VENV)/bin/go -C $(LOADGEN)
+
+$(TOOLS)/loadgen: $(wildcard $(LOADGEN)/*.go) $(LOADGEN)/go.mod $(LOADGEN)/go.sum $(PROTOS) protos/generate.py | $(VENV)/.dev
+	$(GO_LOADGEN) install tool
+	$(PYTHON) protos/generate.py --go $(LOADGEN)
+	$(GO_LOADGEN) build -o $(CURDIR)/$@ .

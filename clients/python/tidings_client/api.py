@@ -1,0 +1,139 @@
+"""Single calls to the servers, signed in as a device."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeVar
+
+import grpc
+from google.protobuf.message import Message
+from grpc import aio
+
+from tidings.v1 import (
+    account_pb2,
+    account_pb2_grpc,
+    channel_pb2_grpc,
+    contact_pb2_grpc,
+    discovery_pb2,
+    discovery_pb2_grpc,
+    history_pb2_grpc,
+    presence_pb2_grpc,
+    push_pb2_grpc,
+)
+from tidings_client.errors import SignedOutError, TidingsError, from_rpc
+from tidings_client.state import Device, State
+from tidings_client.tokens import TokenKeeper
+from tidings_client.transport import Metadata, Tls, bearer, open_channel
+
+# A refresh token is spent as soon as the server has seen it: giving up on the answer early would sign the device out.
+_REFRESH_SECONDS = 30.0
+# Asked while a stream is down, and good advice is no use late.
+_RECOMMEND_SECONDS = 3.0
+
+Answer = TypeVar("Answer")
+Method = Callable[..., Awaitable[Answer]]
+"""A method of a generated stub."""
+
+
+async def call(method: Method[Answer], request: Message, timeout: float, metadata: Metadata | None = None) -> Answer:
+    """Makes one call.
+
+    Args:
+        method: What to call.
+        request: What to ask.
+        timeout: Seconds that it may take.
+        metadata: What to send beside the request.
+
+    Raises:
+        TidingsError: The server said no, or could not be reached.
+    """
+    try:
+        return await method(request, timeout=timeout, metadata=metadata)
+    except aio.AioRpcError as error:
+        raise from_rpc(error) from None
+
+
+class Api:
+    """The services behind one address, for one device."""
+
+    def __init__(self, state: State, device: Device, *, tls: Tls, timeout: float, is_new: bool) -> None:
+        """Nothing is connected before the first call.
+
+        Args:
+            state: Where tokens and servers are kept.
+            device: The device; signed in.
+            tls: How to secure what is connected to.
+            timeout: Seconds that a call may take.
+            is_new: Whether the device signed in just now, as opposed to having been found on the disk.
+        """
+        self.device = device
+        self.tls: Tls = tls
+        self._state = state
+        self._timeout = timeout
+        self._channel = channel = open_channel(device.server, tls)
+        self.accounts = account_pb2_grpc.AccountServiceStub(channel)
+        self.contacts = contact_pb2_grpc.ContactServiceStub(channel)
+        self.channels = channel_pb2_grpc.ChannelServiceStub(channel)
+        self.history = history_pb2_grpc.HistoryServiceStub(channel)
+        self.pushes = push_pb2_grpc.PushServiceStub(channel)
+        self.presences = presence_pb2_grpc.PresenceServiceStub(channel)
+        self.discovery = discovery_pb2_grpc.DiscoveryServiceStub(channel)
+        self.keeper = TokenKeeper(
+            device.tokens or account_pb2.Tokens(), self._refresh, state.save_tokens, is_new=is_new
+        )
+
+    async def ask(self, method: Method[Answer], request: Message) -> Answer:
+        """Makes one call as the signed-in device, with a newer token if the first one is refused.
+
+        Args:
+            method: What to call; of a stub of this object.
+            request: What to ask.
+
+        Raises:
+            SignedOutError: The device is signed out.
+            TidingsError: The server said no, or could not be reached.
+        """
+        token = await self.keeper.current()
+        try:
+            return await call(method, request, self._timeout, bearer(token))
+        except TidingsError as error:
+            # A wrong password in ChangePassword is answered so too; with a newer token it is again.
+            if error.code is not grpc.StatusCode.UNAUTHENTICATED:
+                raise
+        return await call(method, request, self._timeout, bearer(await self.keeper.renew(token)))
+
+    async def recommend(
+        self, kind: discovery_pb2.ServerKind, exclude: Sequence[str] = ()
+    ) -> Sequence[discovery_pb2.Server]:
+        """The servers of a kind to use, best first.
+
+        Args:
+            kind: What they serve.
+            exclude: The ids of servers just found unusable.
+
+        Raises:
+            TidingsError: There is none, or discovery could not be reached.
+        """
+        request = discovery_pb2.RecommendServersRequest(kind=kind, exclude_server_ids=exclude)
+        answer = await call(self.discovery.RecommendServers, request, _RECOMMEND_SECONDS)
+        if kind == discovery_pb2.SERVER_KIND_CHAT:
+            self.device.servers = list(answer.servers)
+            self._state.save_servers(self.device.servers)
+        return answer.servers
+
+    async def close(self) -> None:
+        """Ends the connection."""
+        await self.keeper.close()
+        await self._channel.close()
+
+    async def _refresh(self, refresh_token: str) -> account_pb2.Tokens:
+        request = account_pb2.RefreshTokensRequest(refresh_token=refresh_token)
+        try:
+            answer = await call(self.accounts.RefreshTokens, request, _REFRESH_SECONDS)
+        except TidingsError as error:
+            if error.code is grpc.StatusCode.UNAUTHENTICATED:
+                # Nothing will make these tokens good again.
+                self._state.save_tokens(None)
+                raise SignedOutError.of(error) from None
+            raise
+        return answer.tokens

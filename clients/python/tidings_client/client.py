@@ -1,0 +1,469 @@
+"""A signed-in device, and what it can ask for."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import AsyncIterator, Callable, Sequence
+from types import TracebackType
+from typing import Self
+
+import grpc
+
+from tidings.v1 import (
+    account_pb2,
+    account_pb2_grpc,
+    channel_pb2,
+    chat_pb2,
+    contact_pb2,
+    discovery_pb2,
+    history_pb2,
+    presence_pb2,
+    push_pb2,
+)
+from tidings_client import repair
+from tidings_client.api import Api, call
+from tidings_client.connection import Connection
+from tidings_client.errors import SignedOutError, TidingsError
+from tidings_client.link import Status
+from tidings_client.presence import Presence
+from tidings_client.state import Device, State
+from tidings_client.transport import Tls, open_channel
+
+_TIMEOUT_SECONDS = 10.0
+
+Path = str | os.PathLike[str]
+
+
+class Tidings:
+    """A device that is signed in as a user.
+
+    Made by `sign_up`, `log_in` or `resume`, and closed by ``async with``. Its methods ask the servers and return the
+    protobuf messages of the contract, whose comments say what they promise. All of them raise `TidingsError` for a no,
+    and `SignedOutError` when the sign-in has ended. Tokens are renewed in time, and kept with the rest of the state.
+
+    For one event loop; not for use from several threads.
+    """
+
+    def __init__(self, state: State, device: Device, *, tls: Tls, timeout: float, is_new: bool) -> None:
+        """For the class methods alone."""
+        self._state = state
+        self._api = Api(state, device, tls=tls, timeout=timeout, is_new=is_new)
+        self._is_connected = False
+
+    # --- signing in and out -------------------------------------------------------------------------------------------
+
+    @classmethod
+    async def sign_up(
+        cls,
+        server: str,
+        username: str,
+        password: str,
+        *,
+        display_name: str = "",
+        device_name: str = "",
+        platform: account_pb2.Platform = account_pb2.PLATFORM_DESKTOP,
+        data: Path | None = None,
+        tls: Tls = None,
+        timeout: float = _TIMEOUT_SECONDS,
+    ) -> Self:
+        """Makes an account, and signs this device in.
+
+        Args:
+            server: HOST:PORT of the api.
+            username: 3 to 32 characters of a-z, 0-9, dot, underscore and hyphen.
+            password: 8 to 128 characters.
+            display_name: The name to show; the username when empty.
+            device_name: A name for this device.
+            platform: What this device runs on.
+            data: The file to keep tokens and progress in, made when there is none; what another device left in it is
+                replaced. None keeps them in memory, for as long as this object lives.
+            tls: PEM root certificates to trust; True for the system's, False for plaintext, None for plaintext to
+                loopback addresses and TLS to all others.
+            timeout: Seconds that each call may take.
+
+        Raises:
+            TidingsError: It is refused, or the file is in use.
+        """
+        request = account_pb2.SignUpRequest(
+            username=username,
+            password=password,
+            display_name=display_name,
+            device_name=device_name,
+            platform=platform,
+        )
+        state = State(data)
+        try:
+            async with open_channel(server, tls) as channel:
+                stub = account_pb2_grpc.AccountServiceStub(channel)
+                answer = await call(stub.SignUp, request, timeout)
+            return cls._begin(state, server, answer, tls, timeout)
+        except BaseException:
+            state.close()
+            raise
+
+    @classmethod
+    async def log_in(
+        cls,
+        server: str,
+        username: str,
+        password: str,
+        *,
+        device_name: str = "",
+        platform: account_pb2.Platform = account_pb2.PLATFORM_DESKTOP,
+        data: Path | None = None,
+        tls: Tls = None,
+        timeout: float = _TIMEOUT_SECONDS,
+    ) -> Self:
+        """Signs this device in.
+
+        When `data` is the file of a device of this user, it signs in as that device and goes on from where it was;
+        otherwise as a new one, and what another user's device left in the file is replaced.
+
+        Args:
+            server: HOST:PORT of the api.
+            username: The name signed up with.
+            password: The password.
+            device_name: A name for a new device.
+            platform: What this device runs on.
+            data: As in `sign_up`.
+            tls: As in `sign_up`.
+            timeout: Seconds that each call may take.
+
+        Raises:
+            TidingsError: It is refused, or the file is in use.
+        """
+        state = State(data)
+        try:
+            before = state.device()
+            request = account_pb2.LogInRequest(
+                username=username, password=password, device_name=device_name, platform=platform
+            )
+            if before is not None and before.user.username == username.lower():
+                request.device_id = before.device_id
+            async with open_channel(server, tls) as channel:
+                stub = account_pb2_grpc.AccountServiceStub(channel)
+                answer = await _log_in(stub, request, timeout)
+            return cls._begin(state, server, answer, tls, timeout)
+        except BaseException:
+            state.close()
+            raise
+
+    @classmethod
+    async def resume(cls, data: Path, *, server: str = "", tls: Tls = None, timeout: float = _TIMEOUT_SECONDS) -> Self:
+        """Goes on as the device whose state is in a file; asks no server for anything yet.
+
+        Args:
+            data: The file that was given to `sign_up` or `log_in`.
+            server: HOST:PORT of the api; the one of the last time when empty.
+            tls: As in `sign_up`.
+            timeout: Seconds that each call may take.
+
+        Raises:
+            SignedOutError: The file is not there, or the device in it is signed out.
+            TidingsError: The file is in use.
+        """
+        if not os.path.exists(data):
+            raise SignedOutError(grpc.StatusCode.UNAUTHENTICATED, f"{data} is not there: sign in first")
+        state = State(data)
+        try:
+            device = state.device()
+            if device is None or device.tokens is None:
+                raise SignedOutError(grpc.StatusCode.UNAUTHENTICATED, f"the device in {data} is signed out: log in")
+            if server and server != device.server:
+                device.server = server
+                state.save_device(device)
+            return cls(state, device, tls=tls, timeout=timeout, is_new=False)
+        except BaseException:
+            state.close()
+            raise
+
+    @classmethod
+    def _begin(
+        cls,
+        state: State,
+        server: str,
+        answer: account_pb2.SignUpResponse | account_pb2.LogInResponse,
+        tls: Tls,
+        timeout: float,
+    ) -> Self:
+        device = Device(server, answer.user, answer.device_id, answer.tokens, list(answer.servers))
+        state.save_device(device)
+        return cls(state, device, tls=tls, timeout=timeout, is_new=True)
+
+    async def log_out(self) -> None:
+        """Signs this device out. Its streams end, it is offline at once, and only `close` makes sense from here on.
+
+        What it has received stays noted: logging in with the same file goes on from there.
+        """
+        await self._api.ask(self._api.accounts.LogOut, account_pb2.LogOutRequest())
+        self._state.save_tokens(None)
+
+    async def close(self) -> None:
+        """Ends the connection to the api, and closes the file. Connections and presences are closed before."""
+        await self._api.close()
+        self._state.close()
+
+    async def __aenter__(self) -> Self:
+        """Closes it at the end."""
+        return self
+
+    async def __aexit__(
+        self, error_type: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Closes it."""
+        await self.close()
+
+    @property
+    def user(self) -> account_pb2.User:
+        """The user's profile, as of signing in or the last `update_profile`."""
+        return self._api.device.user
+
+    @property
+    def user_id(self) -> str:
+        """The user."""
+        return self._api.device.user.user_id
+
+    @property
+    def device_id(self) -> str:
+        """The device."""
+        return self._api.device.device_id
+
+    @property
+    def servers(self) -> Sequence[discovery_pb2.Server]:
+        """The chat servers recommended last, best first."""
+        return self._api.device.servers
+
+    # --- streams ------------------------------------------------------------------------------------------------------
+
+    @contextlib.asynccontextmanager
+    async def connect(
+        self, *, echo: bool = True, max_in_flight: int = 256, on_status: Callable[[Status], None] | None = None
+    ) -> AsyncIterator[Connection]:
+        """The stream, for ``async with``; one at a time.
+
+        Args:
+            echo: Whether to iterate the events made over this connection too, so that an application sees the whole
+                log. Without, one whose result was lost with a broken stream may still come.
+            max_in_flight: How many commands may be without a result; further ones wait their turn.
+            on_status: Is called with each new `Status`.
+
+        Raises:
+            RuntimeError: A connection of this object is open: a second one would end the first.
+        """
+        if self._is_connected:
+            raise RuntimeError("there is a connection already, and a device has one stream")
+        self._is_connected = True
+        try:
+            connection = Connection(self._api, self._state, echo=echo, max_in_flight=max_in_flight, on_status=on_status)
+            async with connection:
+                yield connection
+        finally:
+            self._is_connected = False
+
+    def presence(self) -> Presence:
+        """Being online, to be entered with ``async with``."""
+        return Presence(self._api)
+
+    # --- users and devices --------------------------------------------------------------------------------------------
+
+    async def get_user(self, user_id: str) -> account_pb2.User:
+        """Looks one user up."""
+        request = account_pb2.GetUserRequest(user_id=user_id)
+        answer = await self._api.ask(self._api.accounts.GetUser, request)
+        return answer.user
+
+    async def search_users(
+        self, prefix: str, page_size: int = 20, page_token: str = ""
+    ) -> account_pb2.SearchUsersResponse:
+        """Finds users whose username or display name begins with a prefix.
+
+        Args:
+            prefix: 1 to 64 characters; case does not matter.
+            page_size: At most this many, up to 100.
+            page_token: The `next_page_token` of the page before.
+        """
+        request = account_pb2.SearchUsersRequest(prefix=prefix, page_size=page_size, page_token=page_token)
+        return await self._api.ask(self._api.accounts.SearchUsers, request)
+
+    async def update_profile(self, *, display_name: str | None = None, about: str | None = None) -> account_pb2.User:
+        """Changes the own profile; None leaves a field as it is."""
+        request = account_pb2.UpdateProfileRequest(display_name=display_name, about=about)
+        answer = await self._api.ask(self._api.accounts.UpdateProfile, request)
+        self._api.device.user = answer.user
+        return answer.user
+
+    async def change_password(self, old_password: str, new_password: str) -> None:
+        """Changes the password, and signs every other device out."""
+        request = account_pb2.ChangePasswordRequest(old_password=old_password, new_password=new_password)
+        answer = await self._api.ask(self._api.accounts.ChangePassword, request)
+        self._api.keeper.replace(answer.tokens)
+
+    async def list_devices(self) -> Sequence[account_pb2.Device]:
+        """The own devices, oldest first."""
+        request = account_pb2.ListDevicesRequest()
+        answer = await self._api.ask(self._api.accounts.ListDevices, request)
+        return answer.devices
+
+    async def revoke_device(self, device_id: str) -> None:
+        """Signs one of the own devices out."""
+        await self._api.ask(self._api.accounts.RevokeDevice, account_pb2.RevokeDeviceRequest(device_id=device_id))
+
+    # --- contacts -----------------------------------------------------------------------------------------------------
+
+    async def add_contact(self, user_id: str) -> contact_pb2.Contact:
+        """Adds a user to the contacts."""
+        request = contact_pb2.AddContactRequest(user_id=user_id)
+        answer = await self._api.ask(self._api.contacts.AddContact, request)
+        return answer.contact
+
+    async def remove_contact(self, user_id: str) -> None:
+        """Removes a user from the contacts."""
+        await self._api.ask(self._api.contacts.RemoveContact, contact_pb2.RemoveContactRequest(user_id=user_id))
+
+    async def list_contacts(self) -> contact_pb2.ListContactsResponse:
+        """The contacts, and the people blocked."""
+        return await self._api.ask(self._api.contacts.ListContacts, contact_pb2.ListContactsRequest())
+
+    async def block_user(self, user_id: str) -> None:
+        """Blocks a user."""
+        await self._api.ask(self._api.contacts.BlockUser, contact_pb2.BlockUserRequest(user_id=user_id))
+
+    async def unblock_user(self, user_id: str) -> None:
+        """Lifts a block."""
+        await self._api.ask(self._api.contacts.UnblockUser, contact_pb2.UnblockUserRequest(user_id=user_id))
+
+    # --- channels -----------------------------------------------------------------------------------------------------
+
+    async def open_direct_channel(self, user_id: str) -> channel_pb2.Channel:
+        """The direct channel with a user, made when there is none."""
+        request = channel_pb2.OpenDirectChannelRequest(user_id=user_id)
+        answer = await self._api.ask(self._api.channels.OpenDirectChannel, request)
+        return answer.channel
+
+    async def create_group(self, title: str, member_ids: Sequence[str] = ()) -> channel_pb2.Channel:
+        """Makes a group.
+
+        Args:
+            title: 1 to 128 characters.
+            member_ids: Whom to add besides oneself, at most 99.
+        """
+        request = channel_pb2.CreateGroupRequest(title=title, member_ids=member_ids)
+        answer = await self._api.ask(self._api.channels.CreateGroup, request)
+        return answer.channel
+
+    async def get_channel(self, channel_id: str) -> channel_pb2.Channel:
+        """One channel that the user is in."""
+        request = channel_pb2.GetChannelRequest(channel_id=channel_id)
+        answer = await self._api.ask(self._api.channels.GetChannel, request)
+        return answer.channel
+
+    async def list_channels(self) -> Sequence[channel_pb2.Channel]:
+        """All channels that the user is in, latest activity first."""
+        return await repair.channels(self._api)
+
+    async def add_members(self, channel_id: str, member_ids: Sequence[str]) -> channel_pb2.Channel:
+        """Adds 1 to 99 people to a group: all or none."""
+        request = channel_pb2.AddMembersRequest(channel_id=channel_id, member_ids=member_ids)
+        answer = await self._api.ask(self._api.channels.AddMembers, request)
+        return answer.channel
+
+    async def remove_member(self, channel_id: str, user_id: str) -> channel_pb2.Channel:
+        """Removes one person from a group."""
+        request = channel_pb2.RemoveMemberRequest(channel_id=channel_id, user_id=user_id)
+        answer = await self._api.ask(self._api.channels.RemoveMember, request)
+        return answer.channel
+
+    async def leave_group(self, channel_id: str) -> None:
+        """Leaves a group."""
+        await self._api.ask(self._api.channels.LeaveGroup, channel_pb2.LeaveGroupRequest(channel_id=channel_id))
+
+    async def retitle_group(self, channel_id: str, title: str) -> channel_pb2.Channel:
+        """Changes a group's title; 1 to 128 characters."""
+        return await self._update(channel_pb2.UpdateGroupRequest(channel_id=channel_id, title=title))
+
+    async def change_role(self, channel_id: str, user_id: str, role: channel_pb2.MemberRole) -> channel_pb2.Channel:
+        """Gives a member of a group another role; OWNER hands the group over."""
+        change = channel_pb2.RoleChange(user_id=user_id, role=role)
+        return await self._update(channel_pb2.UpdateGroupRequest(channel_id=channel_id, role_change=change))
+
+    async def set_mute(self, channel_id: str, muted: bool) -> None:
+        """Mutes or unmutes a channel: no push for it."""
+        await self._api.ask(self._api.channels.SetMute, channel_pb2.SetMuteRequest(channel_id=channel_id, muted=muted))
+
+    # --- history ------------------------------------------------------------------------------------------------------
+
+    async def list_messages(
+        self, channel_id: str, *, before_seq: int = 0, after_seq: int = 0, page_size: int = 50
+    ) -> Sequence[chat_pb2.Message]:
+        """A page of messages as a screen shows them, ordered by seq: the latest one unless told otherwise.
+
+        Args:
+            channel_id: The channel.
+            before_seq: The latest page before it, when not 0.
+            after_seq: The first page after it, when not 0; not both.
+            page_size: At most this many, up to 200.
+        """
+        request = history_pb2.ListMessagesRequest(
+            channel_id=channel_id, before_seq=before_seq, after_seq=after_seq, page_size=page_size
+        )
+        answer = await self._api.ask(self._api.history.ListMessages, request)
+        return answer.messages
+
+    async def list_events(
+        self, channel_id: str, *, before_seq: int = 0, after_seq: int = 0, page_size: int = 50
+    ) -> Sequence[chat_pb2.Event]:
+        """A page of the log itself, ordered by seq; arguments as in `list_messages`."""
+        request = history_pb2.ListEventsRequest(
+            channel_id=channel_id, before_seq=before_seq, after_seq=after_seq, page_size=page_size
+        )
+        answer = await self._api.ask(self._api.history.ListEvents, request)
+        return answer.events
+
+    # --- push, presence and servers -----------------------------------------------------------------------------------
+
+    async def register_push_token(self, provider: push_pb2.PushProvider, token: str) -> None:
+        """Sets this device's push token; an earlier one is forgotten."""
+        request = push_pb2.RegisterPushTokenRequest(provider=provider, token=token)
+        await self._api.ask(self._api.pushes.RegisterPushToken, request)
+
+    async def unregister_push_token(self) -> None:
+        """Forgets this device's push token."""
+        await self._api.ask(self._api.pushes.UnregisterPushToken, push_pb2.UnregisterPushTokenRequest())
+
+    async def get_presence(self, user_ids: Sequence[str]) -> Sequence[presence_pb2.PresenceChange]:
+        """The state of up to 100 people now, in this order."""
+        request = presence_pb2.GetPresenceRequest(user_ids=user_ids)
+        answer = await self._api.ask(self._api.presences.GetPresence, request)
+        return answer.presences
+
+    async def recommend_servers(
+        self, kind: discovery_pb2.ServerKind = discovery_pb2.SERVER_KIND_CHAT, exclude: Sequence[str] = ()
+    ) -> Sequence[discovery_pb2.Server]:
+        """The servers of a kind to use, best first.
+
+        Args:
+            kind: What they serve.
+            exclude: The ids of servers just found unusable; they come last.
+        """
+        return await self._api.recommend(kind, exclude)
+
+    # --- behind the scenes --------------------------------------------------------------------------------------------
+
+    async def _update(self, request: channel_pb2.UpdateGroupRequest) -> channel_pb2.Channel:
+        answer = await self._api.ask(self._api.channels.UpdateGroup, request)
+        return answer.channel
+
+
+async def _log_in(
+    stub: account_pb2_grpc.AccountServiceAsyncStub, request: account_pb2.LogInRequest, timeout: float
+) -> account_pb2.LogInResponse:
+    try:
+        answer = await call(stub.LogIn, request, timeout)
+    except TidingsError as error:
+        # The device in the file was revoked: it signs in as a new one.
+        if error.code is not grpc.StatusCode.NOT_FOUND or not request.device_id:
+            raise
+        request.device_id = ""
+        answer = await call(stub.LogIn, request, timeout)
+    return answer

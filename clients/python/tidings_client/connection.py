@@ -1,0 +1,361 @@
+"""The connection as an application sees it: to send over, and to iterate for what happens."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sqlite3
+import uuid
+from collections.abc import Callable
+from types import TracebackType
+from typing import Self
+
+import grpc
+
+from tidings.v1 import chat_pb2, discovery_pb2
+from tidings_client.api import Api
+from tidings_client.dialogue import COMMAND_BYTES, Dialogue
+from tidings_client.errors import FieldViolation, TidingsError, refusal
+from tidings_client.link import Link, Status
+from tidings_client.state import State
+
+# Seconds between two savings of the progress: what a crash makes come again is at most what was handled meanwhile.
+_SAVE_EVERY = 0.1
+
+
+class Connection:
+    """A device's stream, kept alive until it is closed.
+
+    Made by `Tidings.connect` and iterated for events::
+
+        async with client.connect() as connection:
+            async for event in connection:
+                print(event.WhichOneof("body"), event)
+
+    It sends and receives over any number of reconnects; `status` tells how it is doing. The methods that send return
+    once the result is on stable storage, and wait while there is no stream. Each may be given up by cancelling it: a
+    command that is not on its way by then is never sent, one that is may or may not be obeyed.
+
+    **What is iterated.** `tidings.v1.Event`: every entry of every channel's log, each once and in the order of its
+    channel, those made here included unless ``echo=False``; also receipts, typing, SyncComplete after each reconnect,
+    SyncReset, and notices of a draining server. It ends when the connection is closed. It raises `SignedOutError` or
+    `ReplacedError` when the session has ended for good, `TidingsError` when no server will take this client.
+
+    **What is remembered.** Asking for the next event says that the application is done with the one before. That is
+    saved within 0.1 s, and when the connection is closed. If the process dies, what was not saved comes again in the
+    next process: at least once. Otherwise: exactly once. Leaving the ``async with`` by an exception leaves the event
+    that the application had in its hands undone, so it comes again too.
+    """
+
+    def __init__(
+        self,
+        api: Api,
+        state: State,
+        *,
+        echo: bool,
+        max_in_flight: int,
+        on_status: Callable[[Status], None] | None,
+    ) -> None:
+        """For `Tidings.connect` alone."""
+        self._state = state
+        self._dialogue = Dialogue(api.device.user.user_id, state.progress(), echoes=echo)
+        self._link = Link(self._dialogue, api, on_events=self._wake_reader, on_status=self._change_status)
+        self._in_flight = asyncio.Semaphore(max_in_flight)
+        self._on_status = on_status
+        self._task: asyncio.Task[None] | None = None
+        self._waiting: asyncio.Future[None] | None = None
+        self._live = asyncio.Event()
+        self._save_timer: asyncio.TimerHandle | None = None
+        self._error: Exception | None = None
+        self._is_over = False
+        self._is_closed = False
+
+    async def __aenter__(self) -> Self:
+        """Begins to connect, and waits for nothing."""
+        if self._task is not None:
+            raise RuntimeError("a connection is entered once; use Tidings.connect")
+        self._task = asyncio.create_task(self._run())
+        return self
+
+    async def __aexit__(
+        self, error_type: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Closes the connection: acknowledges and saves what was handled. What still waits to be sent is given up."""
+        self._is_closed = True
+        try:
+            if error_type is None:
+                self._dialogue.inbox.finish()
+                await self._link.leave()
+        finally:
+            if self._task is not None:
+                self._task.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await self._task
+            self._end(None)
+            self._save()
+
+    # --- how it is doing ----------------------------------------------------------------------------------------------
+
+    @property
+    def status(self) -> Status:
+        """Whether there is a stream."""
+        return self._link.status if not self._is_over else Status.CLOSED
+
+    @property
+    def server(self) -> discovery_pb2.Server | None:
+        """The server that is connected to, or tried."""
+        return self._link.server
+
+    @property
+    def last_error(self) -> TidingsError | None:
+        """Why the last stream ended; None when none has."""
+        return self._link.last_error
+
+    @property
+    def reconnects(self) -> int:
+        """How many streams there were after the first."""
+        return max(0, self._link.sessions - 1)
+
+    @property
+    def cursor(self) -> int:
+        """The highest position received."""
+        return self._dialogue.inbox.received_cursor
+
+    async def until_live(self) -> None:
+        """Waits until the connection is live, which may be so already.
+
+        Raises:
+            TidingsError: It ended instead.
+        """
+        await self._live.wait()
+        self._check()
+
+    def reconnect(self) -> None:
+        """Opens another stream at once, as when the system says that the network has changed."""
+        self._link.reconnect()
+
+    # --- to send ------------------------------------------------------------------------------------------------------
+
+    async def send(
+        self, channel_id: str, text: str, reply_to_seq: int = 0, client_message_id: str | None = None
+    ) -> chat_pb2.Accepted:
+        """Writes a message.
+
+        Args:
+            channel_id: Where to.
+            text: 1 to 100,000 characters.
+            reply_to_seq: The seq of the message that it answers, or 0.
+            client_message_id: The message's own name, 1 to 128 characters; a fresh one unless given. The same one with
+                the same text gives the first result back and never a second message, from a later process too.
+
+        Returns:
+            The message's seq, position and time.
+
+        Raises:
+            TidingsError: It is refused; `violations` names the field at fault.
+        """
+        message = chat_pb2.SendMessage(
+            client_message_id=uuid.uuid4().hex if client_message_id is None else client_message_id,
+            channel_id=channel_id,
+            text=text,
+            reply_to_seq=reply_to_seq,
+        )
+        return await self._perform(chat_pb2.Command(send_message=message), channel_id)
+
+    async def edit(
+        self, channel_id: str, seq: int, text: str, client_message_id: str | None = None
+    ) -> chat_pb2.Accepted:
+        """Changes the text of one's own message.
+
+        Args:
+            channel_id: The channel.
+            seq: The message.
+            text: The new text; 1 to 100,000 characters.
+            client_message_id: Names the change, as in `send`.
+
+        Returns:
+            The seq, position and time of the change.
+
+        Raises:
+            TidingsError: It is refused.
+        """
+        name = uuid.uuid4().hex if client_message_id is None else client_message_id
+        message = chat_pb2.EditMessage(channel_id=channel_id, seq=seq, text=text, client_message_id=name)
+        return await self._perform(chat_pb2.Command(edit_message=message), channel_id)
+
+    async def delete(self, channel_id: str, seq: int) -> chat_pb2.Accepted:
+        """Deletes a message for everyone.
+
+        Args:
+            channel_id: The channel.
+            seq: The message: one's own, or anyone's as an admin or owner of the group.
+
+        Returns:
+            The seq, position and time of the deletion: of the first one, if it was deleted before.
+
+        Raises:
+            TidingsError: It is refused.
+        """
+        message = chat_pb2.DeleteMessage(channel_id=channel_id, seq=seq)
+        return await self._perform(chat_pb2.Command(delete_message=message), channel_id)
+
+    async def mark_read(self, channel_id: str, seq: int) -> chat_pb2.Accepted:
+        """Tells that everything in a channel up to a seq has been read.
+
+        Args:
+            channel_id: The channel.
+            seq: Up to where; a mark that lies before the one in force changes nothing.
+
+        Returns:
+            In `seq`, the mark now in force.
+
+        Raises:
+            TidingsError: It is refused.
+        """
+        message = chat_pb2.MarkRead(channel_id=channel_id, seq=seq)
+        return await self._perform(chat_pb2.Command(mark_read=message), channel_id)
+
+    async def set_typing(self, channel_id: str, typing: bool = True) -> None:
+        """Shows or hides "is typing" at the other members.
+
+        It is sent without waiting for an answer, and forgotten when there is no live stream.
+
+        Args:
+            channel_id: The channel.
+            typing: Whether to show it; repeat it every few seconds, since others let it lapse after 6.
+
+        Raises:
+            TidingsError: The connection is over.
+        """
+        self._check()
+        self._dialogue.set_typing(channel_id, typing)
+        self._link.wake()
+
+    async def _perform(self, command: chat_pb2.Command, channel_id: str) -> chat_pb2.Accepted:
+        size = command.ByteSize()
+        if size > COMMAND_BYTES:
+            # The server would end the stream for it, and again whenever it is sent.
+            description = f"the command has {size:,} bytes, at most {COMMAND_BYTES:,} are allowed"
+            raise refusal(
+                grpc.StatusCode.INVALID_ARGUMENT,
+                f"text: {description}",
+                reason="INVALID_FIELD",
+                violations=[FieldViolation("text", description)],
+            )
+        async with self._in_flight:
+            self._check()
+            future: asyncio.Future[chat_pb2.Accepted] = asyncio.get_running_loop().create_future()
+
+            def resolve(outcome: chat_pb2.Accepted | TidingsError) -> None:
+                if future.done():
+                    return
+                if isinstance(outcome, TidingsError):
+                    future.set_exception(outcome)
+                else:
+                    future.set_result(outcome)
+
+            pending = self._dialogue.command(command, channel_id, resolve)
+            self._link.wake()
+            try:
+                return await future
+            except asyncio.CancelledError:
+                self._dialogue.outbox.abandon(pending)
+                raise
+
+    # --- to receive ---------------------------------------------------------------------------------------------------
+
+    def __aiter__(self) -> Self:
+        """The connection is its own iterator: events are not kept for a second one."""
+        return self
+
+    async def __anext__(self) -> chat_pb2.Event:
+        """The next event; the application is done with the one before.
+
+        Raises:
+            SignedOutError: The device's sign-in has ended.
+            ReplacedError: The device has a newer stream.
+            TidingsError: No server will take this client.
+        """
+        while True:
+            if self._is_closed:
+                raise StopAsyncIteration
+            event = self._next()
+            if event is not None:
+                return event
+            if self._error is not None:
+                raise self._error
+            if self._waiting is not None:
+                raise RuntimeError("another task is waiting for the events of this connection")
+            self._waiting = asyncio.get_running_loop().create_future()
+            try:
+                await self._waiting
+            finally:
+                self._waiting = None
+
+    def _next(self) -> chat_pb2.Event | None:
+        loop = asyncio.get_running_loop()
+        event = self._dialogue.next_event(loop.time())
+        if self._save_timer is None and self._dialogue.inbox.has_unsaved:
+            self._save_timer = loop.call_later(_SAVE_EVERY, self._save_in_time)
+        self._link.wake()
+        return event
+
+    # --- behind the scenes --------------------------------------------------------------------------------------------
+
+    async def _run(self) -> None:
+        try:
+            await self._link.run()
+        except Exception as error:
+            self._end(error)
+
+    def _end(self, error: Exception | None) -> None:
+        """Nothing goes over this connection any more."""
+        if self._is_over:
+            return
+        self._is_over = True
+        self._error = error
+        self._dialogue.outbox.fail(self._why_over())
+        self._live.set()
+        self._wake_reader()
+        if self._on_status is not None:
+            self._on_status(Status.CLOSED)
+
+    def _why_over(self) -> TidingsError:
+        if isinstance(self._error, TidingsError):
+            return type(self._error).of(self._error)
+        why = f"the connection failed: {self._error!r}" if self._error is not None else "the connection is closed"
+        return refusal(grpc.StatusCode.CANCELLED, why, reason="CONNECTION_CLOSED")
+
+    def _check(self) -> None:
+        if self._is_over or self._is_closed:
+            raise self._why_over()
+        if self._task is None:
+            raise RuntimeError("a connection is made and entered by Tidings.connect")
+
+    def _change_status(self, status: Status) -> None:
+        if status is Status.LIVE:
+            self._live.set()
+        elif not self._is_over:
+            self._live.clear()
+        if self._on_status is not None and not self._is_over:
+            self._on_status(status)
+
+    def _wake_reader(self) -> None:
+        if self._waiting is not None and not self._waiting.done():
+            self._waiting.set_result(None)
+
+    def _save(self) -> None:
+        if self._save_timer is not None:
+            self._save_timer.cancel()
+            self._save_timer = None
+        if self._dialogue.inbox.has_unsaved:
+            self._state.save_step(self._dialogue.inbox.take_step())
+
+    def _save_in_time(self) -> None:
+        try:
+            self._save()
+        except sqlite3.Error as error:
+            # To go on would be to promise what cannot be kept.
+            self._end(error)
+            if self._task is not None:
+                self._task.cancel()

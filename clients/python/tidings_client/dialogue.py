@@ -1,0 +1,244 @@
+"""One device's side of the stream, over all its reconnects, without any I/O.
+
+Frames that arrived go in, frames to write and events for the application come out; time is told, never asked. Whoever
+does the I/O opens a stream and calls `open`, passes on what it reads to `receive` and supplies what `inbox.need` then
+asks for, writes what `write` gives whenever something has changed or `due` has come, and calls `lose` when the stream
+is gone.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterable, Sequence
+
+from tidings.v1 import chat_pb2, discovery_pb2
+from tidings_client.echo import echo, makes_event
+from tidings_client.errors import TidingsError, from_status
+from tidings_client.inbox import Entry, Inbox, entry_of
+from tidings_client.outbox import Outbox, Pending, Resolve
+from tidings_client.pace import Pace
+from tidings_client.progress import Progress
+
+COMMAND_BYTES = (1 << 20) - (4 << 10)
+"""The largest command that may be sent. A frame over 1 MiB would end the stream; this leaves room for what else is in
+it."""
+_FRAME_BYTES = 512 << 10
+# Seconds. The server counts five of them from a message to a push, and moves receipts by acknowledgements.
+_ACKNOWLEDGE_EVERY = 0.1
+_ACKNOWLEDGE_SOON = 0.02
+
+
+class Phase(enum.Enum):
+    """Where the stream is."""
+
+    AWAY = enum.auto()
+    """There is none."""
+    OPENING = enum.auto()
+    """Hello is on its way."""
+    SYNCING = enum.auto()
+    """The replay is coming."""
+    LIVE = enum.auto()
+    """The replay is over."""
+
+
+class Dialogue:
+    """What to say and what was heard."""
+
+    def __init__(self, user_id: str, progress: Progress, *, echoes: bool = True, outbox: Outbox | None = None) -> None:
+        """No stream yet.
+
+        Args:
+            user_id: Whose device it is.
+            progress: Where the device was when it was last here.
+            echoes: Whether the application is to have the events of what it sent itself too.
+            outbox: What to send; empty unless given.
+        """
+        self.inbox = Inbox(user_id, progress)
+        self.outbox = outbox or Outbox()
+        self.phase = Phase.AWAY
+        self.server_id = ""
+        """The server that held the last session."""
+        self.refuge: Sequence[discovery_pb2.Server] = ()
+        """Where the server asked to go, because it stops."""
+        self.wants_token = False
+        """Whether the server asked for a newer access token."""
+        self.token_refused: TidingsError | None = None
+        """Why the server did not take the newer access token."""
+        self._user_id = user_id
+        self._echoes = echoes
+        self._last_command_id = 0
+        self._acknowledge = Pace(_ACKNOWLEDGE_EVERY, _ACKNOWLEDGE_SOON)
+        self._acknowledged = 0
+        self._typing: dict[str, bool] = {}
+        self._token = ""
+        self._token_command: int | None = None
+
+    # --- the stream ---------------------------------------------------------------------------------------------------
+
+    def open(self) -> chat_pb2.ConnectRequest:
+        """A stream is open: the frame to write first."""
+        self.phase = Phase.OPENING
+        hello = chat_pb2.Hello(cursor=self.inbox.received_cursor)
+        return chat_pb2.ConnectRequest(commands=[chat_pb2.Command(command_id=self._next_id(), hello=hello)])
+
+    def lose(self) -> None:
+        """The stream is gone."""
+        self.phase = Phase.AWAY
+        self.refuge = ()
+        self.wants_token = False
+        self.token_refused = None
+        self.inbox.lose()
+        self.outbox.lost()
+        self._acknowledge.forget()
+        self._acknowledged = 0
+        self._typing.clear()
+        self._token = ""
+
+    def receive(self, frame: chat_pb2.ConnectResponse, now: float) -> None:
+        """Takes a frame that was read; `inbox.need` may be set afterwards.
+
+        Args:
+            frame: What was read.
+            now: The time, in seconds.
+        """
+        for event in frame.events:
+            kind = event.WhichOneof("body")
+            if kind == "command_result":
+                self._take_result(event.command_result, now)
+            elif kind == "welcome":
+                self.server_id = event.welcome.server_id
+                self.phase = Phase.SYNCING
+            elif kind == "server_notice" and event.server_notice.kind == chat_pb2.ServerNotice.KIND_TOKEN_EXPIRING:
+                # This is between the server and this library; no application has a use for it.
+                self.wants_token = True
+            else:
+                if kind == "sync_complete":
+                    self.phase = Phase.LIVE
+                elif kind == "server_notice" and event.server_notice.kind == chat_pb2.ServerNotice.KIND_DRAINING:
+                    self.refuge = list(event.server_notice.servers)
+                self.inbox.take(self._entry(event))
+
+    def supply_events(self, events: Iterable[chat_pb2.Event]) -> None:
+        """Answers a `Gap`: see `Inbox.supply_events`."""
+        self.inbox.supply_events([self._entry(event) for event in events])
+
+    # --- what to write ------------------------------------------------------------------------------------------------
+
+    def write(self, now: float) -> chat_pb2.ConnectRequest | None:
+        """The next frame to write; None when there is nothing to say now.
+
+        Args:
+            now: The time, in seconds.
+        """
+        if not self._may_speak():
+            return None
+        commands: list[chat_pb2.Command] = []
+        if self._token:
+            self._token_command = self._next_id()
+            token = chat_pb2.Reauthenticate(access_token=self._token)
+            commands.append(chat_pb2.Command(command_id=self._token_command, reauthenticate=token))
+            self._token = ""
+        if self.phase is Phase.LIVE:
+            # Not before. The result of a command stands at the end of the log, and its position would move the cursor
+            # past what the replay has not brought yet; also the replay may make sending again unnecessary.
+            commands += self.outbox.take(now, _FRAME_BYTES)
+            commands += [
+                chat_pb2.Command(set_typing=chat_pb2.SetTyping(channel_id=channel_id, typing=typing))
+                for channel_id, typing in self._typing.items()
+            ]
+            self._typing.clear()
+        if self._acknowledge.is_due(now):
+            self._acknowledge.done(now)
+            commands.append(self._acknowledgement())
+        return chat_pb2.ConnectRequest(commands=commands) if commands else None
+
+    def due(self) -> float | None:
+        """When `write` has something to say: 0 for at once; None for not unless something happens."""
+        if not self._may_speak():
+            return None
+        if self._token:
+            return 0.0
+        due = self._acknowledge.due
+        if self.phase is Phase.LIVE:
+            sending = 0.0 if self._typing else self.outbox.due()
+            if sending is not None and (due is None or sending < due):
+                return sending
+        return due
+
+    def farewell(self) -> chat_pb2.ConnectRequest | None:
+        """The last frame before closing: what is not acknowledged yet; None when nothing is left to say."""
+        if not self._may_speak() or self.inbox.handed_position <= self._acknowledged:
+            return None
+        return chat_pb2.ConnectRequest(commands=[self._acknowledgement()])
+
+    # --- what the application does ------------------------------------------------------------------------------------
+
+    def command(self, command: chat_pb2.Command, channel_id: str, resolve: Resolve) -> Pending:
+        """Asks for something.
+
+        Args:
+            command: What; its command_id is set here.
+            channel_id: In which channel.
+            resolve: Is told what came of it, once.
+        """
+        command.command_id = self._next_id()
+        return self.outbox.add(command, channel_id, resolve)
+
+    def set_typing(self, channel_id: str, typing: bool) -> None:
+        """Shows or hides "is typing". Without a live stream nothing happens: it would be stale news later."""
+        if self.phase is Phase.LIVE:
+            self._typing[channel_id] = typing
+
+    def reauthenticate(self, access_token: str) -> None:
+        """There is a newer access token."""
+        if self.phase is not Phase.AWAY:
+            self.wants_token = False
+            self._token = access_token
+
+    def next_event(self, now: float) -> chat_pb2.Event | None:
+        """The next event for the application, which is done with the one before; None when there is none yet.
+
+        Args:
+            now: The time, in seconds.
+        """
+        event = self.inbox.next()
+        if self.inbox.handed_position > self._acknowledged:
+            self._acknowledge.ask(now)
+        return event
+
+    # --- the rules ----------------------------------------------------------------------------------------------------
+
+    def _may_speak(self) -> bool:
+        return self.phase is Phase.LIVE or self.phase is Phase.SYNCING
+
+    def _next_id(self) -> int:
+        self._last_command_id += 1
+        return self._last_command_id
+
+    def _acknowledgement(self) -> chat_pb2.Command:
+        # Without a command_id, so that it is answered only when refused: nothing waits for the answer.
+        self._acknowledged = self.inbox.handed_position
+        return chat_pb2.Command(acknowledge=chat_pb2.Acknowledge(position=self._acknowledged))
+
+    def _entry(self, event: chat_pb2.Event) -> Entry:
+        entry = entry_of(event)
+        if event.HasField("message") and event.message.sender_id == self._user_id:
+            # When this settles a command, the event stands where the command's result would have stood.
+            entry.wanted = not self.outbox.appeared(event.message) or self._echoes
+        return entry
+
+    def _take_result(self, result: chat_pb2.CommandResult, now: float) -> None:
+        if result.HasField("error"):
+            error = from_status(result.error)
+            if result.command_id == self._token_command:
+                self.token_refused = error
+            else:
+                self.outbox.refused(result.command_id, error, now)
+            return
+        accepted = result.accepted
+        pending = self.outbox.accepted(result.command_id, accepted)
+        # Only what is in a log has a position. A result whose command had its result before (the message itself came
+        # first, on this stream) still is a step of the log.
+        if accepted.position and (pending is None or makes_event(pending.command)):
+            event = echo(pending.command, accepted, self._user_id) if pending is not None and self._echoes else None
+            self.inbox.take(Entry(event, accepted.channel_id, accepted.seq, accepted.position, self._echoes))

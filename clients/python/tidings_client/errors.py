@@ -1,0 +1,124 @@
+"""How tidings says no, as Python exceptions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Self
+
+import grpc
+from google.protobuf import any_pb2
+from google.protobuf.message import DecodeError
+from google.rpc import error_details_pb2, status_pb2
+
+_DETAILS_KEY = "grpc-status-details-bin"
+_CODES: Mapping[int, grpc.StatusCode] = {code.value[0]: code for code in grpc.StatusCode}
+
+
+@dataclass(frozen=True, slots=True)
+class FieldViolation:
+    """What is wrong with one field of a request."""
+
+    field: str
+    description: str
+
+
+class TidingsError(Exception):
+    """A clear no: from the server, or from this library in the same form.
+
+    Attributes:
+        code: The gRPC status code.
+        message: One sentence for people.
+        reason: A word in capitals for programs, such as ``BLOCKED``; empty when there is none.
+        violations: The fields at fault.
+        metadata: More for programs, such as the limit that was passed.
+        retry_after: Seconds after which trying again makes sense; None when the server did not say.
+    """
+
+    def __init__(self, code: grpc.StatusCode, message: str, details: Iterable[any_pb2.Any] = ()) -> None:
+        """A refusal.
+
+        Args:
+            code: The gRPC status code.
+            message: One sentence for people.
+            details: `google.rpc` details; of those, BadRequest, ErrorInfo and RetryInfo are understood.
+        """
+        super().__init__(code, message)
+        self.code = code
+        self.message = message
+        self.reason = ""
+        self.violations: tuple[FieldViolation, ...] = ()
+        self.metadata: Mapping[str, str] = {}
+        self.retry_after: float | None = None
+        for packed in details:
+            self._read(packed)
+
+    def __str__(self) -> str:
+        return f"{self.code.name}: {self.message}"
+
+    @property
+    def is_transient(self) -> bool:
+        """Whether the same thing asked again a little later may well be granted."""
+        if self.code is grpc.StatusCode.RESOURCE_EXHAUSTED:
+            # Too fast says when to come back; too much does not.
+            return self.retry_after is not None
+        return self.code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.ABORTED)
+
+    @classmethod
+    def of(cls, error: TidingsError) -> Self:
+        """The same refusal, as an instance of this class."""
+        made = cls(error.code, error.message)
+        made.reason = error.reason
+        made.violations = error.violations
+        made.metadata = error.metadata
+        made.retry_after = error.retry_after
+        return made
+
+    def _read(self, packed: any_pb2.Any) -> None:
+        bad_request = error_details_pb2.BadRequest()
+        error_info = error_details_pb2.ErrorInfo()
+        retry_info = error_details_pb2.RetryInfo()
+        if packed.Unpack(bad_request):
+            self.violations = tuple(
+                FieldViolation(each.field, each.description) for each in bad_request.field_violations
+            )
+        elif packed.Unpack(error_info):
+            self.reason = error_info.reason
+            self.metadata = dict(error_info.metadata)
+        elif packed.Unpack(retry_info):
+            self.retry_after = retry_info.retry_delay.ToNanoseconds() / 1e9
+
+
+class SignedOutError(TidingsError):
+    """The device's sign-in has ended (logged out, revoked, password changed elsewhere): log in again."""
+
+
+class ReplacedError(TidingsError):
+    """The same device opened a newer stream elsewhere, and this one ended for it."""
+
+
+def refusal(
+    code: grpc.StatusCode, message: str, *, reason: str = "", violations: Sequence[FieldViolation] = ()
+) -> TidingsError:
+    """A no of this library's own."""
+    error = TidingsError(code, message)
+    error.reason = reason
+    error.violations = tuple(violations)
+    return error
+
+
+def from_status(status: status_pb2.Status) -> TidingsError:
+    """The error that a `google.rpc.Status` stands for."""
+    return TidingsError(_CODES.get(status.code, grpc.StatusCode.UNKNOWN), status.message, status.details)
+
+
+def from_rpc(error: grpc.aio.AioRpcError) -> TidingsError:
+    """The error that a failed call stands for, with the details from its trailing metadata."""
+    for key, value in error.trailing_metadata() or ():
+        if key == _DETAILS_KEY:
+            try:
+                return from_status(status_pb2.Status.FromString(value))
+            except DecodeError:
+                # Something between the server and here mangled the details; the code and the sentence are left.
+                break
+    return TidingsError(error.code(), error.details() or "")

@@ -1,0 +1,262 @@
+"""What comes in: every event of a channel's log once and in order, whatever the stream repeats or leaves out.
+
+Two things are kept apart. *Received* is what reached this process: it is where a reconnect goes on, and what a repeat
+is recognised by. *Handled* is what the application is done with: it is what is saved, so that a crash in between brings
+those events again instead of losing them. The queue of events that are received and not handled lies between the two.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from tidings.v1 import chat_pb2
+from tidings_client.progress import Progress, Step
+from tidings_client.sequence import Place, Sequence
+
+LOG_KINDS = frozenset({"message", "message_edited", "message_deleted", "membership_changed", "channel_updated"})
+"""The bodies of an event that are entries of a channel's log."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """Asks for the events of a channel with `after` < seq < `before`, from HistoryService.ListEvents."""
+
+    channel_id: str
+    after: int
+    before: int
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Asks for the first seq of a channel that the user may see, from ChannelService.GetChannel."""
+
+    channel_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Heads:
+    """Asks for the head seq of every channel, from ChannelService.ListChannels."""
+
+
+Need = Gap | Start | Heads
+"""What the inbox has to be told before it can go on."""
+
+
+@dataclass(slots=True, eq=False)
+class Entry:
+    """One step of the stream."""
+
+    event: chat_pb2.Event | None
+    """What happened; None when only the numbers count."""
+    channel_id: str = ""
+    seq: int = 0
+    """0 for what is in no log."""
+    position: int = 0
+    """0 when it does not move the cursor."""
+    wanted: bool = True
+    """Whether the application is to have the event."""
+    heads: Mapping[str, int] | None = None
+    """After a SyncReset: the seq of every channel that the application rebuilds up to."""
+
+
+def entry_of(event: chat_pb2.Event) -> Entry:
+    """The step that an event is."""
+    kind = event.WhichOneof("body")
+    if kind in LOG_KINDS:
+        body = getattr(event, kind)
+        return Entry(event, body.channel_id, body.seq, event.position or body.position)
+    if kind == "sync_complete":
+        return Entry(event, position=event.sync_complete.position)
+    # A body that this version does not know can be told apart neither from its repeat nor from its neighbours: it only
+    # moves the cursor.
+    return Entry(event, position=event.position, wanted=kind is not None)
+
+
+class Inbox:
+    """Takes what comes, in the order of the stream, and gives it to the application, once and in the order of the logs.
+
+    While `need` is set, what comes is held back; whoever does the I/O finds out what is asked for and supplies it.
+    """
+
+    def __init__(self, user_id: str, progress: Progress) -> None:
+        """Goes on from where the device was.
+
+        Args:
+            user_id: Whose device it is.
+            progress: What was handled before.
+        """
+        self._user_id = user_id
+        self._sequence = Sequence(progress.seqs)
+        self._ready: deque[Entry] = deque()
+        self._held: deque[Entry] = deque()
+        self._in_hand: Entry | None = None
+        self._handled_cursor = progress.cursor
+        self._handled: dict[str, int] = {}
+        self._anew = False
+        self._unsaved = False
+        self.need: Need | None = None
+        self.received_cursor = progress.cursor
+        """The highest position received."""
+        self.handed_position = 0
+        """The highest position that the application was given; what may be acknowledged."""
+
+    def __len__(self) -> int:
+        """How many events wait for the application."""
+        return len(self._ready)
+
+    # --- from the stream ----------------------------------------------------------------------------------------------
+
+    def take(self, entry: Entry) -> None:
+        """Takes the next step of the stream."""
+        if self.need is None:
+            self._admit(entry)
+        else:
+            self._held.append(entry)
+
+    def lose(self) -> None:
+        """The stream is gone. What was held back comes again with the next one."""
+        self._held.clear()
+        self.need = None
+
+    def restart(self) -> None:
+        """The cursor is not the server's: everything is to be replayed. What came before is still recognised."""
+        self.received_cursor = self._handled_cursor = self.handed_position = 0
+        self._unsaved = True
+        for entry in self._ready:
+            entry.position = 0
+        if self._in_hand is not None:
+            self._in_hand.position = 0
+
+    # --- what was asked for -------------------------------------------------------------------------------------------
+
+    def supply_events(self, entries: Iterable[Entry]) -> None:
+        """Answers a `Gap`, page by page: the events after its `after`, ordered by seq.
+
+        An empty page says that there are no more. History knows best: what it leaves out is not for this user to see,
+        such as what happened between leaving a group and coming back.
+        """
+        need = self.need
+        if not isinstance(need, Gap):
+            raise TypeError(f"{need} is asked for, not events")
+        last = need.after
+        for entry in entries:
+            if entry.channel_id == need.channel_id and last < entry.seq < need.before:
+                last = entry.seq
+                # Only the stream moves the cursor: what came before this event there has been received.
+                entry.position = 0
+                self._append(entry)
+        if last == need.after or last == need.before - 1:
+            self._sequence.advance(need.channel_id, need.before - 1)
+            self._go_on()
+        else:
+            self.need = Gap(need.channel_id, last, need.before)
+
+    def supply_start(self, first_seq: int) -> None:
+        """Answers a `Start`: the first seq of the channel that the user may see; 0 when it cannot be known."""
+        need = self.need
+        if not isinstance(need, Start):
+            raise TypeError(f"{need} is asked for, not where a channel starts")
+        seq = self._held[0].seq
+        # An event from an earlier stay in a group lies before the start of the present one.
+        self._sequence.advance(need.channel_id, min(first_seq or seq, seq) - 1)
+        self._go_on()
+
+    def supply_heads(self, heads: Mapping[str, int]) -> None:
+        """Answers `Heads`: the head seq of every channel that the user is in."""
+        if not isinstance(self.need, Heads):
+            raise TypeError(f"{self.need} is asked for, not heads")
+        self._held[0].heads = heads
+        self._go_on()
+
+    # --- to the application -------------------------------------------------------------------------------------------
+
+    def next(self) -> chat_pb2.Event | None:
+        """The next event for the application, which is done with the one before; None when there is none yet."""
+        self.finish()
+        while self._ready:
+            entry = self._ready.popleft()
+            self.handed_position = max(self.handed_position, entry.position)
+            if entry.event is not None and entry.wanted:
+                self._in_hand = entry
+                return entry.event
+            self._settle(entry)
+        return None
+
+    def finish(self) -> None:
+        """The application is done with the event that it was given last."""
+        if self._in_hand is not None:
+            self._settle(self._in_hand)
+            self._in_hand = None
+
+    @property
+    def has_unsaved(self) -> bool:
+        """Whether something was handled since the last `take_step`."""
+        return self._unsaved
+
+    def take_step(self) -> Step:
+        """What was handled since this was last asked for, to be saved."""
+        step = Step(self._handled_cursor, self._handled, self._anew)
+        self._handled, self._anew, self._unsaved = {}, False, False
+        return step
+
+    # --- the rules ----------------------------------------------------------------------------------------------------
+
+    def _admit(self, entry: Entry) -> None:
+        if entry.seq:
+            place = self._sequence.place(entry.channel_id, entry.seq)
+            if place is Place.UNKNOWN and self._is_joining(entry):
+                place = Place.NEXT
+            if place is Place.SEEN:
+                if entry.position > self.received_cursor:
+                    self._append(Entry(None, position=entry.position))
+                return
+            if place is Place.UNKNOWN:
+                self._hold(entry, Start(entry.channel_id))
+                return
+            lacks_event = entry.event is None and entry.wanted
+            if place is Place.BEYOND or lacks_event:
+                last = self._sequence.last(entry.channel_id) or 0
+                self._hold(entry, Gap(entry.channel_id, last, entry.seq + lacks_event))
+                return
+        elif entry.event is not None and entry.event.HasField("sync_reset"):
+            if entry.heads is None:
+                self._hold(entry, Heads())
+                return
+            self._sequence.restart(entry.heads)
+        self._append(entry)
+
+    def _hold(self, entry: Entry, need: Need) -> None:
+        self._held.appendleft(entry)
+        self.need = need
+
+    def _go_on(self) -> None:
+        self.need = None
+        while self._held and self.need is None:
+            self._admit(self._held.popleft())
+
+    def _append(self, entry: Entry) -> None:
+        if entry.seq:
+            self._sequence.advance(entry.channel_id, entry.seq)
+        self.received_cursor = max(self.received_cursor, entry.position)
+        self._ready.append(entry)
+
+    def _settle(self, entry: Entry) -> None:
+        if entry.heads is not None:
+            self._handled, self._anew = dict(entry.heads), True
+            self._unsaved = True
+        if entry.seq:
+            self._handled[entry.channel_id] = entry.seq
+            self._unsaved = True
+        if entry.position > self._handled_cursor:
+            self._handled_cursor = entry.position
+            self._unsaved = True
+
+    def _is_joining(self, entry: Entry) -> bool:
+        if entry.event is None or not entry.event.HasField("membership_changed"):
+            return False
+        return any(
+            change.kind == chat_pb2.MemberChange.KIND_ADDED and change.user_id == self._user_id
+            for change in entry.event.membership_changed.changes
+        )

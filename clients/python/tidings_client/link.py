@@ -1,0 +1,377 @@
+"""The stream itself: held open, opened again, moved from server to server.
+
+The rules of what is said are in `Dialogue`; here are the tasks and timers. A link is one task, and while a stream is
+open one that reads and one that writes, however much goes over it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import enum
+import logging
+import random
+import time
+from collections.abc import Callable
+from typing import TypeAlias
+
+import grpc
+from grpc import aio
+
+from tidings.v1 import chat_pb2, chat_pb2_grpc, discovery_pb2
+from tidings_client.api import Api
+from tidings_client.backoff import Backoff
+from tidings_client.dialogue import Dialogue, Phase
+from tidings_client.errors import ReplacedError, SignedOutError, TidingsError, from_rpc, refusal
+from tidings_client.repair import repair
+from tidings_client.servers import Servers
+from tidings_client.transport import bearer, open_channel
+
+_log = logging.getLogger(__name__)
+
+_Stream: TypeAlias = "aio.StreamStreamCall[chat_pb2.ConnectRequest, chat_pb2.ConnectResponse]"
+
+_WELCOME_SECONDS = 10.0
+_FAREWELL_SECONDS = 1.0
+# When a server stops, its clients leave one after another over this many seconds.
+_MOVE_WITHIN_SECONDS = 1.0
+# With this many events waiting for the application nothing more is read, until half of them are taken.
+_MOST_WAITING = 4_000
+
+# What neither another server nor a later time will change.
+_FATAL = frozenset(
+    {grpc.StatusCode.FAILED_PRECONDITION, grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.PERMISSION_DENIED}
+)
+
+
+class Status(enum.Enum):
+    """How a connection is doing."""
+
+    CONNECTING = "connecting"
+    """There is no stream; one is being opened."""
+    SYNCING = "syncing"
+    """What was missed is coming."""
+    LIVE = "live"
+    """What happens comes at once."""
+    CLOSED = "closed"
+    """It is over."""
+
+
+_STATUS = {
+    Phase.AWAY: Status.CONNECTING,
+    Phase.OPENING: Status.CONNECTING,
+    Phase.SYNCING: Status.SYNCING,
+    Phase.LIVE: Status.LIVE,
+}
+
+
+class Link:
+    """Keeps a dialogue going."""
+
+    def __init__(
+        self, dialogue: Dialogue, api: Api, *, on_events: Callable[[], None], on_status: Callable[[Status], None]
+    ) -> None:
+        """Nothing is connected before `run`.
+
+        Args:
+            dialogue: What to say.
+            api: Makes the calls that go beside the stream.
+            on_events: Is called when events may wait in the inbox.
+            on_status: Is called when the status has changed.
+        """
+        self._dialogue = dialogue
+        self._api = api
+        self._on_events = on_events
+        self._on_status = on_status
+        self._servers = Servers(api.device.server, api.device.servers)
+        self._backoff = Backoff()
+        self._reader: asyncio.Task[None] | None = None
+        self._renewal: asyncio.Task[None] | None = None
+        self._writable = asyncio.Event()
+        self._roomy = asyncio.Event()
+        self._hurry = asyncio.Event()
+        self._write_timer: asyncio.TimerHandle | None = None
+        self._move_timer: asyncio.TimerHandle | None = None
+        self._token_timer: asyncio.TimerHandle | None = None
+        self._token = ""
+        self._was_refused = False
+        self._leaving = False
+        self.status = Status.CONNECTING
+        self.server: discovery_pb2.Server | None = None
+        """The server of the stream that is open or being opened."""
+        self.last_error: TidingsError | None = None
+        """Why the last stream ended; None when none did."""
+        self.sessions = 0
+        """How many streams were welcomed."""
+
+    async def run(self) -> None:
+        """Holds a stream open for ever.
+
+        Raises:
+            SignedOutError: The device's sign-in has ended.
+            ReplacedError: The device has a newer stream.
+            TidingsError: No server will take this client.
+        """
+        stop_listening = self._api.keeper.listen(self._on_new_tokens)
+        try:
+            while True:
+                await self._room()
+                server = self.server = await self._choose()
+                error = await self._hold(server)
+                self.last_error = error or self.last_error
+                delay = await self._judge(server, error)
+                self._hurry.clear()
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._hurry.wait(), delay)
+        finally:
+            stop_listening()
+            if self._renewal is not None:
+                self._renewal.cancel()
+
+    def wake(self) -> None:
+        """There may be something to write, or room for more to be read."""
+        due = self._dialogue.due()
+        if due is not None:
+            self._write_at(due)
+        if not self._roomy.is_set() and not self._is_crowded(_MOST_WAITING // 2):
+            self._roomy.set()
+
+    def reconnect(self) -> None:
+        """Gives the stream up and opens another at once."""
+        self._hurry.set()
+        if self._reader is not None:
+            self._reader.cancel()
+
+    async def leave(self) -> None:
+        """Says what is left to say before the stream is closed."""
+        if self._reader is not None and self._dialogue.farewell() is not None:
+            self._leaving = True
+            self._writable.set()
+            self._roomy.set()
+            # The server has heard it when it ends the stream in turn.
+            await asyncio.wait({self._reader}, timeout=_FAREWELL_SECONDS)
+
+    # --- one stream after another -------------------------------------------------------------------------------------
+
+    async def _choose(self) -> discovery_pb2.Server:
+        if self._servers.wants_advice:
+            try:
+                self._servers.learn(await self._api.recommend(discovery_pb2.SERVER_KIND_CHAT, self._servers.excluded))
+            except TidingsError as error:
+                _log.info("no server is recommended: %s", error)
+        return self._servers.next()
+
+    async def _judge(self, server: discovery_pb2.Server, error: TidingsError | None) -> float:
+        """What to do about the end of a stream: raises when that was the last, else gives the seconds to wait."""
+        if error is None:
+            return 0.0
+        _log.info("the stream to %s ended: %s", server.endpoint, error)
+        if isinstance(error, SignedOutError) or error.code in _FATAL:
+            raise error
+        if error.code is grpc.StatusCode.ABORTED:
+            raise ReplacedError.of(error)
+        if error.code is grpc.StatusCode.UNAUTHENTICATED:
+            if self._was_refused:
+                raise SignedOutError.of(error)
+            self._was_refused = True
+            try:
+                await self._api.keeper.renew(self._token)
+            except SignedOutError:
+                raise
+            except TidingsError as renewal_error:
+                self._was_refused = False
+                return self._backoff.next(renewal_error.retry_after)
+            return 0.0
+        if error.code is grpc.StatusCode.OUT_OF_RANGE:
+            if not self._dialogue.inbox.received_cursor:
+                raise error
+            self._dialogue.inbox.restart()
+            return 0.0
+        self._servers.failed(server)
+        return self._backoff.next(error.retry_after)
+
+    async def _room(self) -> None:
+        """Waits until the application has taken most of what waits for it.
+
+        Not while it waits for the result of a command: it may take no event before it has that.
+        """
+        while self._is_crowded(_MOST_WAITING):
+            self._roomy.clear()
+            await self._roomy.wait()
+
+    def _is_crowded(self, most: int) -> bool:
+        return len(self._dialogue.inbox) > most and not len(self._dialogue.outbox) and not self._leaving
+
+    # --- one stream ---------------------------------------------------------------------------------------------------
+
+    async def _hold(self, server: discovery_pb2.Server) -> TidingsError | None:
+        """Opens a stream and keeps it as long as it lasts.
+
+        Returns:
+            Why it ended; None when it was given up on purpose.
+        """
+        try:
+            self._token = await self._api.keeper.current()
+        except TidingsError as error:
+            return error
+        # A channel of its own, so that no earlier failure delays the attempt.
+        channel = open_channel(server.endpoint, self._api.tls)
+        stream = chat_pb2_grpc.ChatServiceStub(channel).Connect(metadata=bearer(self._token))
+        reader = self._reader = asyncio.create_task(self._read(stream, server))
+        writer = asyncio.create_task(self._write(stream))
+        self._schedule_renewal()
+        try:
+            await asyncio.wait({reader})
+        finally:
+            self._reader = None
+            for timer in (self._write_timer, self._move_timer, self._token_timer):
+                if timer is not None:
+                    timer.cancel()
+            self._write_timer = self._move_timer = self._token_timer = None
+            reader.cancel()
+            writer.cancel()
+            stream.cancel()
+            self._dialogue.lose()
+            self._set_status(Status.CONNECTING)
+            await asyncio.gather(reader, writer, return_exceptions=True)
+            await channel.close()
+        if reader.cancelled():
+            return None
+        failure = reader.exception()
+        if failure is None or isinstance(failure, TidingsError):
+            return failure
+        if isinstance(failure, aio.AioRpcError):
+            return from_rpc(failure)
+        raise failure
+
+    async def _read(self, stream: _Stream, server: discovery_pb2.Server) -> None:
+        dialogue = self._dialogue
+        now = asyncio.get_running_loop().time
+        try:
+            async with asyncio.timeout(_WELCOME_SECONDS):
+                with contextlib.suppress(aio.AioRpcError, asyncio.InvalidStateError):
+                    await stream.write(dialogue.open())
+                # If that did not go well, reading tells why.
+                frame = await stream.read()
+        except TimeoutError:
+            raise refusal(grpc.StatusCode.DEADLINE_EXCEEDED, f"{server.endpoint} does not answer") from None
+        # What is no response is the end.
+        while isinstance(frame, chat_pb2.ConnectResponse):
+            if not self._leaving:
+                dialogue.receive(frame, now())
+                if dialogue.inbox.need is not None:
+                    await self._repair()
+                self._react(server)
+                self._on_events()
+                await self._room()
+            frame = await stream.read()
+        raise refusal(grpc.StatusCode.UNAVAILABLE, f"{server.endpoint} ended the stream")
+
+    async def _repair(self) -> None:
+        try:
+            await repair(self._dialogue, self._api)
+        except SignedOutError:
+            raise
+        except TidingsError as error:
+            # Whatever it is, it says nothing about the stream, and the next replay brings the same need again.
+            raise refusal(grpc.StatusCode.UNAVAILABLE, f"what is missing could not be fetched: {error}") from error
+
+    def _react(self, server: discovery_pb2.Server) -> None:
+        dialogue = self._dialogue
+        status = _STATUS[dialogue.phase]
+        if status is not self.status:
+            if self.status is Status.CONNECTING:
+                self.sessions += 1
+                self._was_refused = False
+            if status is Status.LIVE:
+                self._backoff.reset()
+                self._servers.worked()
+            self._set_status(status)
+        if dialogue.token_refused is not None:
+            # A new stream shows whether it is the token.
+            raise refusal(grpc.StatusCode.UNAVAILABLE, f"the newer token was refused: {dialogue.token_refused}")
+        if dialogue.wants_token:
+            dialogue.wants_token = False
+            self._renew(self._token)
+        if dialogue.refuge and self._move_timer is None:
+            self._servers.failed(server)
+            self._servers.learn(dialogue.refuge)
+            delay = random.uniform(0.0, _MOVE_WITHIN_SECONDS)
+            self._move_timer = asyncio.get_running_loop().call_later(delay, self.reconnect)
+        self.wake()
+
+    async def _write(self, stream: _Stream) -> None:
+        dialogue = self._dialogue
+        now = asyncio.get_running_loop().time
+        # Why a stream cannot be written to any more is the reader's to find out.
+        with contextlib.suppress(aio.AioRpcError, asyncio.InvalidStateError):
+            while True:
+                self._writable.clear()
+                frame = dialogue.write(now())
+                if frame is not None:
+                    # What is asked meanwhile gathers, and goes with the next frame.
+                    await stream.write(frame)
+                elif self._leaving:
+                    last = dialogue.farewell()
+                    if last is not None:
+                        await stream.write(last)
+                    await stream.done_writing()
+                    return
+                else:
+                    self.wake()
+                    await self._writable.wait()
+
+    def _write_at(self, due: float) -> None:
+        loop = asyncio.get_running_loop()
+        if due <= loop.time():
+            self._writable.set()
+        elif self._write_timer is None or due < self._write_timer.when():
+            if self._write_timer is not None:
+                self._write_timer.cancel()
+            self._write_timer = loop.call_at(due, self._write_now)
+
+    def _write_now(self) -> None:
+        self._write_timer = None
+        self._writable.set()
+
+    def _set_status(self, status: Status) -> None:
+        if status is not self.status:
+            self.status = status
+            self._on_status(status)
+
+    # --- the session's token ------------------------------------------------------------------------------------------
+
+    def _schedule_renewal(self) -> None:
+        if self._token_timer is not None:
+            self._token_timer.cancel()
+        delay = max(0.0, self._api.keeper.due - time.monotonic())
+        self._token_timer = asyncio.get_running_loop().call_later(delay, self._renew, None)
+
+    def _renew(self, refused: str | None) -> None:
+        if self._renewal is None:
+            self._renewal = asyncio.create_task(self._renew_now(refused))
+
+    async def _renew_now(self, refused: str | None) -> None:
+        keeper = self._api.keeper
+        try:
+            if refused is None:
+                await keeper.current()
+            else:
+                await keeper.renew(refused)
+        except SignedOutError as error:
+            # The stream may go on until the token that it has runs out; the server ends it then.
+            _log.warning("the access token cannot be renewed: %s", error)
+            return
+        except TidingsError as error:
+            _log.info("the access token could not be renewed yet: %s", error)
+        finally:
+            self._renewal = None
+        if self._reader is not None:
+            self._schedule_renewal()
+
+    def _on_new_tokens(self) -> None:
+        if self._reader is not None:
+            self._token = self._api.keeper.access_token
+            self._dialogue.reauthenticate(self._token)
+            self.wake()
+            self._schedule_renewal()

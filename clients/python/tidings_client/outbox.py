@@ -1,0 +1,183 @@
+"""What goes out: the commands that have no result yet, in the order in which they were asked for."""
+
+from __future__ import annotations
+
+from bisect import insort
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from tidings.v1 import chat_pb2
+from tidings_client.backoff import Backoff
+from tidings_client.errors import TidingsError
+
+Resolve = Callable[[chat_pb2.Accepted | TidingsError], None]
+"""Is told what came of a command."""
+
+
+@dataclass(slots=True, eq=False)
+class Pending:
+    """A command without a result."""
+
+    command: chat_pb2.Command
+    channel_id: str
+    size: int
+    """Its bytes on the wire."""
+    resolve: Resolve
+    backoff: Backoff
+    due: float = 0.0
+    """Not to be sent before."""
+    sent: bool = False
+    """Whether it is on its way; else it waits to be sent."""
+    abandoned: bool = False
+    """Nobody waits for its result any more."""
+
+
+class Outbox:
+    """Keeps every command until its result is there, and sends it again, unchanged, until then.
+
+    A channel's commands stay in order: while one of them waits for its time to be tried again, those behind it wait
+    too. Only those that were already on their way overtake it.
+    """
+
+    def __init__(self, backoff: Callable[[], Backoff] = Backoff) -> None:
+        """Nothing to send.
+
+        Args:
+            backoff: Makes the backoff of each command.
+        """
+        self._backoff = backoff
+        # By command_id, which grows in the order of asking.
+        self._pending: dict[int, Pending] = {}
+        self._waiting: list[Pending] = []
+        # By (channel_id, client_message_id): the same message may be asked for twice at once.
+        self._named: dict[tuple[str, str], list[Pending]] = {}
+
+    def __len__(self) -> int:
+        """How many commands have no result yet."""
+        return len(self._pending)
+
+    def add(self, command: chat_pb2.Command, channel_id: str, resolve: Resolve) -> Pending:
+        """Takes a command to send.
+
+        Args:
+            command: With a command_id larger than that of any command before.
+            channel_id: The channel whose order it belongs to.
+            resolve: Is told what came of it, once.
+        """
+        pending = Pending(command, channel_id, command.ByteSize(), resolve, self._backoff())
+        self._pending[command.command_id] = pending
+        self._waiting.append(pending)
+        if command.HasField("send_message"):
+            self._named.setdefault((channel_id, command.send_message.client_message_id), []).append(pending)
+        return pending
+
+    def take(self, now: float, most_bytes: int) -> list[chat_pb2.Command]:
+        """What to send now, in order: as much as fits, and at least one when any may go.
+
+        Args:
+            now: The time.
+            most_bytes: How many bytes to send together.
+        """
+        taken: list[chat_pb2.Command] = []
+        kept: list[Pending] = []
+        blocked: set[str] = set()
+        for index, pending in enumerate(self._waiting):
+            if pending.due > now or pending.channel_id in blocked:
+                blocked.add(pending.channel_id)
+                kept.append(pending)
+                continue
+            if taken and pending.size > most_bytes:
+                kept.extend(self._waiting[index:])
+                break
+            most_bytes -= pending.size
+            pending.sent = True
+            taken.append(pending.command)
+        self._waiting = kept
+        return taken
+
+    def due(self) -> float | None:
+        """When `take` has something to give: 0 for at once; None for not unless something happens."""
+        soonest: float | None = None
+        channels: set[str] = set()
+        for pending in self._waiting:
+            if pending.channel_id not in channels:
+                if not pending.due:
+                    return 0.0
+                channels.add(pending.channel_id)
+                soonest = pending.due if soonest is None else min(soonest, pending.due)
+        return soonest
+
+    def lost(self) -> None:
+        """The stream is gone: what was on its way is to be sent again, without what nobody waits for."""
+        for pending in list(self._pending.values()):
+            if pending.abandoned:
+                self._remove(pending)
+            pending.sent = False
+        self._waiting = list(self._pending.values())
+
+    def abandon(self, pending: Pending) -> None:
+        """Nobody waits for a command any more: if it has not been sent it never is, and it is not sent again."""
+        pending.abandoned = True
+        if not pending.sent and pending.command.command_id in self._pending:
+            self._remove(pending)
+
+    def accepted(self, command_id: int, accepted: chat_pb2.Accepted) -> Pending | None:
+        """A command is done.
+
+        Returns:
+            The command; None when it had its result before.
+        """
+        pending = self._pending.get(command_id)
+        if pending is not None:
+            self._remove(pending)
+            pending.resolve(accepted)
+        return pending
+
+    def refused(self, command_id: int, error: TidingsError, now: float) -> None:
+        """A command is refused: it is tried again later if that makes sense, else that was its result."""
+        pending = self._pending.get(command_id)
+        if pending is None:
+            return
+        if error.is_transient and not pending.abandoned:
+            pending.due = now + pending.backoff.next(error.retry_after)
+            if pending.sent:
+                pending.sent = False
+                insort(self._waiting, pending, key=lambda each: each.command.command_id)
+        else:
+            self._remove(pending)
+            pending.resolve(error)
+
+    def appeared(self, message: chat_pb2.Message) -> bool:
+        """A message of this user came as an event: if it was sent from here, its result was lost with an older stream.
+
+        Returns:
+            Whether it was waited for; it is done then.
+        """
+        named = self._named.get((message.channel_id, message.client_message_id))
+        if named is None:
+            return False
+        accepted = chat_pb2.Accepted(
+            channel_id=message.channel_id, seq=message.seq, position=message.position, created_at=message.created_at
+        )
+        for pending in list(named):
+            self._remove(pending)
+            pending.resolve(accepted)
+        return True
+
+    def fail(self, error: TidingsError) -> None:
+        """Nothing will be sent any more: `error` is what came of everything that waits."""
+        for pending in list(self._pending.values()):
+            self._remove(pending)
+            # One each, since an exception carries the traceback of whoever it is raised to.
+            pending.resolve(type(error).of(error))
+
+    def _remove(self, pending: Pending) -> None:
+        del self._pending[pending.command.command_id]
+        if not pending.sent:
+            self._waiting.remove(pending)
+        if pending.command.HasField("send_message"):
+            key = pending.channel_id, pending.command.send_message.client_message_id
+            named = self._named[key]
+            named.remove(pending)
+            if not named:
+                del self._named[key]

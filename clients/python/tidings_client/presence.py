@@ -1,0 +1,175 @@
+"""Being online, and knowing who else is."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Self, TypeAlias
+
+import grpc
+from grpc import aio
+
+from tidings.v1 import discovery_pb2, presence_pb2, presence_pb2_grpc
+from tidings_client.api import Api
+from tidings_client.backoff import Backoff
+from tidings_client.errors import SignedOutError, TidingsError, from_rpc, refusal
+from tidings_client.servers import Servers
+from tidings_client.transport import bearer, open_channel
+
+_log = logging.getLogger(__name__)
+
+_Stream: TypeAlias = "aio.StreamStreamCall[presence_pb2.TrackRequest, presence_pb2.TrackResponse]"
+
+_HEARTBEAT_SECONDS = 5.0
+
+
+class Presence:
+    """Keeps this device online and follows the user's contacts, over any number of reconnects.
+
+    Made by `Tidings.presence` and entered with ``async with``; being online does not depend on anybody iterating. The
+    iterator gives the `PresenceChange` of each contact, at first and whenever it changes; changes of one contact that
+    nobody has taken yet become one, the latest. It raises `SignedOutError` when the sign-in has ended.
+    """
+
+    def __init__(self, api: Api) -> None:
+        """For `Tidings.presence` alone."""
+        self._api = api
+        self._servers = Servers(api.device.server)
+        self._backoff = Backoff()
+        self._known: dict[str, presence_pb2.PresenceChange] = {}
+        self._news: dict[str, presence_pb2.PresenceChange] = {}
+        self._changed = asyncio.Event()
+        self._token = ""
+        self._was_refused = False
+        self._task: asyncio.Task[None] | None = None
+        self._error: Exception | None = None
+        self._is_closed = False
+
+    @property
+    def contacts(self) -> Mapping[str, presence_pb2.PresenceChange]:
+        """The latest state of every contact, by user_id."""
+        return self._known
+
+    async def __aenter__(self) -> Self:
+        """Begins to connect, and waits for nothing."""
+        if self._task is not None:
+            raise RuntimeError("a presence is entered once; make another with Tidings.presence")
+        self._task = asyncio.create_task(self._run())
+        return self
+
+    async def __aexit__(
+        self, error_type: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Stops the heartbeat: the user is offline in 30 s, unless another of their devices is there."""
+        self._is_closed = True
+        self._changed.set()
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+
+    def __aiter__(self) -> Self:
+        """The presence is its own iterator."""
+        return self
+
+    async def __anext__(self) -> presence_pb2.PresenceChange:
+        """The next change.
+
+        Raises:
+            SignedOutError: The device's sign-in has ended.
+            TidingsError: No server will take this client.
+        """
+        while True:
+            if self._is_closed:
+                raise StopAsyncIteration
+            if self._news:
+                return self._news.pop(next(iter(self._news)))
+            if self._error is not None:
+                raise self._error
+            self._changed.clear()
+            await self._changed.wait()
+
+    async def _run(self) -> None:
+        try:
+            while True:
+                await asyncio.sleep(await self._attempt())
+        except Exception as error:
+            self._error = error
+            self._changed.set()
+
+    async def _attempt(self) -> float:
+        """Holds one stream as long as it lasts; gives the seconds until the next attempt."""
+        if self._servers.wants_advice:
+            with contextlib.suppress(TidingsError):
+                kind = discovery_pb2.SERVER_KIND_PRESENCE
+                self._servers.learn(await self._api.recommend(kind, self._servers.excluded))
+        server = self._servers.next()
+        try:
+            self._token = await self._api.keeper.current()
+            await self._hold(server)
+            raise refusal(grpc.StatusCode.UNAVAILABLE, f"{server.endpoint} ended the stream")
+        except SignedOutError:
+            raise
+        except aio.AioRpcError as rpc_error:
+            error = from_rpc(rpc_error)
+        except TidingsError as own_error:
+            error = own_error
+        _log.info("the presence stream to %s ended: %s", server.endpoint, error)
+        if error.code is grpc.StatusCode.UNAUTHENTICATED:
+            # Also the normal end of a stream: its token has run out.
+            if self._was_refused:
+                raise SignedOutError.of(error)
+            self._was_refused = True
+            try:
+                await self._api.keeper.renew(self._token)
+                return 0.0
+            except SignedOutError:
+                raise
+            except TidingsError as renewal_error:
+                error = renewal_error
+                self._was_refused = False
+        if error.code is grpc.StatusCode.PERMISSION_DENIED:
+            raise error
+        self._servers.failed(server)
+        return self._backoff.next(error.retry_after)
+
+    async def _hold(self, server: discovery_pb2.Server) -> None:
+        channel = open_channel(server.endpoint, self._api.tls)
+        stream = presence_pb2_grpc.PresenceServiceStub(channel).Track(metadata=bearer(self._token))
+        heart = asyncio.create_task(self._beat(stream))
+        try:
+            # What is no response is the end.
+            while isinstance(frame := await stream.read(), presence_pb2.TrackResponse):
+                self._take(frame)
+        finally:
+            heart.cancel()
+            stream.cancel()
+            await asyncio.gather(heart, return_exceptions=True)
+            await channel.close()
+
+    async def _beat(self, stream: _Stream) -> None:
+        beat = presence_pb2.TrackRequest(heartbeat=presence_pb2.Heartbeat())
+        # Why a stream cannot be written to any more is the reader's to find out.
+        with contextlib.suppress(aio.AioRpcError, asyncio.InvalidStateError):
+            while True:
+                await stream.write(beat)
+                await asyncio.sleep(_HEARTBEAT_SECONDS)
+                # A stream that lived so long is a good one, even if there was nothing to tell.
+                self._worked()
+
+    def _take(self, frame: presence_pb2.TrackResponse) -> None:
+        self._worked()
+        for change in frame.changes:
+            # The first frame after a reconnect tells everything again.
+            if self._known.get(change.user_id) != change:
+                self._known[change.user_id] = change
+                self._news[change.user_id] = change
+                self._changed.set()
+
+    def _worked(self) -> None:
+        self._was_refused = False
+        self._backoff.reset()
+        self._servers.worked()

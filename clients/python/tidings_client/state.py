@@ -1,0 +1,198 @@
+"""What a device keeps on its disk: who it is signed in as, and how far it has come."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import grpc
+
+from tidings.v1 import account_pb2, discovery_pb2
+from tidings_client.errors import refusal
+from tidings_client.progress import Progress, Step
+
+# "Tidi": tells our files from other people's.
+_APPLICATION_ID = 0x54696469
+_VERSION = 1
+_SCHEMA = f"""
+CREATE TABLE device (
+    id INTEGER PRIMARY KEY CHECK (id = 1),
+    server TEXT NOT NULL,
+    user BLOB NOT NULL,       -- tidings.v1.User
+    device_id TEXT NOT NULL,
+    tokens BLOB NOT NULL,     -- tidings.v1.Tokens; empty when signed out
+    servers BLOB NOT NULL,    -- tidings.v1.RecommendServersResponse
+    cursor TEXT NOT NULL      -- decimal: a position may pass SQLite's signed integers
+);
+CREATE TABLE channels (
+    channel_id TEXT PRIMARY KEY,
+    seq INTEGER NOT NULL
+) WITHOUT ROWID;
+PRAGMA application_id = {_APPLICATION_ID};
+PRAGMA user_version = {_VERSION};
+"""
+
+
+@dataclass(slots=True)
+class Device:
+    """A device as it signed in."""
+
+    server: str
+    """HOST:PORT of the api and discovery."""
+    user: account_pb2.User
+    device_id: str
+    tokens: account_pb2.Tokens | None
+    """None when it is signed out; its progress is kept for the next time."""
+    servers: Sequence[discovery_pb2.Server]
+
+
+class State:
+    """One SQLite file, in the hands of one process.
+
+    The file is its owner's to read alone: the refresh token in it is as good as a password. It is locked while open:
+    two processes that renew with the same refresh token would look like a thief at work and be signed out.
+    """
+
+    def __init__(self, path: str | os.PathLike[str] | None) -> None:
+        """Opens the file, which is made when there is none.
+
+        Args:
+            path: Where it is; None to keep everything in memory.
+
+        Raises:
+            TidingsError: FAILED_PRECONDITION; reason STATE_IN_USE when another process has it open, STATE_UNREADABLE
+                when it is not such a file, or one of a newer version.
+            OSError: It cannot be opened.
+        """
+        self._path = None if path is None else Path(path)
+        if self._path is not None:
+            # Before SQLite sees it, which would leave the mode to the umask; its journal takes the mode from here.
+            os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+            self._path.chmod(0o600)
+        self._database = sqlite3.connect(self._path or ":memory:", timeout=0, isolation_level=None)
+        try:
+            self._open()
+        except sqlite3.DatabaseError as error:
+            self._database.close()
+            if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_BUSY:
+                raise refusal(
+                    grpc.StatusCode.FAILED_PRECONDITION,
+                    f"{path} is open in another process; give each its own",
+                    reason="STATE_IN_USE",
+                ) from None
+            raise refusal(
+                grpc.StatusCode.FAILED_PRECONDITION, f"{path} cannot be used: {error}", reason="STATE_UNREADABLE"
+            ) from error
+        except BaseException:
+            self._database.close()
+            raise
+
+    def device(self) -> Device | None:
+        """The device that signed in last; None when none ever did."""
+        row = self._database.execute("SELECT server, user, device_id, tokens, servers FROM device").fetchone()
+        if row is None:
+            return None
+        server, user, device_id, tokens, servers = row
+        return Device(
+            server,
+            account_pb2.User.FromString(user),
+            device_id,
+            account_pb2.Tokens.FromString(tokens) if tokens else None,
+            discovery_pb2.RecommendServersResponse.FromString(servers).servers,
+        )
+
+    def progress(self) -> Progress:
+        """How far the device has come."""
+        row = self._database.execute("SELECT cursor FROM device").fetchone()
+        seqs = dict(self._database.execute("SELECT channel_id, seq FROM channels"))
+        return Progress(int(row[0]) if row else 0, seqs)
+
+    def save_device(self, device: Device) -> None:
+        """A device signed in. Its progress is kept when it is the one that was here before, else it starts anew."""
+        before = self.device()
+        same = (
+            before is not None and before.device_id == device.device_id and before.user.user_id == device.user.user_id
+        )
+        cursor = str(self.progress().cursor) if same else "0"
+        with _Synced(self._database):
+            if not same:
+                self._database.execute("DELETE FROM channels")
+            self._database.execute(
+                "REPLACE INTO device (id, server, user, device_id, tokens, servers, cursor)"
+                " VALUES (1, ?, ?, ?, ?, ?, ?)",
+                (
+                    device.server,
+                    device.user.SerializeToString(),
+                    device.device_id,
+                    device.tokens.SerializeToString() if device.tokens is not None else b"",
+                    discovery_pb2.RecommendServersResponse(servers=device.servers).SerializeToString(),
+                    cursor,
+                ),
+            )
+
+    def save_tokens(self, tokens: account_pb2.Tokens | None) -> None:
+        """There are new tokens, or none any more."""
+        with _Synced(self._database):
+            self._database.execute(
+                "UPDATE device SET tokens = ?", (tokens.SerializeToString() if tokens is not None else b"",)
+            )
+
+    def save_servers(self, servers: Sequence[discovery_pb2.Server]) -> None:
+        """There is a newer recommendation."""
+        blob = discovery_pb2.RecommendServersResponse(servers=servers).SerializeToString()
+        self._database.execute("UPDATE device SET servers = ?", (blob,))
+
+    def save_step(self, step: Step) -> None:
+        """The device has come further. A crash of this process loses nothing of it; a loss of power may."""
+        database = self._database
+        database.execute("BEGIN IMMEDIATE")
+        try:
+            if step.anew:
+                database.execute("DELETE FROM channels")
+            database.executemany("REPLACE INTO channels (channel_id, seq) VALUES (?, ?)", step.seqs.items())
+            database.execute("UPDATE device SET cursor = ?", (str(step.cursor),))
+        except BaseException:
+            database.execute("ROLLBACK")
+            raise
+        database.execute("COMMIT")
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._database.close()
+
+    def _open(self) -> None:
+        database = self._database
+        # Exclusive before WAL: the lock is then held from here on, and no shared memory file is needed.
+        database.execute("PRAGMA locking_mode = EXCLUSIVE")
+        database.execute("PRAGMA journal_mode = WAL")
+        # Enough to survive a crash of the process, without waiting for the disk at every step.
+        database.execute("PRAGMA synchronous = NORMAL")
+        database.execute("BEGIN IMMEDIATE")
+        (application_id,) = database.execute("PRAGMA application_id").fetchone()
+        (version,) = database.execute("PRAGMA user_version").fetchone()
+        (tables,) = database.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        database.execute("COMMIT")
+        if not tables:
+            database.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} COMMIT;")
+        elif (application_id, version) != (_APPLICATION_ID, _VERSION):
+            raise sqlite3.DatabaseError("it is not a tidings client's file, or a newer version's")
+
+
+class _Synced:
+    """A transaction that is on the disk, through a loss of power too, when it is over."""
+
+    def __init__(self, database: sqlite3.Connection) -> None:
+        self._database = database
+
+    def __enter__(self) -> None:
+        self._database.execute("PRAGMA synchronous = FULL")
+        self._database.execute("BEGIN IMMEDIATE")
+
+    def __exit__(self, error_type: type[BaseException] | None, *_: object) -> None:
+        try:
+            self._database.execute("COMMIT" if error_type is None else "ROLLBACK")
+        finally:
+            self._database.execute("PRAGMA synchronous = NORMAL")

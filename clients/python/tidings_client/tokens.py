@@ -1,0 +1,146 @@
+"""The tokens of a signed-in device, renewed in time."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import json
+import logging
+import random
+import time
+from collections.abc import Awaitable, Callable
+
+from tidings.v1 import account_pb2
+from tidings_client.errors import SignedOutError, TidingsError
+
+_log = logging.getLogger(__name__)
+
+# The share of its life after which a token is renewed: early enough for several tries, and not the same for everybody
+# who signed in at the same moment, such as after a restart of everything.
+_RENEW_AFTER = (0.7, 0.85)
+_TRY_AGAIN_SECONDS = 5.0
+
+
+def lifetime(tokens: account_pb2.Tokens, now: float) -> float:
+    """How many seconds the access token lives from when it was made.
+
+    Args:
+        tokens: The tokens.
+        now: The time by this machine's clock, in seconds since 1970.
+
+    Returns:
+        Seconds by the server's clock alone, from the claims of the token itself (`iat`, `exp`), so that a wrong clock
+        here does no harm; where they cannot be read, what `expires_at` leaves by this machine's clock.
+    """
+    try:
+        payload = tokens.access_token.split(".")[1]
+        claims = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+        return float(claims["exp"]) - float(claims["iat"])
+    except (IndexError, KeyError, TypeError, ValueError, binascii.Error):
+        return tokens.expires_at.ToNanoseconds() / 1e9 - now
+
+
+class TokenKeeper:
+    """Holds the tokens and renews them, once for all who need it at the same time."""
+
+    def __init__(
+        self,
+        tokens: account_pb2.Tokens,
+        refresh: Callable[[str], Awaitable[account_pb2.Tokens]],
+        save: Callable[[account_pb2.Tokens], None],
+        *,
+        is_new: bool = True,
+    ) -> None:
+        """Keeps tokens.
+
+        Args:
+            tokens: The tokens in force.
+            refresh: Trades a refresh token for new tokens; raises `SignedOutError` when it is refused, `TidingsError`
+                when the server cannot be asked.
+            save: Puts new tokens on stable storage. It is called before they are used: a refresh token works once, so
+                one that was spent and not replaced means signing in again.
+            is_new: Whether the tokens were made just now, as opposed to found on the disk.
+        """
+        self._refresh = refresh
+        self._save = save
+        self._renewal: asyncio.Task[None] | None = None
+        self._listeners: list[Callable[[], None]] = []
+        self._due = 0.0
+        self._hold(tokens, is_new=is_new)
+
+    @property
+    def access_token(self) -> str:
+        """The access token in force, which may have run out."""
+        return self._tokens.access_token
+
+    @property
+    def due(self) -> float:
+        """When to renew it, by `time.monotonic`."""
+        return self._due
+
+    def replace(self, tokens: account_pb2.Tokens) -> None:
+        """The server gave new tokens of its own accord."""
+        self._save(tokens)
+        self._hold(tokens, is_new=True)
+        for listener in list(self._listeners):
+            listener()
+
+    def listen(self, listener: Callable[[], None]) -> Callable[[], None]:
+        """Calls `listener` whenever there are new tokens, until the function returned is called."""
+        self._listeners.append(listener)
+        return lambda: self._listeners.remove(listener)
+
+    async def current(self) -> str:
+        """An access token that is good for a while.
+
+        Raises:
+            SignedOutError: This device is signed out.
+        """
+        if time.monotonic() >= self._due:
+            try:
+                await self._renew()
+            except SignedOutError:
+                raise
+            except TidingsError as error:
+                # There is time left: the old one may do, and if it does not, the answer will be UNAUTHENTICATED.
+                _log.warning("the access token could not be renewed: %s", error)
+                self._due = time.monotonic() + _TRY_AGAIN_SECONDS
+        return self._tokens.access_token
+
+    async def renew(self, refused: str) -> str:
+        """An access token other than one that was refused.
+
+        Args:
+            refused: The access token that will not do any more.
+
+        Raises:
+            SignedOutError: This device is signed out.
+            TidingsError: The server could not be asked.
+        """
+        if self._tokens.access_token == refused:
+            await self._renew()
+        return self._tokens.access_token
+
+    async def close(self) -> None:
+        """Lets a renewal that is under way finish: its refresh token is spent, its answer must not be lost."""
+        if self._renewal is not None:
+            await asyncio.wait({self._renewal})
+
+    async def _renew(self) -> None:
+        if self._renewal is None:
+            self._renewal = asyncio.create_task(self._trade())
+        # Shielded: one caller that gives up takes it neither from the others nor from the disk.
+        await asyncio.shield(self._renewal)
+
+    async def _trade(self) -> None:
+        try:
+            self.replace(await self._refresh(self._tokens.refresh_token))
+        finally:
+            self._renewal = None
+
+    def _hold(self, tokens: account_pb2.Tokens, *, is_new: bool) -> None:
+        now = time.time()
+        remaining = lifetime(tokens, now) if is_new else tokens.expires_at.ToNanoseconds() / 1e9 - now
+        self._tokens = tokens
+        self._due = time.monotonic() + max(0.0, remaining) * random.uniform(*_RENEW_AFTER)

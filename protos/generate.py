@@ -1,0 +1,109 @@
+"""Writes what is made from the .proto files: the Python stubs, or with an option something else."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import sys
+from importlib.resources import files
+from pathlib import Path
+
+from google.rpc import status_pb2
+from grpc_tools import protoc
+
+PROTOS = Path(__file__).resolve().parent
+ROOT = PROTOS.parent
+PACKAGES = ("tidings/v1", "tidings/internal/v1")
+
+
+def includes() -> list[str]:
+    """The import paths: our own contract, google/protobuf and google/rpc."""
+    well_known = files("grpc_tools") / "_proto"
+    google_rpc = Path(status_pb2.__file__).parents[2]
+    return [f"-I{PROTOS}", f"-I{well_known}", f"-I{google_rpc}"]
+
+
+def sources(*packages: str) -> list[str]:
+    """Every .proto file of these packages."""
+    return sorted(str(path) for package in packages for path in (PROTOS / package).glob("*.proto"))
+
+
+def run_protoc(*arguments: str) -> None:
+    """Runs protoc, which says by itself what it does not like."""
+    if protoc.main(["protoc", *includes(), *arguments]) != 0:
+        raise SystemExit("protoc failed")
+
+
+def write_stubs() -> None:
+    """Writes tidings/v1 and tidings/internal/v1 anew, so that no stub outlives its .proto file."""
+    for package in PACKAGES:
+        shutil.rmtree(ROOT / package, ignore_errors=True)
+        (ROOT / package).mkdir(parents=True)
+        (ROOT / package / "__init__.py").touch()
+    (ROOT / "tidings/internal/__init__.py").touch()
+    # Beside this interpreter in a virtual environment, on PATH in an isolated build.
+    path = os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", "")))
+    run_protoc(
+        f"--python_out={ROOT}",
+        f"--pyi_out={ROOT}",
+        f"--grpc_python_out={ROOT}",
+        f"--plugin=protoc-gen-mypy_grpc={shutil.which('protoc-gen-mypy_grpc', path=path)}",
+        f"--mypy_grpc_out={ROOT}",
+        *sources(*PACKAGES),
+    )
+
+
+def write_image(path: Path) -> None:
+    """Writes the whole contract as one descriptor set: buf has no network to fetch google/rpc with."""
+    run_protoc("--include_imports", "--include_source_info", f"--descriptor_set_out={path}", *sources(*PACKAGES))
+
+
+def write_docs(path: Path) -> None:
+    """Writes the page about what clients call."""
+    run_protoc(
+        f"--plugin=protoc-gen-doc={ROOT / '.build/bin/protoc-gen-doc'}",
+        f"--doc_out={path.parent}",
+        f"--doc_opt={ROOT / 'tools/api.md.tmpl'},{path.name}",
+        *sources("tidings/v1"),
+    )
+
+
+def write_go(folder: Path) -> None:
+    """Writes the Go stubs of the public contract for the Go module in a folder, below its `gen`."""
+    module = (folder / "go.mod").read_text().split()[1]
+    shutil.rmtree(folder / "gen", ignore_errors=True)
+    package = f"{module}/gen/tidings/v1"
+    names = [f"M{Path(source).relative_to(PROTOS)}={package}" for source in sources("tidings/v1")]
+    plugins = [f"--plugin={name}={ROOT / '.build/bin' / name}" for name in ("protoc-gen-go", "protoc-gen-go-grpc")]
+    options = ",".join([f"module={module}", *names])
+    run_protoc(
+        *plugins,
+        f"--go_out={folder}",
+        f"--go_opt={options}",
+        f"--go-grpc_out={folder}",
+        f"--go-grpc_opt={options}",
+        *sources("tidings/v1"),
+    )
+
+
+def main() -> None:
+    """Writes the one thing that is asked for."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    choice = parser.add_mutually_exclusive_group()
+    choice.add_argument("--image", type=Path, metavar="FILE", help="write the descriptor set that `buf lint` reads")
+    choice.add_argument("--docs", type=Path, metavar="FILE", help="write the API's page, as Markdown")
+    choice.add_argument("--go", type=Path, metavar="FOLDER", help="write Go stubs into the Go module there")
+    options = parser.parse_args()
+    if options.image:
+        write_image(options.image)
+    elif options.docs:
+        write_docs(options.docs)
+    elif options.go:
+        write_go(options.go)
+    else:
+        write_stubs()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,18 @@
+from __future__ import annotations
+
+
+class FakeClock:
+    """A clock that only moves when told to."""
+
+    def __init__(self, now_ms: int = 1_750_000_000_000) -> None:
+        self._now_ms = now_ms
+        self._start_ms = now_ms
+
+    def now_ms(self) -> int:
+        return self._now_ms
+
+    def monotonic(self) -> float:
+        return (self._now_ms - self._start_ms) / 1000
+
+    def advance(self, seconds: float) -> None:
+        self._now_ms += round(seconds * 1000)

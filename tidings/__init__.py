@@ -1,0 +1,1 @@
+"""tidings, a chat backend on gRPC streams."""

@@ -1,0 +1,78 @@
+"""The bounds of what people may ask, and the checks that name field, limit and value."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tidings.core.errors import Code, Refusal, invalid
+
+TEXT_CHARACTERS = 100_000
+"""Code points in a message's text."""
+CLIENT_MESSAGE_ID_CHARACTERS = 128
+GROUP_MEMBERS = 100
+USER_DEVICES = 10
+TITLE_CHARACTERS = 128
+NAME_CHARACTERS = 64
+ABOUT_CHARACTERS = 256
+USERNAME_CHARACTERS = (3, 32)
+PASSWORD_CHARACTERS = (8, 128)
+PUSH_TOKEN_CHARACTERS = 4096
+PUSH_PREVIEW_CHARACTERS = 256
+"""How much of a message's text a push may carry."""
+PUSH_REQUESTS = 1_000
+"""Push requests in one call to the notifier."""
+HISTORY_PAGE = 200
+HISTORY_PAGE_DEFAULT = 50
+HISTORY_PAGE_BYTES = 3 << 20
+"""Of a page of history; encoded, it stays below the 4 MiB that a gRPC client accepts unless told otherwise."""
+CHANNELS_PAGE = 200
+CHANNELS_PAGE_DEFAULT = 100
+USERS_PAGE = 100
+USERS_PAGE_DEFAULT = 20
+PRESENCE_USERS = 100
+UNREAD_COUNT = 999
+FRAME_BYTES = 1 << 20
+"""The largest frame that a client may send."""
+
+
+@dataclass(frozen=True, slots=True)
+class SessionLimits:
+    """What one session may occupy in a chat server."""
+
+    waiting_events: int = 2_000
+    waiting_bytes: int = 1 << 20
+    commands_in_flight: int = 256
+
+
+def check_text(field: str, value: str, most: int, least: int = 1) -> None:
+    """Refuses a text that is too short or too long, in code points.
+
+    Raises:
+        Refusal: INVALID_ARGUMENT naming the field, the limit and the value's length.
+    """
+    length = len(value)
+    if length > most:
+        raise invalid(field, f"has {length:,} characters, at most {most:,} are allowed", limit=most, actual=length)
+    if length < least:
+        description = "must not be empty" if length == 0 else f"has {length} characters, at least {least} are needed"
+        raise invalid(field, description, limit=least, actual=length)
+
+
+def check_group_size(members: int) -> None:
+    """Refuses a group that is too large.
+
+    Raises:
+        Refusal: FAILED_PRECONDITION naming the field, the limit and the value.
+    """
+    if members > GROUP_MEMBERS:
+        raise Refusal(
+            Code.FAILED_PRECONDITION,
+            f"a group has at most {GROUP_MEMBERS} members; this would make {members}",
+            reason="GROUP_FULL",
+            metadata={"field": "member_ids", "limit": str(GROUP_MEMBERS), "actual": str(members)},
+        )
+
+
+def page_size(asked: int, default: int, most: int) -> int:
+    """The size of a page: the default when none is asked for, clamped to the most."""
+    return min(asked, most) if asked else default
