@@ -1,0 +1,1 @@
+"""The chat server: devices' streams, and the channels that it owns."""

@@ -1,0 +1,43 @@
+"""Commands from the wire as actions, their fields checked before anything is done."""
+
+from __future__ import annotations
+
+from tidings.core import actions
+from tidings.core.errors import invalid
+from tidings.core.limits import CLIENT_MESSAGE_ID_CHARACTERS, TEXT_CHARACTERS, check_text
+from tidings.v1 import chat_pb2
+
+
+def channel_action(command: chat_pb2.Command, body: str) -> tuple[str, actions.Action] | None:
+    """The channel that a command is for and what it asks of it; None for a command that is for the session itself.
+
+    Args:
+        command: The command.
+        body: Which body it has.
+
+    Raises:
+        Refusal: INVALID_ARGUMENT naming the field at fault, the limit and the value.
+    """
+    if body == "send_message":
+        send = command.send_message
+        check_text("send_message.client_message_id", send.client_message_id, CLIENT_MESSAGE_ID_CHARACTERS)
+        check_text("send_message.text", send.text, TEXT_CHARACTERS)
+        return send.channel_id, actions.Send(send.client_message_id, send.text, send.reply_to_seq)
+    if body == "edit_message":
+        edit = command.edit_message
+        check_text("edit_message.client_message_id", edit.client_message_id, CLIENT_MESSAGE_ID_CHARACTERS, least=0)
+        check_text("edit_message.text", edit.text, TEXT_CHARACTERS)
+        _check_seq("edit_message.seq", edit.seq)
+        return edit.channel_id, actions.Edit(edit.seq, edit.text, edit.client_message_id)
+    if body == "delete_message":
+        _check_seq("delete_message.seq", command.delete_message.seq)
+        return command.delete_message.channel_id, actions.Delete(command.delete_message.seq)
+    if body == "mark_read":
+        _check_seq("mark_read.seq", command.mark_read.seq)
+        return command.mark_read.channel_id, actions.MarkRead(command.mark_read.seq)
+    return None
+
+
+def _check_seq(field: str, seq: int) -> None:
+    if seq == 0:
+        raise invalid(field, "must name an event, beginning with 1", actual=0)

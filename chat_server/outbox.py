@@ -1,0 +1,49 @@
+"""What waits to be written to one session: bounded, and taken a frame at a time."""
+
+from __future__ import annotations
+
+from tidings.core.limits import SessionLimits
+
+
+class Outbox:
+    """Framed events, in order."""
+
+    __slots__ = ("_bytes", "_events", "_frames", "_limits")
+
+    def __init__(self, limits: SessionLimits) -> None:
+        """An empty outbox with the bounds of `limits`."""
+        self._limits = limits
+        self._frames: list[bytes] = []
+        self._bytes = 0
+        self._events = 0
+
+    def __bool__(self) -> bool:
+        return bool(self._frames)
+
+    def add(self, frame: bytes, events: int) -> bool:
+        """Takes a frame of some events.
+
+        Returns:
+            False when the bound is passed: the reader is too slow.
+        """
+        # A frame that alone is over the bound is taken by an empty outbox, or it could never be sent.
+        fits = not self._frames or (
+            self._bytes + len(frame) <= self._limits.waiting_bytes
+            and self._events + events <= self._limits.waiting_events
+        )
+        if fits:
+            self._frames.append(frame)
+            self._bytes += len(frame)
+            self._events += events
+        return fits
+
+    def take(self) -> bytes:
+        """All that waits, as one frame."""
+        frames, self._frames = self._frames, []
+        self._bytes = self._events = 0
+        return frames[0] if len(frames) == 1 else b"".join(frames)
+
+    def clear(self) -> None:
+        """Drops what waits."""
+        self._frames = []
+        self._bytes = self._events = 0

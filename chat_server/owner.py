@@ -1,0 +1,386 @@
+"""The channels that this server owns: it numbers their events and commits them, a batch at a time.
+
+A channel has one batch under way. What is asked of it meanwhile waits and makes the next batch, so that a busy channel
+commits as often as the storage allows and never waits for a timer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from chat_server import wire
+from chat_server.channel import Channel, Draft
+from chat_server.live import Item, LiveSessions
+from chat_server.session import Session
+from tidings.core import actions
+from tidings.core.actions import Accepted, Action
+from tidings.core.clock import Clock
+from tidings.core.errors import Code, Refusal, not_found, unavailable
+from tidings.core.ports import ChannelLog, ChannelOwner
+from tidings.core.positions import Positions
+from tidings.core.values import AlreadySent, Appended, HeadMoved, LogEntry
+from tidings.rpc.status import to_status
+
+_log = logging.getLogger(__name__)
+
+_BATCH = 512
+# A batch goes to a session in one frame, which has to stay well below what may wait for one (1 MiB) and what gRPC takes
+# (4 MiB): a code point has up to four bytes.
+_BATCH_CHARACTERS = 128 << 10
+_ATTEMPTS = 8
+_CHANNELS_KEPT = 20_000
+# How many of those used longest ago are looked at to forget one.
+_FORGET_TRIES = 16
+
+Outcome = Accepted | Refusal
+
+
+@dataclass(slots=True)
+class Submission:
+    """Something asked of a channel, and who is to hear what came of it."""
+
+    actor_id: str
+    action: Action
+    session: Session | None = None
+    command_id: int = 0
+    answer: Callable[[Outcome], None] | None = None
+    """For those without a session."""
+
+
+@dataclass(slots=True)
+class _Slot:
+    channel_id: str
+    channel: Channel | None = None
+    outdated: Channel | None = None
+    """The copy before, when what it had was not written."""
+    waiting: list[Submission] = field(default_factory=list)
+    lookers: list[asyncio.Future[Channel | None]] = field(default_factory=list)
+    """Who waits for the channel to be loaded."""
+    task: asyncio.Task[None] | None = None
+    """The only one that loads and changes the channel."""
+
+
+@dataclass(slots=True)
+class OwnerEvents:
+    """What the owner tells of, besides the sessions."""
+
+    marked: Callable[[Channel, set[str]], None]
+    """Read marks of these members have moved and are saved."""
+    written: Callable[[Channel, Draft], None]
+    """A batch is on stable storage."""
+    is_awake: Callable[[str], bool]
+    """Whether a channel is known to wait for a decision about push."""
+    is_unsaved: Callable[[str], bool]
+    """Whether a channel has receipts that are not saved yet."""
+
+
+class Owner(ChannelOwner):
+    """Carries actions out on the channels."""
+
+    def __init__(
+        self, log: ChannelLog, live: LiveSessions, positions: Positions, clock: Clock, events: OwnerEvents
+    ) -> None:
+        """Commits to `log`, delivers to `live`, numbers with `positions`."""
+        self._log = log
+        self._live = live
+        self._positions = positions
+        self._clock = clock
+        self._events = events
+        self._slots: OrderedDict[str, _Slot] = OrderedDict()
+        self._closed = False
+
+    def __len__(self) -> int:
+        """How many channels are in memory."""
+        return len(self._slots)
+
+    def post(self, channel_id: str, submission: Submission) -> None:
+        """Asks something of a channel; what is posted for one channel is done in this order."""
+        slot = self._slot(channel_id)
+        slot.waiting.append(submission)
+        self._start(slot)
+
+    async def submit(self, channel_id: str, actor_id: str, action: Action) -> Accepted:
+        """See `ChannelOwner.submit`."""
+        future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+
+        def answer(outcome: Outcome) -> None:
+            if not future.done():
+                future.set_result(outcome)
+
+        self.post(channel_id, Submission(actor_id, action, answer=answer))
+        outcome = await future
+        if isinstance(outcome, Refusal):
+            raise outcome
+        return outcome
+
+    async def refresh(self, channel_id: str) -> None:
+        """See `ChannelOwner.refresh`."""
+        # One that is being loaded or made just now may have read the storage before the change.
+        if channel_id in self._slots and await self.channel(channel_id) is not None:
+            snapshot = await self._log.load(channel_id)
+            channel = self.loaded(channel_id)
+            if snapshot is not None and channel is not None:
+                channel.blocked = snapshot.blocked
+
+    def loaded(self, channel_id: str) -> Channel | None:
+        """The channel, if it is in memory."""
+        slot = self._slots.get(channel_id)
+        return slot.channel if slot is not None else None
+
+    async def channel(self, channel_id: str) -> Channel | None:
+        """The channel, to look at: loaded if it is not in memory; None when there is none."""
+        channel = self.loaded(channel_id)
+        if channel is not None:
+            return channel
+        slot = self._slot(channel_id)
+        looker: asyncio.Future[Channel | None] = asyncio.get_running_loop().create_future()
+        slot.lookers.append(looker)
+        self._start(slot)
+        return await looker
+
+    async def close(self) -> None:
+        """Refuses what comes from now on and waits for what is under way."""
+        self._closed = True
+        tasks = [slot.task for slot in self._slots.values() if slot.task is not None]
+        if tasks:
+            await asyncio.wait(tasks)
+
+    def _slot(self, channel_id: str) -> _Slot:
+        slots = self._slots
+        slot = slots.get(channel_id)
+        if slot is None:
+            if len(slots) >= _CHANNELS_KEPT:
+                self._forget_one()
+            slot = slots[channel_id] = _Slot(channel_id)
+        else:
+            slots.move_to_end(channel_id)
+        return slot
+
+    def _start(self, slot: _Slot) -> None:
+        if slot.task is None:
+            slot.task = asyncio.get_running_loop().create_task(self._work(slot))
+
+    def _forget_one(self) -> None:
+        slots = self._slots
+        for _ in range(_FORGET_TRIES):
+            channel_id, slot = next(iter(slots.items()))
+            if slot.task is None and not self._events.is_unsaved(channel_id):
+                del slots[channel_id]
+                return
+            # In use after all. Out of the way with it, or the next one to look for space would pass it again.
+            slots.move_to_end(channel_id)
+
+    async def _work(self, slot: _Slot) -> None:
+        try:
+            while slot.waiting or slot.lookers:
+                if slot.lookers:
+                    await self._show(slot)
+                batch = _take_batch(slot)
+                if batch:
+                    await self._carry_out(slot, batch)
+                if slot.outdated is not None and not slot.waiting:
+                    # Marks that are not saved yet are in the outdated copy only.
+                    await self._try_to_load(slot)
+        finally:
+            slot.task = None
+            if slot.channel is None and slot.outdated is None:
+                self._slots.pop(slot.channel_id, None)
+
+    async def _show(self, slot: _Slot) -> None:
+        lookers, slot.lookers = slot.lookers, []
+        refusal = await self._try_to_load(slot)
+        for looker in lookers:
+            if looker.done():
+                continue
+            if refusal is None:
+                looker.set_result(slot.channel)
+            else:
+                looker.set_exception(refusal)
+
+    async def _try_to_load(self, slot: _Slot) -> Refusal | None:
+        try:
+            if slot.channel is None:
+                await self._load(slot)
+        except Refusal as refusal:
+            return refusal
+        except Exception:
+            _log.exception("channel %s cannot be loaded", slot.channel_id)
+            return _internal()
+        return None
+
+    async def _carry_out(self, slot: _Slot, batch: Sequence[Submission]) -> None:
+        if self._closed:
+            self._refuse(batch, unavailable("the server is going away", "DRAINING"))
+            return
+        try:
+            await self._commit(slot, batch)
+        except Refusal as refusal:
+            self._outdate(slot)
+            self._refuse(batch, refusal)
+        except Exception:
+            _log.exception("a batch of channel %s failed", slot.channel_id)
+            self._outdate(slot)
+            self._refuse(batch, _internal())
+
+    async def _commit(self, slot: _Slot, batch: Sequence[Submission]) -> None:
+        first_results: dict[tuple[str, str], tuple[int, int]] = {}
+        for _ in range(_ATTEMPTS):
+            channel = await self._channel_for(slot, batch)
+            if channel is None:
+                raise not_found("channel", "channel_id")
+            channel.remember(first_results)
+            draft = Draft(self._positions, await self._targets(channel, batch))
+            outcomes = [_apply(channel, each, draft) for each in batch]
+            wakes_push = draft.has_message and not self._events.is_awake(slot.channel_id)
+            written = draft.batch(slot.channel_id, wakes_push)
+            result = await self._log.append(written) if written is not None else Appended()
+            match result:
+                case Appended():
+                    channel.written(draft)
+                    # At once: were another channel's later event to overtake these, a device that got that one and not
+                    # these before its stream broke would come back with a cursor beyond them.
+                    self._announce(channel, draft, batch, outcomes)
+                    await self._answer_reads(channel, draft, batch, outcomes)
+                    if draft.created is not None or not (channel.members or channel.head_seq):
+                        # Just made: whether one has blocked the other is for the storage to tell. Or not made at all.
+                        self._outdate(slot)
+                    return
+                case AlreadySent():
+                    first_results.update(result.first_results)
+                case HeadMoved():
+                    _log.warning("channel %s was written by another owner; loading it again", slot.channel_id)
+            self._outdate(slot)
+        raise unavailable("the channel changes hands", "OWNER_CONTENDED")
+
+    async def _channel_for(self, slot: _Slot, batch: Sequence[Submission]) -> Channel | None:
+        if slot.channel is None:
+            await self._load(slot)
+        if slot.channel is None:
+            create = next((each.action for each in batch if isinstance(each.action, actions.CreateChannel)), None)
+            if create is not None:
+                slot.channel = Channel.unborn(slot.channel_id, create.kind, self._clock.now_ms())
+        return slot.channel
+
+    async def _load(self, slot: _Slot) -> None:
+        snapshot = await self._log.load(slot.channel_id)
+        if snapshot is not None:
+            slot.channel = Channel(snapshot)
+            if slot.outdated is not None:
+                slot.channel.take_over(slot.outdated)
+        slot.outdated = None
+
+    def _outdate(self, slot: _Slot) -> None:
+        if slot.channel is not None:
+            slot.channel, slot.outdated = None, slot.channel
+
+    async def _targets(self, channel: Channel, batch: Sequence[Submission]) -> Mapping[int, Sequence[LogEntry]]:
+        asked = {each.action.seq for each in batch if isinstance(each.action, actions.Edit | actions.Delete)}
+        # What is beyond the head is no message, and may be a number that the storage cannot take.
+        seqs = {seq for seq in asked if seq <= channel.head_seq}
+        return await self._log.message_with_changes(channel.channel_id, seqs) if seqs else {}
+
+    def _announce(
+        self, channel: Channel, draft: Draft, batch: Sequence[Submission], outcomes: Sequence[Outcome]
+    ) -> None:
+        """Hands the new entries to the sessions and answers everyone, results and events in the order of the log.
+
+        Read marks that were accepted are not answered yet: they have to be saved.
+        """
+        makers: dict[int, tuple[Submission, Accepted]] = {}
+        others: list[tuple[Session, bytes]] = []
+        new = {entry.seq for segment in draft.segments for entry in segment.entries}
+        for submission, outcome in zip(batch, outcomes, strict=True):
+            session = submission.session
+            if _is_read(submission, outcome):
+                continue
+            if submission.answer is not None:
+                submission.answer(outcome)
+            elif session is not None:
+                if isinstance(outcome, Accepted) and outcome.seq in new and outcome.seq not in makers:
+                    makers[outcome.seq] = submission, outcome
+                else:
+                    others.append((session, _result(submission, outcome)))
+        for segment in draft.segments:
+            if segment.entries:
+                items = []
+                for entry in segment.entries:
+                    made = makers.get(entry.seq)
+                    origin, result = (None, b"") if made is None else (made[0].session, _result(*made))
+                    items.append(Item(wire.frame(entry.body), entry.seq, entry.position, origin, result))
+                self._live.deliver(channel.channel_id, segment.audience, items)
+        # After the entries: the result of a resend must not overtake an event before the one that it names.
+        for session, frame in others:
+            session.result(frame)
+        if new:
+            self._events.written(channel, draft)
+
+    async def _answer_reads(
+        self, channel: Channel, draft: Draft, batch: Sequence[Submission], outcomes: Sequence[Outcome]
+    ) -> None:
+        """Saves the read marks that have moved and answers those who moved them."""
+        refusal: Refusal | None = None
+        if draft.reads:
+            try:
+                await self._log.save_marks(channel.channel_id, self._positions.next(), channel.marks)
+            except Refusal as failure:
+                refusal = failure
+            except Exception:
+                _log.exception("the read marks of channel %s cannot be saved", channel.channel_id)
+                refusal = _internal()
+            else:
+                channel.reads_saved(draft)
+                self._events.marked(channel, set(draft.reads))
+        for submission, outcome in zip(batch, outcomes, strict=True):
+            if _is_read(submission, outcome):
+                _answer(submission, refusal or outcome)
+
+    def _refuse(self, batch: Sequence[Submission], refusal: Refusal) -> None:
+        for submission in batch:
+            _answer(submission, refusal)
+
+
+def _apply(channel: Channel, submission: Submission, draft: Draft) -> Outcome:
+    try:
+        return channel.apply(submission.actor_id, submission.action, draft)
+    except Refusal as refusal:
+        return refusal
+
+
+def _answer(submission: Submission, outcome: Outcome) -> None:
+    if submission.answer is not None:
+        submission.answer(outcome)
+    elif submission.session is not None:
+        submission.session.result(_result(submission, outcome))
+
+
+def _result(submission: Submission, outcome: Outcome) -> bytes:
+    if isinstance(outcome, Refusal):
+        return wire.refused(submission.command_id, to_status(outcome))
+    return wire.accepted(submission.command_id, outcome)
+
+
+def _is_read(submission: Submission, outcome: Outcome) -> bool:
+    return isinstance(submission.action, actions.MarkRead) and isinstance(outcome, Accepted)
+
+
+def _internal() -> Refusal:
+    return Refusal(Code.INTERNAL, "something went wrong on the server", "INTERNAL")
+
+
+def _take_batch(slot: _Slot) -> list[Submission]:
+    """Takes what makes the next batch: at least one submission, if there is any."""
+    waiting = slot.waiting
+    count = characters = 0
+    for submission in waiting[:_BATCH]:
+        action = submission.action
+        if isinstance(action, actions.Send | actions.Edit):
+            characters += len(action.text)
+        if count and characters > _BATCH_CHARACTERS:
+            break
+        count += 1
+    slot.waiting = waiting[count:]
+    return waiting[:count]

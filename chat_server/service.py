@@ -1,0 +1,96 @@
+"""`ChatService`: frames in, frames out. What they mean is decided in `ChatServer`."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import grpc
+from google.protobuf.message import DecodeError
+from grpc import aio
+
+from chat_server.server import ChatServer
+from chat_server.session import Session
+from chat_server.writer import Pacer, Writer
+from tidings.core.errors import Code, Refusal
+from tidings.core.ids import new_session_id
+from tidings.rpc.edge import caller
+from tidings.v1 import chat_pb2
+
+_HELLO_SECONDS = 10.0
+
+Context = aio.ServicerContext[bytes, bytes]
+
+
+class ChatService:
+    """The service on one chat server."""
+
+    def __init__(self, server: ChatServer) -> None:
+        """Serves the sessions of `server`."""
+        self._server = server
+        self._pacer = Pacer()
+
+    def add_to(self, server: aio.Server) -> None:
+        """Registers the service. Frames pass as bytes: an event is encoded once, however many sessions it goes to."""
+        name = chat_pb2.DESCRIPTOR.services_by_name["ChatService"].full_name
+        handler: grpc.RpcMethodHandler[Any, Any] = grpc.stream_stream_rpc_method_handler(self.Connect)
+        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(name, {"Connect": handler}),))
+
+    async def Connect(self, _: Any, context: Context) -> None:
+        """See chat.proto."""
+        writer = Writer(self._pacer, context.write)
+        session = Session(new_session_id(), caller(), self._server.settings.session, writer.wake)
+        try:
+            # What ends the session from the server's side ends whatever this waits for.
+            async with asyncio.timeout(None) as scope:
+                session.when_ended(lambda: scope.reschedule(0.0))
+                await self._converse(session, context)
+        except TimeoutError:
+            if session.ended is None:
+                raise
+            raise session.ended from None
+        finally:
+            self._server.leave(session)
+
+    async def _converse(self, session: Session, context: Context) -> None:
+        cursor, commands = await _hello(context)
+        self._server.enter(session)
+        await self._server.replayer.run(session, cursor, context.write)
+        while commands is not None:
+            for command in commands:
+                if session.is_full():
+                    await _room(session)
+                await self._server.obey(session, command)
+            commands = await _read(context)
+
+
+async def _hello(context: Context) -> tuple[int, list[chat_pb2.Command] | None]:
+    """The cursor of the Hello, and the commands behind it in the same frame."""
+    try:
+        async with asyncio.timeout(_HELLO_SECONDS):
+            commands = await _read(context)
+    except TimeoutError:
+        raise Refusal(
+            Code.DEADLINE_EXCEEDED, f"no Hello came within {_HELLO_SECONDS:.0f} s", reason="HELLO_MISSING"
+        ) from None
+    if not commands or not commands[0].HasField("hello"):
+        raise Refusal(Code.FAILED_PRECONDITION, "the first command must be Hello", reason="HELLO_MISSING")
+    return commands[0].hello.cursor, commands[1:]
+
+
+async def _read(context: Context) -> list[chat_pb2.Command] | None:
+    """The commands of the next frame; None when the client has said its last."""
+    frame: Any = await context.read()
+    if frame is aio.EOF:
+        return None
+    try:
+        return list(chat_pb2.ConnectRequest.FromString(frame).commands)
+    except DecodeError:
+        raise Refusal(Code.INVALID_ARGUMENT, "the frame is not a ConnectRequest", reason="MALFORMED_FRAME") from None
+
+
+async def _room(session: Session) -> None:
+    """Waits until fewer commands are in flight: meanwhile nothing is read, and flow control holds the client back."""
+    room = asyncio.Event()
+    session.when_room(room.set)
+    await room.wait()

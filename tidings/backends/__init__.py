@@ -1,0 +1,1 @@
+"""Engines: each implements ports of tidings.core.ports once."""

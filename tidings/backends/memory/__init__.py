@@ -1,0 +1,1 @@
+"""The ports for soft state in the memory of one process."""

@@ -1,0 +1,1 @@
+"""The ports on one SQLite database in a data folder."""

@@ -1,0 +1,300 @@
+"""Users, devices and refresh tokens in SQLite."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from tidings.backends.sqlite.database import Database
+from tidings.core.errors import not_found
+from tidings.core.ids import new_device_id
+from tidings.core.ports import AccountStore, Credentials, RefreshTokenReused, TooManyDevices, UsernameTaken
+from tidings.core.values import Device, Platform, User
+
+USER_COLUMNS = "user_id, username, display_name, about, created_at_ms"
+_DEVICE_COLUMNS = "device_id, user_id, device_name, platform, created_at_ms, last_active_at_ms"
+
+# Each half is cut to the page by itself: the first is read in order from its index.
+_FOUND = f"""
+SELECT {USER_COLUMNS} FROM users
+WHERE {{column}} >= :prefix AND {{column}} < :prefix || char(0x10FFFF) AND username > :after
+    AND NOT EXISTS (SELECT 1 FROM blocks b WHERE b.user_id = users.user_id AND b.blocked_id = :asked_by)
+ORDER BY username LIMIT :limit
+"""
+_SEARCH = f"""
+SELECT * FROM ({_FOUND.format(column="username")})
+UNION SELECT * FROM ({_FOUND.format(column="display_name_lower")})
+ORDER BY username LIMIT :limit
+"""
+
+_SPENT_KEPT_MS = 30 * 24 * 3600 * 1000
+
+
+class SqliteAccountStore(AccountStore):
+    """The accounts on a `Database`."""
+
+    def __init__(self, database: Database) -> None:
+        """Reads and writes `database`."""
+        self._database = database
+
+    async def create_user(self, user: User, password_hash: str, device: Device, refresh_hash: bytes) -> None:
+        """See `AccountStore.create_user`."""
+        username = user.username.lower()
+
+        def work(connection: sqlite3.Connection) -> None:
+            if connection.execute("SELECT 1 FROM users WHERE username = ?", (username,)).fetchone():
+                raise UsernameTaken(username)
+            connection.execute(
+                "INSERT INTO users VALUES (?, ?, ?, ?, ?, ?, ?)",
+                (
+                    user.user_id,
+                    username,
+                    user.display_name,
+                    user.display_name.lower(),
+                    user.about,
+                    password_hash,
+                    user.created_at_ms,
+                ),
+            )
+            _insert_device(connection, device)
+            _set_refresh_token(connection, device.device_id, refresh_hash)
+
+        await self._database.write(work)
+
+    async def credentials(self, username: str) -> Credentials | None:
+        """See `AccountStore.credentials`."""
+
+        def work(connection: sqlite3.Connection) -> Credentials | None:
+            row = connection.execute(
+                f"SELECT password_hash, {USER_COLUMNS} FROM users WHERE username = ?", (username,)
+            ).fetchone()
+            return Credentials(User(*row[1:]), row[0]) if row else None
+
+        return await self._database.read(work)
+
+    async def password_hash(self, user_id: str) -> str | None:
+        """See `AccountStore.password_hash`."""
+
+        def work(connection: sqlite3.Connection) -> str | None:
+            row = connection.execute("SELECT password_hash FROM users WHERE user_id = ?", (user_id,)).fetchone()
+            return row[0] if row else None
+
+        return await self._database.read(work)
+
+    async def users(self, user_ids: Collection[str]) -> Mapping[str, User]:
+        """See `AccountStore.users`."""
+        asked = json.dumps(list(user_ids))
+        return await self._database.read(
+            lambda connection: {
+                row[0]: User(*row)
+                for row in connection.execute(
+                    f"SELECT {USER_COLUMNS} FROM users WHERE user_id IN (SELECT value FROM json_each(?))", (asked,)
+                )
+            }
+        )
+
+    async def search(self, prefix: str, after: str, limit: int, asked_by: str) -> Sequence[User]:
+        """See `AccountStore.search`."""
+        asked = {"prefix": prefix, "after": after, "limit": limit, "asked_by": asked_by}
+        return await self._database.read(lambda connection: [User(*row) for row in connection.execute(_SEARCH, asked)])
+
+    async def update_profile(self, user_id: str, display_name: str | None, about: str | None) -> User:
+        """See `AccountStore.update_profile`."""
+        lower = display_name.lower() if display_name is not None else None
+
+        def work(connection: sqlite3.Connection) -> User:
+            connection.execute(
+                "UPDATE users SET display_name = coalesce(?, display_name),"
+                " display_name_lower = coalesce(?, display_name_lower), about = coalesce(?, about) WHERE user_id = ?",
+                (display_name, lower, about, user_id),
+            )
+            row = connection.execute(f"SELECT {USER_COLUMNS} FROM users WHERE user_id = ?", (user_id,)).fetchone()
+            if row is None:
+                raise not_found("user", "user_id")
+            return User(*row)
+
+        return await self._database.write(work)
+
+    async def set_password(
+        self, user_id: str, old_hash: str, new_hash: str, keep_device_id: str, now_ms: int
+    ) -> Sequence[str] | None:
+        """See `AccountStore.set_password`."""
+
+        def work(connection: sqlite3.Connection) -> Sequence[str] | None:
+            if not _replace_hash(connection, user_id, old_hash, new_hash):
+                return None
+            others = [
+                device_id
+                for (device_id,) in connection.execute(
+                    "SELECT device_id FROM devices WHERE user_id = ? AND signed_in AND device_id <> ?",
+                    (user_id, keep_device_id),
+                )
+            ]
+            _revoke(connection, others, now_ms)
+            return others
+
+        return await self._database.write(work)
+
+    async def rehash_password(self, user_id: str, old_hash: str, new_hash: str) -> None:
+        """See `AccountStore.rehash_password`."""
+        await self._database.write(lambda connection: _replace_hash(connection, user_id, old_hash, new_hash))
+
+    async def sign_in_device(self, device: Device, refresh_hash: bytes, most: int) -> Device:
+        """See `AccountStore.sign_in_device`."""
+
+        def work(connection: sqlite3.Connection) -> Device:
+            known = connection.execute(
+                f"SELECT {_DEVICE_COLUMNS}, signed_in FROM devices WHERE device_id = ? AND user_id = ?",
+                (device.device_id, device.user_id),
+            ).fetchone()
+            if known is None or not known[-1]:
+                (count,) = connection.execute(
+                    "SELECT count(*) FROM devices WHERE user_id = ? AND signed_in", (device.user_id,)
+                ).fetchone()
+                if count >= most:
+                    raise TooManyDevices(device.user_id)
+            if known is None:
+                kept = replace(device, device_id=new_device_id())
+                _insert_device(connection, kept)
+            else:
+                kept = replace(_device(known[:-1]), last_active_at_ms=device.last_active_at_ms)
+                connection.execute(
+                    "UPDATE devices SET signed_in = 1, last_active_at_ms = ? WHERE device_id = ?",
+                    (kept.last_active_at_ms, kept.device_id),
+                )
+            _set_refresh_token(connection, kept.device_id, refresh_hash)
+            return kept
+
+        return await self._database.write(work)
+
+    async def rotate_refresh_token(self, spent_hash: bytes, new_hash: bytes, now_ms: int) -> Device | None:
+        """See `AccountStore.rotate_refresh_token`."""
+
+        def work(connection: sqlite3.Connection) -> Device | RefreshTokenReused | None:
+            token = connection.execute(
+                "SELECT device_id, spent_at_ms FROM refresh_tokens WHERE token_hash = ?", (spent_hash,)
+            ).fetchone()
+            if token is None:
+                return None
+            device_id, spent_at_ms = token
+            if spent_at_ms:
+                _revoke(connection, [device_id], now_ms)
+                # Returned: raised here, it would undo the revocation.
+                return RefreshTokenReused(device_id)
+            connection.execute("UPDATE refresh_tokens SET spent_at_ms = ? WHERE token_hash = ?", (now_ms, spent_hash))
+            connection.execute(
+                "DELETE FROM refresh_tokens WHERE device_id = ? AND spent_at_ms BETWEEN 1 AND ?",
+                (device_id, now_ms - _SPENT_KEPT_MS),
+            )
+            _insert_refresh_token(connection, device_id, new_hash)
+            connection.execute("UPDATE devices SET last_active_at_ms = ? WHERE device_id = ?", (now_ms, device_id))
+            return _device(
+                connection.execute(
+                    f"SELECT {_DEVICE_COLUMNS} FROM devices WHERE device_id = ?", (device_id,)
+                ).fetchone()
+            )
+
+        outcome = await self._database.write(work)
+        if isinstance(outcome, RefreshTokenReused):
+            raise outcome
+        return outcome
+
+    async def replace_refresh_token(self, device_id: str, new_hash: bytes) -> bool:
+        """See `AccountStore.replace_refresh_token`."""
+
+        def work(connection: sqlite3.Connection) -> bool:
+            if not connection.execute(
+                "SELECT 1 FROM devices WHERE device_id = ? AND signed_in", (device_id,)
+            ).fetchone():
+                return False
+            _set_refresh_token(connection, device_id, new_hash)
+            return True
+
+        return await self._database.write(work)
+
+    async def devices(self, user_id: str) -> Sequence[Device]:
+        """See `AccountStore.devices`."""
+        return await self._database.read(
+            lambda connection: [
+                _device(row)
+                for row in connection.execute(
+                    f"SELECT {_DEVICE_COLUMNS} FROM devices WHERE user_id = ? AND signed_in"
+                    " ORDER BY created_at_ms, device_id",
+                    (user_id,),
+                )
+            ]
+        )
+
+    async def revoke_device(self, user_id: str, device_id: str, now_ms: int) -> bool:
+        """See `AccountStore.revoke_device`."""
+
+        def work(connection: sqlite3.Connection) -> bool:
+            if not connection.execute(
+                "SELECT 1 FROM devices WHERE device_id = ? AND user_id = ? AND signed_in", (device_id, user_id)
+            ).fetchone():
+                return False
+            _revoke(connection, [device_id], now_ms)
+            return True
+
+        return await self._database.write(work)
+
+    async def revoked_since(self, ms: int) -> Mapping[str, int]:
+        """See `AccountStore.revoked_since`."""
+        return await self._database.read(
+            lambda connection: dict(
+                connection.execute(
+                    # The first condition is the partial index's own.
+                    "SELECT device_id, revoked_at_ms FROM devices WHERE revoked_at_ms > 0 AND revoked_at_ms > ?",
+                    (ms,),
+                )
+            )
+        )
+
+
+def _device(row: tuple[Any, ...]) -> Device:
+    device_id, user_id, device_name, platform, created_at_ms, last_active_at_ms = row
+    return Device(device_id, user_id, device_name, Platform(platform), created_at_ms, last_active_at_ms)
+
+
+def _insert_device(connection: sqlite3.Connection, device: Device) -> None:
+    connection.execute(
+        f"INSERT INTO devices ({_DEVICE_COLUMNS}, signed_in, revoked_at_ms) VALUES (?, ?, ?, ?, ?, ?, 1, 0)",
+        (
+            device.device_id,
+            device.user_id,
+            device.device_name,
+            device.platform,
+            device.created_at_ms,
+            device.last_active_at_ms,
+        ),
+    )
+
+
+def _replace_hash(connection: sqlite3.Connection, user_id: str, old_hash: str, new_hash: str) -> bool:
+    return (
+        connection.execute(
+            "UPDATE users SET password_hash = ? WHERE user_id = ? AND password_hash = ?", (new_hash, user_id, old_hash)
+        ).rowcount
+        == 1
+    )
+
+
+def _insert_refresh_token(connection: sqlite3.Connection, device_id: str, token_hash: bytes) -> None:
+    connection.execute("INSERT INTO refresh_tokens VALUES (?, ?, 0)", (token_hash, device_id))
+
+
+def _set_refresh_token(connection: sqlite3.Connection, device_id: str, token_hash: bytes) -> None:
+    connection.execute("DELETE FROM refresh_tokens WHERE device_id = ?", (device_id,))
+    _insert_refresh_token(connection, device_id, token_hash)
+
+
+def _revoke(connection: sqlite3.Connection, device_ids: Iterable[str], now_ms: int) -> None:
+    for device_id in device_ids:
+        connection.execute(
+            "UPDATE devices SET signed_in = 0, revoked_at_ms = ? WHERE device_id = ?", (now_ms, device_id)
+        )
+        connection.execute("DELETE FROM refresh_tokens WHERE device_id = ?", (device_id,))
+        connection.execute("DELETE FROM push_tokens WHERE device_id = ?", (device_id,))

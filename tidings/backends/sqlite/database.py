@@ -1,0 +1,216 @@
+"""One SQLite database: one writer whose commits are shared, many readers, numbered migrations, a lock."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import logging
+import os
+import sqlite3
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from importlib.resources import files
+from pathlib import Path
+from typing import TypeVar
+
+from tidings.core.errors import Refusal, unavailable
+
+T = TypeVar("T")
+_log = logging.getLogger(__name__)
+
+_READERS = 2
+_STATEMENTS = 256
+
+
+class DataFolderError(Exception):
+    """The data folder cannot be used; the message is one sentence for the operator."""
+
+
+class Database:
+    """The database file `tidings.db` of a data folder.
+
+    Writes are functions that get the writing connection and return a result. All that wait are run one after another
+    in one transaction, each in a savepoint of its own, and answered once that is synced (group commit): the next
+    transaction begins when the last has ended, without a timer.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        """Opens, or makes, the database of a folder, and takes the folder's lock.
+
+        Raises:
+            DataFolderError: Another process has the lock, the folder cannot be written, or the database is of a
+                newer tidings or damaged.
+        """
+        self._path = folder / "tidings.db"
+        try:
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self._lock = _lock(folder)
+        except OSError as error:
+            raise DataFolderError(f"the data folder {folder} cannot be used: {error.strerror}") from error
+        try:
+            self._writer = self._connect()
+            _migrate(self._writer, folder)
+        except sqlite3.Error as error:
+            raise DataFolderError(f"the database in {folder} cannot be used: {error}") from error
+        self._committer = ThreadPoolExecutor(1, thread_name_prefix="tidings-commit")
+        self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="tidings-read")
+        self._reader = threading.local()
+        self._reader_connections: list[sqlite3.Connection] = []
+        self._waiting: list[tuple[Callable[[sqlite3.Connection], object], asyncio.Future[object]]] = []
+        self._committing: asyncio.Task[None] | None = None
+        self._closed = False
+
+    async def write(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Runs `work` in the next transaction.
+
+        Args:
+            work: Executes statements and returns a result. What it raises is raised here, and undoes its own
+                statements only. It runs on the event loop's thread, so it must be short.
+
+        Returns:
+            The result, once the transaction is synced to disk.
+
+        Raises:
+            Refusal: UNAVAILABLE when the disk refuses; nothing was written.
+        """
+        if self._closed:
+            raise unavailable("the storage is closed", "STORAGE_UNAVAILABLE")
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[T] = loop.create_future()
+        self._waiting.append((work, future))  # type: ignore[arg-type]
+        if self._committing is None:
+            self._committing = loop.create_task(self._commit_waiting())
+        return await future
+
+    async def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Runs `work` on a reading connection, in one snapshot, in another thread."""
+        if self._closed:
+            raise unavailable("the storage is closed", "STORAGE_UNAVAILABLE")
+        return await asyncio.get_running_loop().run_in_executor(self._readers, self._read, work)
+
+    async def close(self) -> None:
+        """Ends what is under way and lets go of the folder."""
+        while self._committing is not None:
+            await asyncio.wait([self._committing])
+        self._closed = True
+        loop = asyncio.get_running_loop()
+        await loop.run_in_executor(None, self._readers.shutdown)
+        await loop.run_in_executor(None, self._committer.shutdown)
+        for connection in self._reader_connections:
+            connection.close()
+        self._writer.close()
+        os.close(self._lock)
+
+    async def _commit_waiting(self) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            while self._waiting:
+                group, self._waiting = self._waiting, []
+                try:
+                    self._writer.execute("BEGIN IMMEDIATE")
+                    outcomes = [(future, *self._run(work)) for work, future in group]
+                    # Only the commit, which waits for the disk, runs in the other thread. Statements run there would
+                    # fight this one for the interpreter lock, row by row.
+                    await loop.run_in_executor(self._committer, self._writer.commit)
+                except sqlite3.Error as error:
+                    self._fail(group, error)
+                    continue
+                for future, result, failure in outcomes:
+                    if future.cancelled():
+                        continue
+                    if failure is None:
+                        future.set_result(result)
+                    else:
+                        future.set_exception(failure)
+        finally:
+            self._committing = None
+
+    def _run(self, work: Callable[[sqlite3.Connection], object]) -> tuple[object, Exception | None]:
+        execute = self._writer.execute
+        execute("SAVEPOINT work")
+        try:
+            result = work(self._writer)
+        except sqlite3.OperationalError:
+            # Disk full, I/O error: the whole transaction is in doubt.
+            raise
+        except Exception as error:
+            execute("ROLLBACK TO work")
+            execute("RELEASE work")
+            return None, error
+        execute("RELEASE work")
+        return result, None
+
+    def _fail(
+        self,
+        group: list[tuple[Callable[[sqlite3.Connection], object], asyncio.Future[object]]],
+        error: sqlite3.Error,
+    ) -> None:
+        _log.error("a transaction failed: %s", error)
+        if self._writer.in_transaction:
+            self._writer.rollback()
+        for _, future in group:
+            if not future.cancelled():
+                future.set_exception(_storage_refusal())
+
+    def _read(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        connection: sqlite3.Connection | None = getattr(self._reader, "connection", None)
+        try:
+            if connection is None:
+                connection = self._reader.connection = self._connect()
+                connection.execute("PRAGMA query_only = ON")
+                self._reader_connections.append(connection)
+            connection.execute("BEGIN")
+            try:
+                return work(connection)
+            finally:
+                connection.rollback()
+        except sqlite3.OperationalError as error:
+            _log.error("a read failed: %s", error)
+            raise _storage_refusal() from error
+
+    def _connect(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(
+            self._path, isolation_level=None, check_same_thread=False, cached_statements=_STATEMENTS
+        )
+        connection.execute("PRAGMA journal_mode = WAL")
+        # A commit returns once the log is on the disk: "accepted means kept".
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA foreign_keys = ON")
+        connection.execute("PRAGMA cache_size = -65536")
+        connection.execute("PRAGMA busy_timeout = 5000")
+        return connection
+
+
+def _storage_refusal() -> Refusal:
+    return unavailable("the storage does not answer", "STORAGE_UNAVAILABLE")
+
+
+def _lock(folder: Path) -> int:
+    descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        owner = os.pread(descriptor, 32, 0).decode(errors="replace").strip()
+        os.close(descriptor)
+        raise DataFolderError(
+            f"the data folder {folder} is in use by another tidings process{f' (pid {owner})' if owner else ''}"
+        ) from error
+    os.ftruncate(descriptor, 0)
+    os.pwrite(descriptor, str(os.getpid()).encode(), 0)
+    return descriptor
+
+
+def _migrate(connection: sqlite3.Connection, folder: Path) -> None:
+    """Brings the schema up to date: `PRAGMA user_version` is the number of the last migration done."""
+    scripts = sorted(
+        (int(each.name[:4]), each.read_text())
+        for each in (files("tidings.backends.sqlite") / "migrations").iterdir()
+        if each.name.endswith(".sql")
+    )
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if version > scripts[-1][0]:
+        raise DataFolderError(f"the database in {folder} was made by a newer tidings (schema {version})")
+    for number, script in scripts:
+        if number > version:
+            connection.executescript(f"BEGIN IMMEDIATE;\n{script}\nPRAGMA user_version = {number};\nCOMMIT;")

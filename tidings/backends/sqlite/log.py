@@ -1,0 +1,178 @@
+"""The channels' logs in SQLite."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Collection, Mapping, Sequence
+
+from tidings.backends.sqlite.database import Database
+from tidings.backends.sqlite.rows import CHANGES_OF_MESSAGE, ENTRY_COLUMNS, entry, load_snapshot
+from tidings.core.ports import ChannelLog, PendingPush
+from tidings.core.values import (
+    AlreadySent,
+    Appended,
+    AppendOutcome,
+    ChannelSnapshot,
+    EntryKind,
+    HeadMoved,
+    LogBatch,
+    LogEntry,
+    Marks,
+)
+from tidings.v1 import chat_pb2
+
+_LARGEST_SEQ = (1 << 63) - 1
+_HEAD = "SELECT seq FROM entries WHERE channel_id = ? ORDER BY seq DESC LIMIT 1"
+_INSERT_ENTRY = f"INSERT INTO entries ({ENTRY_COLUMNS}, channel_id) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+_INSERT_SENT = "INSERT INTO sent VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
+
+
+class _NotAppended(Exception):  # noqa: N818 - carries an outcome out of the transaction, undoing it
+    def __init__(self, outcome: AppendOutcome) -> None:
+        self.outcome = outcome
+
+
+class SqliteChannelLog(ChannelLog):
+    """The log on a `Database`: what waits for several channels is written in one transaction."""
+
+    def __init__(self, database: Database) -> None:
+        """Reads and writes `database`."""
+        self._database = database
+        self._committed = 0
+
+    async def append(self, batch: LogBatch) -> AppendOutcome:
+        """See `ChannelLog.append`."""
+        try:
+            await self._database.write(lambda connection: _append(connection, batch))
+        except _NotAppended as refused:
+            return refused.outcome
+        if batch.entries:
+            self._committed = max(self._committed, batch.entries[-1].position)
+        return Appended()
+
+    async def load(self, channel_id: str) -> ChannelSnapshot | None:
+        """See `ChannelLog.load`."""
+        return await self._database.read(lambda connection: load_snapshot(connection, channel_id))
+
+    async def message_with_changes(self, channel_id: str, seqs: Collection[int]) -> Mapping[int, Sequence[LogEntry]]:
+        """See `ChannelLog.message_with_changes`."""
+
+        def work(connection: sqlite3.Connection) -> Mapping[int, Sequence[LogEntry]]:
+            found: dict[int, Sequence[LogEntry]] = {}
+            # A seq comes from a client and may be larger than any that SQLite stores.
+            for seq in (each for each in seqs if each <= _LARGEST_SEQ):
+                message = connection.execute(
+                    f"SELECT {ENTRY_COLUMNS} FROM entries WHERE channel_id = ? AND seq = ? AND kind = ?",
+                    (channel_id, seq, EntryKind.MESSAGE),
+                ).fetchone()
+                if message is not None:
+                    changes = connection.execute(
+                        f"SELECT {ENTRY_COLUMNS} FROM {CHANGES_OF_MESSAGE} ORDER BY seq", (channel_id, seq)
+                    )
+                    found[seq] = [entry(message), *map(entry, changes)]
+            return found
+
+        return await self._database.read(work)
+
+    async def save_marks(self, channel_id: str, position: int, marks: Mapping[str, Marks]) -> None:
+        """See `ChannelLog.save_marks`."""
+        receipt = chat_pb2.Receipt(
+            members=[
+                chat_pb2.MemberReceipt(user_id=user_id, delivered_seq=each.delivered_seq, read_seq=each.read_seq)
+                for user_id, each in marks.items()
+            ]
+        )
+        row = (channel_id, position, receipt.SerializeToString())
+        await self._database.write(lambda connection: connection.execute("REPLACE INTO receipts VALUES (?, ?, ?)", row))
+
+    async def committed_position(self) -> int:
+        """See `ChannelLog.committed_position`."""
+        if not self._committed:
+            (found,) = await self._database.read(
+                lambda connection: connection.execute("SELECT position FROM high_water").fetchone()
+            )
+            # Something may have been appended meanwhile.
+            self._committed = max(self._committed, found)
+        return self._committed
+
+
+def _append(connection: sqlite3.Connection, batch: LogBatch) -> None:
+    channel_id, entries = batch.channel_id, batch.entries
+    if batch.created is not None:
+        record = batch.created
+        made = connection.execute(
+            "INSERT INTO channels VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
+            (channel_id, record.kind, batch.title or "", record.created_at_ms),
+        )
+        if made.rowcount == 0:
+            raise _NotAppended(HeadMoved())
+    elif batch.title is not None:
+        connection.execute("UPDATE channels SET title = ? WHERE channel_id = ?", (batch.title, channel_id))
+    if entries:
+        head = connection.execute(_HEAD, (channel_id,)).fetchone()
+        if entries[0].seq != (head[0] if head else 0) + 1:
+            raise _NotAppended(HeadMoved())
+        _insert_sent(connection, channel_id, entries)
+        connection.executemany(
+            _INSERT_ENTRY,
+            [
+                (e.seq, e.position, e.kind, e.author_id, e.client_message_id, e.target_seq, e.body, channel_id)
+                for e in entries
+            ],
+        )
+        connection.execute("UPDATE high_water SET position = max(position, ?)", (entries[-1].position,))
+    for change in batch.members:
+        connection.execute(
+            "REPLACE INTO memberships (channel_id, user_id, since_seq, until_seq, role, joined_at_ms)"
+            " VALUES (?, ?, ?, ?, ?, ?)",
+            (channel_id, change.user_id, change.since_seq, change.until_seq, change.role, change.joined_at_ms),
+        )
+    for seq, body in batch.redactions:
+        connection.execute("UPDATE entries SET body = ? WHERE channel_id = ? AND seq = ?", (body, channel_id, seq))
+    if batch.wakes_push:
+        connection.execute(
+            "INSERT INTO pending_push VALUES (?, ?) ON CONFLICT DO NOTHING", (channel_id, entries[0].seq)
+        )
+
+
+def _insert_sent(connection: sqlite3.Connection, channel_id: str, entries: Sequence[LogEntry]) -> None:
+    named = [e for e in entries if e.client_message_id]
+    if not named:
+        return
+    rows = [(channel_id, e.author_id, e.client_message_id, e.seq, e.position) for e in named]
+    if connection.executemany(_INSERT_SENT, rows).rowcount == len(rows):
+        return
+    first_results: dict[tuple[str, str], tuple[int, int]] = {}
+    for _, author_id, client_message_id, seq, _ in rows:
+        first = connection.execute(
+            "SELECT seq, position FROM sent WHERE channel_id = ? AND author_id = ? AND client_message_id = ?",
+            (channel_id, author_id, client_message_id),
+        ).fetchone()
+        if first[0] != seq:
+            first_results[author_id, client_message_id] = first
+    raise _NotAppended(AlreadySent(first_results))
+
+
+class SqlitePendingPush(PendingPush):
+    """The channels that wait for a decision about push, on a `Database`."""
+
+    def __init__(self, database: Database) -> None:
+        """Reads and writes `database`."""
+        self._database = database
+
+    async def channels(self) -> Mapping[str, int]:
+        """See `PendingPush.channels`."""
+        return await self._database.read(
+            lambda connection: dict(connection.execute("SELECT channel_id, next_seq FROM pending_push"))
+        )
+
+    async def decided(self, channel_id: str, next_seq: int | None) -> None:
+        """See `PendingPush.decided`."""
+
+        def work(connection: sqlite3.Connection) -> None:
+            if next_seq is None:
+                connection.execute("DELETE FROM pending_push WHERE channel_id = ?", (channel_id,))
+            else:
+                connection.execute("REPLACE INTO pending_push VALUES (?, ?)", (channel_id, next_seq))
+
+        await self._database.write(work)

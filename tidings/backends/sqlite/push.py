@@ -1,0 +1,241 @@
+"""Push tokens and the push queue, in SQLite."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Collection, Sequence
+from typing import Any
+
+from tidings.backends.sqlite.database import Database
+from tidings.core.ports import DeadLetter, DevicePush, PushQueue, PushQueueDepth, PushTokenStore, QueuedPush
+from tidings.core.values import PushProvider, PushRequest, PushToken
+
+_PUSH_COLUMNS = "device_id, provider, user_id, channel_id, seq, sender_id, preview, created_at_ms"
+_TOKEN_COLUMNS = "device_id, user_id, provider, token"
+
+
+class SqlitePushTokenStore(PushTokenStore):
+    """The push tokens on a `Database`."""
+
+    def __init__(self, database: Database) -> None:
+        """Reads and writes `database`."""
+        self._database = database
+
+    async def set(self, token: PushToken) -> None:
+        """See `PushTokenStore.set`."""
+        row = (token.device_id, token.user_id, token.provider, token.token)
+        await self._database.write(
+            lambda connection: connection.execute(
+                f"REPLACE INTO push_tokens ({_TOKEN_COLUMNS}) VALUES (?, ?, ?, ?)", row
+            )
+        )
+
+    async def remove(self, device_id: str, token: str | None = None) -> None:
+        """See `PushTokenStore.remove`."""
+        await self._database.write(
+            lambda connection: connection.execute(
+                "DELETE FROM push_tokens WHERE device_id = ?1 AND (?2 IS NULL OR token = ?2)", (device_id, token)
+            )
+        )
+
+    async def of_device(self, device_id: str) -> PushToken | None:
+        """See `PushTokenStore.of_device`."""
+        row = await self._database.read(
+            lambda connection: connection.execute(
+                f"SELECT {_TOKEN_COLUMNS} FROM push_tokens WHERE device_id = ?", (device_id,)
+            ).fetchone()
+        )
+        return _token(row) if row is not None else None
+
+    async def of_users(self, user_ids: Collection[str]) -> Sequence[PushToken]:
+        """See `PushTokenStore.of_users`."""
+        rows = await self._database.read(
+            lambda connection: connection.execute(
+                f"SELECT {_TOKEN_COLUMNS} FROM push_tokens WHERE user_id IN (SELECT value FROM json_each(?))",
+                (json.dumps(list(user_ids)),),
+            ).fetchall()
+        )
+        return [_token(row) for row in rows]
+
+
+class SqlitePushQueue(PushQueue):
+    """The push queue on a `Database`."""
+
+    def __init__(self, database: Database) -> None:
+        """Reads and writes `database`."""
+        self._database = database
+
+    async def enqueue(self, pushes: Sequence[DevicePush], now_ms: int) -> None:
+        """See `PushQueue.enqueue`."""
+
+        def work(connection: sqlite3.Connection) -> None:
+            for push in pushes:
+                _enqueue(connection, push, now_ms)
+
+        await self._database.write(work)
+
+    async def claim(self, provider: PushProvider, now_ms: int, lease_ms: int, limit: int) -> Sequence[QueuedPush]:
+        """See `PushQueue.claim`."""
+
+        def work(connection: sqlite3.Connection) -> Sequence[QueuedPush]:
+            claimed = [
+                QueuedPush(row[0], _push(row[2:]), row[1])
+                for row in connection.execute(
+                    f"SELECT push_id, attempts, {_PUSH_COLUMNS} FROM push_queue"
+                    " WHERE provider = ? AND due_at_ms <= ? ORDER BY due_at_ms, push_id LIMIT ?",
+                    (provider, now_ms, limit),
+                )
+            ]
+            connection.executemany(
+                "UPDATE push_queue SET claimed = 1, due_at_ms = ? WHERE push_id = ?",
+                [(now_ms + lease_ms, each.push_id) for each in claimed],
+            )
+            return claimed
+
+        return await self._database.write(work)
+
+    async def next_due_ms(self, provider: PushProvider) -> int | None:
+        """See `PushQueue.next_due_ms`."""
+
+        def work(connection: sqlite3.Connection) -> int | None:
+            due: int | None
+            (due,) = connection.execute(
+                "SELECT min(due_at_ms) FROM push_queue WHERE provider = ?", (provider,)
+            ).fetchone()
+            return due
+
+        return await self._database.read(work)
+
+    async def done(self, push_id: int) -> None:
+        """See `PushQueue.done`."""
+        await self._database.write(lambda connection: _delete(connection, push_id))
+
+    async def retry(self, push_id: int, at_ms: int) -> None:
+        """See `PushQueue.retry`."""
+
+        def work(connection: sqlite3.Connection) -> None:
+            superseded = connection.execute(
+                "SELECT 1 FROM push_queue AS old JOIN push_queue AS new USING (device_id, channel_id)"
+                " WHERE old.push_id = ? AND new.push_id > old.push_id",
+                (push_id,),
+            ).fetchone()
+            if superseded:
+                _delete(connection, push_id)
+            else:
+                connection.execute(
+                    "UPDATE push_queue SET claimed = 0, due_at_ms = ?, attempts = attempts + 1 WHERE push_id = ?",
+                    (at_ms, push_id),
+                )
+
+        await self._database.write(work)
+
+    async def give_up(self, push_id: int, error: str, now_ms: int) -> None:
+        """See `PushQueue.give_up`."""
+
+        def work(connection: sqlite3.Connection) -> None:
+            connection.execute(
+                f"REPLACE INTO push_dead_letters (push_id, {_PUSH_COLUMNS}, attempts, error, died_at_ms)"
+                f" SELECT push_id, {_PUSH_COLUMNS}, attempts + 1, ?, ? FROM push_queue WHERE push_id = ?",
+                (error, now_ms, push_id),
+            )
+            _delete(connection, push_id)
+
+        await self._database.write(work)
+
+    async def depth(self) -> PushQueueDepth:
+        """See `PushQueue.depth`."""
+        return await self._database.read(
+            lambda connection: PushQueueDepth(
+                *connection.execute(
+                    "SELECT (SELECT count(*) FROM push_queue), (SELECT count(*) FROM push_dead_letters),"
+                    " coalesce((SELECT min(queued_at_ms) FROM push_queue), 0)"
+                ).fetchone()
+            )
+        )
+
+    async def dead_letters(self, limit: int) -> Sequence[DeadLetter]:
+        """See `PushQueue.dead_letters`."""
+        return await self._database.read(
+            lambda connection: [
+                DeadLetter(row[0], _push(row[4:]), *row[1:4])
+                for row in connection.execute(
+                    f"SELECT push_id, attempts, error, died_at_ms, {_PUSH_COLUMNS} FROM push_dead_letters"
+                    " ORDER BY died_at_ms DESC, push_id DESC LIMIT ?",
+                    (limit,),
+                )
+            ]
+        )
+
+    async def replay(self, push_id: int, now_ms: int) -> bool:
+        """See `PushQueue.replay`."""
+
+        def work(connection: sqlite3.Connection) -> bool:
+            row = connection.execute(
+                f"SELECT {_PUSH_COLUMNS} FROM push_dead_letters WHERE push_id = ?", (push_id,)
+            ).fetchone()
+            if row is None:
+                return False
+            _enqueue(connection, _push(row), now_ms)
+            return _drop(connection, push_id)
+
+        return await self._database.write(work)
+
+    async def drop(self, push_id: int) -> bool:
+        """See `PushQueue.drop`."""
+        return await self._database.write(lambda connection: _drop(connection, push_id))
+
+
+def _enqueue(connection: sqlite3.Connection, push: DevicePush, now_ms: int) -> None:
+    request = push.request
+    held = connection.execute(
+        "SELECT push_id, seq, claimed AND due_at_ms > ?, queued_at_ms, due_at_ms FROM push_queue"
+        " WHERE device_id = ? AND channel_id = ?",
+        (now_ms, push.device_id, request.channel_id),
+    ).fetchall()
+    if any(seq >= request.seq for _, seq, *_ in held):
+        return
+    queued_at_ms = due_at_ms = now_ms
+    for push_id, _, under_way, queued_before_ms, due_before_ms in held:
+        if not under_way:
+            # The later one takes the place in the line, so that a busy channel is not put off for ever.
+            queued_at_ms = min(queued_at_ms, queued_before_ms)
+            due_at_ms = min(due_at_ms, due_before_ms)
+            _delete(connection, push_id)
+    connection.execute(
+        f"INSERT INTO push_queue ({_PUSH_COLUMNS}, queued_at_ms, due_at_ms, claimed, attempts)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, 0)",
+        (
+            push.device_id,
+            push.provider,
+            request.user_id,
+            request.channel_id,
+            request.seq,
+            request.sender_id,
+            request.preview,
+            request.created_at_ms,
+            queued_at_ms,
+            due_at_ms,
+        ),
+    )
+
+
+def _delete(connection: sqlite3.Connection, push_id: int) -> None:
+    connection.execute("DELETE FROM push_queue WHERE push_id = ?", (push_id,))
+
+
+def _drop(connection: sqlite3.Connection, push_id: int) -> bool:
+    return connection.execute("DELETE FROM push_dead_letters WHERE push_id = ?", (push_id,)).rowcount > 0
+
+
+def _push(row: tuple[Any, ...]) -> DevicePush:
+    """A row of _PUSH_COLUMNS."""
+    device_id, provider, user_id, channel_id, seq, sender_id, preview, created_at_ms = row
+    request = PushRequest(user_id, channel_id, seq, sender_id, preview, created_at_ms)
+    return DevicePush(request, device_id, PushProvider(provider))
+
+
+def _token(row: tuple[Any, ...]) -> PushToken:
+    """A row of _TOKEN_COLUMNS."""
+    device_id, user_id, provider, token = row
+    return PushToken(device_id, user_id, PushProvider(provider), token)

@@ -1,0 +1,80 @@
+"""Rows of the channels' tables as values, for the ports that read them."""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import Any
+
+from tidings.core.values import (
+    ChannelKind,
+    ChannelRecord,
+    ChannelSnapshot,
+    EntryKind,
+    LogEntry,
+    Marks,
+    Member,
+    Role,
+)
+from tidings.v1 import chat_pb2
+
+ENTRY_COLUMNS = "seq, position, kind, author_id, client_message_id, target_seq, body"
+
+# The index has to be named. It holds only entries with a target, and the planner, without statistics, takes the primary
+# key instead: every entry of the channel, to find the changes of one message.
+CHANGES_OF_MESSAGE = "entries INDEXED BY entries_by_target WHERE channel_id = ? AND target_seq = ? AND target_seq > 0"
+
+
+def entry(row: tuple[Any, ...]) -> LogEntry:
+    """A row of ENTRY_COLUMNS."""
+    seq, position, kind, author_id, client_message_id, target_seq, body = row
+    return LogEntry(seq, position, EntryKind(kind), author_id, body, client_message_id, target_seq)
+
+
+def decode_marks(blob: bytes) -> dict[str, Marks]:
+    """The receipts of a channel, as `save_marks` encoded them."""
+    receipt = chat_pb2.Receipt.FromString(blob)
+    return {each.user_id: Marks(each.delivered_seq, each.read_seq) for each in receipt.members}
+
+
+def load_snapshot(connection: sqlite3.Connection, channel_id: str) -> ChannelSnapshot | None:
+    """A channel with its members, head and receipts."""
+    channel = connection.execute(
+        "SELECT kind, title, created_at_ms FROM channels WHERE channel_id = ?", (channel_id,)
+    ).fetchone()
+    if channel is None:
+        return None
+    kind, title, created_at_ms = channel
+    members = tuple(
+        Member(user_id, Role(role), since_seq, joined_at_ms)
+        for user_id, role, since_seq, joined_at_ms in connection.execute(
+            "SELECT user_id, role, since_seq, joined_at_ms FROM memberships"
+            " WHERE channel_id = ? AND until_seq = 0 ORDER BY since_seq, role DESC, user_id",
+            (channel_id,),
+        )
+    )
+    head = connection.execute(
+        "SELECT seq, position FROM entries WHERE channel_id = ? ORDER BY seq DESC LIMIT 1", (channel_id,)
+    ).fetchone()
+    receipts = connection.execute("SELECT marks FROM receipts WHERE channel_id = ?", (channel_id,)).fetchone()
+    blocked = kind == ChannelKind.DIRECT and _blocked(connection, members)
+    head_seq, head_position = head or (0, 0)
+    return ChannelSnapshot(
+        ChannelRecord(channel_id, ChannelKind(kind), created_at_ms),
+        title,
+        members,
+        head_seq,
+        head_position,
+        decode_marks(receipts[0]) if receipts else {},
+        blocked,
+    )
+
+
+def _blocked(connection: sqlite3.Connection, members: tuple[Member, ...]) -> bool:
+    one, other = (member.user_id for member in members)
+    return (
+        connection.execute(
+            "SELECT 1 FROM blocks WHERE (user_id = ?1 AND blocked_id = ?2) OR (user_id = ?2 AND blocked_id = ?1)",
+            (one, other),
+        ).fetchone()
+        is not None
+    )

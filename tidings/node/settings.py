@@ -1,0 +1,155 @@
+"""What an operator may set: in a TOML file (`--config`), in the environment (`TIDINGS_…`), on the command line."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic_settings import (
+    BaseSettings,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+SERVICES = ("chat", "api", "presence", "discovery")
+"""What `services` may name; all of them unless told otherwise."""
+
+Positive = Annotated[float, Field(gt=0)]
+
+
+class SettingsError(Exception):
+    """The settings do not make sense; the message is one sentence for the operator."""
+
+
+class RateSettings(BaseModel):
+    """How often something may happen: `burst` at once, then `per_second` on."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    per_second: Positive
+    burst: Annotated[float, Field(ge=1)]
+
+
+class Rates(BaseModel):
+    """Rates, over which callers are answered with RESOURCE_EXHAUSTED."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    commands: RateSettings = RateSettings(per_second=100, burst=1_000)
+    """Of commands on the streams of one user."""
+    sign_ups: RateSettings = RateSettings(per_second=20, burst=500)
+    """Of new accounts from one address."""
+    failed_log_ins: RateSettings = RateSettings(per_second=0.1, burst=10)
+    """Of wrong passwords for one account."""
+    failed_log_ins_by_address: RateSettings = RateSettings(per_second=1, burst=100)
+    """Of wrong passwords from one address."""
+
+
+class PasswordSettings(BaseModel):
+    """What hashing a password costs (Argon2id)."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    memory_kib: Annotated[int, Field(ge=8)] = 19 * 1024
+    iterations: Annotated[int, Field(ge=1)] = 2
+    parallelism: Annotated[int, Field(ge=1)] = 1
+
+
+class Settings(BaseSettings):
+    """The settings of one process."""
+
+    model_config = SettingsConfigDict(env_prefix="TIDINGS_", env_nested_delimiter="__", extra="forbid")
+
+    listen: str = "127.0.0.1:7400"
+    """HOST:PORT for clients."""
+    advertise: str = ""
+    """HOST:PORT that clients are told to dial; what is listened at when empty."""
+    data: Path = Path("tidings-data")
+    """The data folder."""
+    services: Annotated[tuple[str, ...], NoDecode] = SERVICES
+    """What to serve."""
+    tls_certificate: Path | None = None
+    """A PEM file with the certificate and its chain."""
+    tls_private_key: Path | None = None
+    """A PEM file with its key."""
+    plaintext: bool = False
+    """Whether to listen without TLS beyond loopback."""
+    region: str = "local"
+    latitude: Annotated[float, Field(ge=-90, le=90)] = 0.0
+    longitude: Annotated[float, Field(ge=-180, le=180)] = 0.0
+    capacity: Annotated[int, Field(ge=1)] = 20_000
+    """Streams that count as full load."""
+    access_token_seconds: Positive = 900.0
+    push_delay_seconds: Positive = 5.0
+    inbox_days: Annotated[int, Field(ge=1)] = 30
+    drain_seconds: Annotated[float, Field(ge=0)] = 5.0
+    """How long clients have to move when the server stops."""
+    rates: Rates = Rates()
+    passwords: PasswordSettings = PasswordSettings()
+
+    @field_validator("services", mode="before")
+    @classmethod
+    def _split(cls, value: Any) -> Any:
+        return tuple(each.strip() for each in value.split(",") if each.strip()) if isinstance(value, str) else value
+
+    @field_validator("services")
+    @classmethod
+    def _known(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for each in value:
+            if each not in SERVICES:
+                raise ValueError(f"{each} is no service; there are {', '.join(SERVICES)}")
+        if not value:
+            raise ValueError(f"at least one of {', '.join(SERVICES)} is needed")
+        return value
+
+    @model_validator(mode="after")
+    def _both_or_none(self) -> Settings:
+        if (self.tls_certificate is None) != (self.tls_private_key is None):
+            raise ValueError("tls_certificate and tls_private_key go together")
+        return self
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The command line comes before the environment, and that before the file."""
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
+
+
+def load(file: Path | None, **given: Any) -> Settings:
+    """Reads the settings.
+
+    Args:
+        file: A TOML file, or None.
+        **given: What the command line says.
+
+    Raises:
+        SettingsError: Something does not make sense.
+    """
+
+    class FromFile(Settings):
+        model_config = SettingsConfigDict(toml_file=file)
+
+    try:
+        if file is not None:
+            # The library takes a file that is not there for an empty one.
+            file.open("rb").close()
+        return FromFile(**given)
+    except OSError as error:
+        raise SettingsError(f"{file} cannot be read: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{file} is not TOML: {error}") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(str(part) for part in first["loc"])
+        message = first["msg"].removeprefix("Value error, ")
+        raise SettingsError(f"{name}: {message}" if name else message) from error

@@ -1,0 +1,56 @@
+"""Refusals as gRPC statuses with google.rpc details."""
+
+from __future__ import annotations
+
+from typing import NoReturn, Protocol
+
+import grpc
+from google.protobuf import any_pb2, duration_pb2
+from google.rpc import code_pb2, error_details_pb2, status_pb2
+
+from tidings.core.errors import Refusal
+
+DOMAIN = "tidings"
+"""The domain in google.rpc.ErrorInfo."""
+_DETAILS_KEY = "grpc-status-details-bin"
+
+
+def _any(
+    message: error_details_pb2.BadRequest | error_details_pb2.ErrorInfo | error_details_pb2.RetryInfo,
+) -> any_pb2.Any:
+    packed = any_pb2.Any()
+    packed.Pack(message)
+    return packed
+
+
+def to_status(refusal: Refusal) -> status_pb2.Status:
+    """The google.rpc.Status of a refusal: BadRequest, ErrorInfo and RetryInfo as far as it has them."""
+    status = status_pb2.Status(code=code_pb2.Code.Value(refusal.code.value), message=refusal.message)
+    if refusal.violations:
+        bad_request = error_details_pb2.BadRequest()
+        for violation in refusal.violations:
+            bad_request.field_violations.add(
+                field=violation.field, description=violation.description, reason=refusal.reason
+            )
+        status.details.append(_any(bad_request))
+    if refusal.reason:
+        status.details.append(
+            _any(error_details_pb2.ErrorInfo(reason=refusal.reason, domain=DOMAIN, metadata=dict(refusal.metadata)))
+        )
+    if refusal.retry_after is not None:
+        delay = duration_pb2.Duration()
+        delay.FromNanoseconds(int(refusal.retry_after * 1e9))
+        status.details.append(_any(error_details_pb2.RetryInfo(retry_delay=delay)))
+    return status
+
+
+class _Abortable(Protocol):
+    async def abort(
+        self, code: grpc.StatusCode, details: str, trailing_metadata: tuple[tuple[str, bytes], ...]
+    ) -> NoReturn: ...
+
+
+async def abort(context: _Abortable, refusal: Refusal) -> NoReturn:
+    """Ends a call with a refusal."""
+    details = to_status(refusal).SerializeToString()
+    await context.abort(grpc.StatusCode[refusal.code.value], refusal.message, ((_DETAILS_KEY, details),))
