@@ -1,0 +1,387 @@
+"""The rules of accounts: who may sign in, with what, on which devices."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from api_server.completion import to_the_end
+from api_server.passwords import Passwords
+from api_server.throttle import AccountLimits, FailureThrottle
+from tidings.core.clock import Clock
+from tidings.core.errors import (
+    Code,
+    FieldViolation,
+    Refusal,
+    invalid,
+    not_found,
+    precondition,
+    too_fast,
+    unauthenticated,
+)
+from tidings.core.ids import new_device_id, new_user_id
+from tidings.core.limits import (
+    ABOUT_CHARACTERS,
+    NAME_CHARACTERS,
+    PASSWORD_CHARACTERS,
+    USER_DEVICES,
+    USERNAME_CHARACTERS,
+    USERS_PAGE,
+    USERS_PAGE_DEFAULT,
+    check_text,
+    page_size,
+)
+from tidings.core.ports import (
+    AccountStore,
+    Credentials,
+    Recommender,
+    RefreshTokenReused,
+    Sessions,
+    TooManyDevices,
+    UsernameTaken,
+)
+from tidings.core.rate import RateLimiter
+from tidings.core.values import Device, Identity, Platform, Server, ServerKind, User
+from tidings.rpc.tokens import Revocations, TokenIssuer
+
+_USERNAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_REFRESH_TOKEN_BYTES = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """What proves a device's sign-in."""
+
+    access_token: str
+    refresh_token: str
+    expires_at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class SignedIn:
+    """A device that has just been signed in."""
+
+    user: User
+    device_id: str
+    tokens: Tokens
+    servers: Sequence[Server]
+
+
+@dataclass(frozen=True, slots=True)
+class UsersPage:
+    """Users found, and the token of the page after; empty after the last."""
+
+    users: Sequence[User]
+    next_page_token: str
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceToSignIn:
+    """What a device says about itself when it signs in; `device_id` is the id that it had before, if any."""
+
+    device_name: str
+    platform: Platform
+    device_id: str = ""
+
+
+class Accounts:
+    """Users, devices and sign-in; see `AccountService` in the contract for what each method promises."""
+
+    def __init__(
+        self,
+        store: AccountStore,
+        passwords: Passwords,
+        tokens: TokenIssuer,
+        revocations: Revocations,
+        sessions: Sessions,
+        recommender: Recommender,
+        clock: Clock,
+        limits: AccountLimits | None = None,
+    ) -> None:
+        """Keeps accounts in `store` and signs access tokens with `tokens`.
+
+        A device that is signed out is entered in `revocations`, so that its access tokens are refused here, and ended
+        through `sessions`, which does the same wherever it has a stream.
+        """
+        limits = limits or AccountLimits()
+        self._store = store
+        self._passwords = passwords
+        self._tokens = tokens
+        self._revocations = revocations
+        self._sessions = sessions
+        self._recommender = recommender
+        self._clock = clock
+        self._sign_ups = RateLimiter(limits.sign_ups, clock)
+        self._throttle = FailureThrottle(limits, clock)
+
+    async def sign_up(
+        self, username: str, password: str, display_name: str, device: DeviceToSignIn, address: str
+    ) -> SignedIn:
+        """Creates a user and signs the device in.
+
+        Args:
+            username: Capitals are folded.
+            password: The password.
+            display_name: The username when empty.
+            device: What signs in.
+            address: Where the call comes from.
+
+        Raises:
+            Refusal: INVALID_ARGUMENT, ALREADY_EXISTS or, from an address that makes too many, RESOURCE_EXHAUSTED.
+        """
+        _check_new_username(username)
+        check_text("password", password, PASSWORD_CHARACTERS[1], PASSWORD_CHARACTERS[0])
+        check_text("display_name", display_name, NAME_CHARACTERS, least=0)
+        _check_device(device)
+        wait = self._sign_ups.take(address)
+        if wait:
+            raise too_fast("new accounts from this address", wait)
+        username = _folded(username)
+        # Known before the hash is paid for; that it still holds is for the store to see.
+        if await self._store.credentials(username) is not None:
+            raise _username_taken()
+        password_hash = await self._passwords.hash(password)
+        now = self._clock.now_ms()
+        user = User(new_user_id(), username, display_name or username, "", now)
+        kept = Device(new_device_id(), user.user_id, device.device_name, device.platform, now, now)
+        refresh_token = _new_refresh_token()
+        try:
+            await self._store.create_user(user, password_hash, kept, _hash(refresh_token))
+        except UsernameTaken as error:
+            raise _username_taken() from error
+        return SignedIn(user, kept.device_id, self._issue(kept, refresh_token), self._servers())
+
+    async def log_in(self, username: str, password: str, device: DeviceToSignIn, address: str) -> SignedIn:
+        """Signs a device in.
+
+        Args:
+            username: Capitals do not matter.
+            password: The password.
+            device: What signs in.
+            address: Where the call comes from.
+
+        Raises:
+            Refusal: UNAUTHENTICATED, in the same words for a wrong name and a wrong password; RESOURCE_EXHAUSTED after
+                too many failures; FAILED_PRECONDITION for one device too many; INVALID_ARGUMENT.
+        """
+        check_text("username", username, USERNAME_CHARACTERS[1])
+        check_text("password", password, PASSWORD_CHARACTERS[1])
+        _check_device(device)
+        account = _folded(username)
+        self._throttle.check(account, address)
+        credentials = await self._store.credentials(account)
+        password_hash = credentials.password_hash if credentials else None
+        matches = await self._passwords.verify(password_hash, password)
+        self._throttle.check(account, address)
+        if credentials is None or not matches:
+            self._throttle.failed(account, address)
+            raise _wrong_credentials()
+        return await to_the_end(self._sign_in(credentials, password, device))
+
+    async def refresh_tokens(self, refresh_token: str) -> Tokens:
+        """Trades a refresh token for new tokens.
+
+        Raises:
+            Refusal: UNAUTHENTICATED, reason REFRESH_TOKEN_INVALID or REFRESH_TOKEN_REUSED; INVALID_ARGUMENT when empty.
+        """
+        if not refresh_token:
+            raise invalid("refresh_token", "must not be empty")
+        return await to_the_end(self._refresh(refresh_token))
+
+    async def log_out(self, caller: Identity) -> None:
+        """Signs the calling device out."""
+        await to_the_end(self._revoke(caller.user_id, caller.device_id))
+
+    async def user(self, user_id: str) -> User:
+        """One user.
+
+        Raises:
+            Refusal: NOT_FOUND.
+        """
+        found = (await self._store.users([user_id])).get(user_id)
+        if found is None:
+            raise not_found("user", "user_id")
+        return found
+
+    async def search(self, caller: Identity, prefix: str, size: int, page_token: str) -> UsersPage:
+        """Users whose username or display name begins with a prefix, ordered by username.
+
+        Args:
+            caller: Who asks; people who blocked them are left out.
+            prefix: In whichever case.
+            size: The size of the page; 0 for the default.
+            page_token: The `next_page_token` of the page before; empty for the first.
+
+        Raises:
+            Refusal: INVALID_ARGUMENT.
+        """
+        check_text("prefix", prefix, NAME_CHARACTERS)
+        # A page ends with a username, and that is where the next begins.
+        if page_token and not _USERNAME.fullmatch(page_token):
+            raise invalid("page_token", "is not the next_page_token of a page before")
+        limit = page_size(size, USERS_PAGE_DEFAULT, USERS_PAGE)
+        found = await self._store.search(prefix.lower(), page_token, limit + 1, caller.user_id)
+        return UsersPage(found[:limit], found[limit - 1].username if len(found) > limit else "")
+
+    async def update_profile(self, caller: Identity, display_name: str | None, about: str | None) -> User:
+        """Changes what is not None.
+
+        Raises:
+            Refusal: INVALID_ARGUMENT.
+        """
+        if display_name is not None:
+            check_text("display_name", display_name, NAME_CHARACTERS)
+        if about is not None:
+            check_text("about", about, ABOUT_CHARACTERS, least=0)
+        return await self._store.update_profile(caller.user_id, display_name, about)
+
+    async def change_password(self, caller: Identity, old_password: str, new_password: str, address: str) -> Tokens:
+        """Changes the password, signs every other device out and gives this one new tokens.
+
+        Raises:
+            Refusal: UNAUTHENTICATED for a wrong old password, RESOURCE_EXHAUSTED after too many of those,
+                INVALID_ARGUMENT, ABORTED when the password was changed at the same time.
+        """
+        check_text("old_password", old_password, PASSWORD_CHARACTERS[1])
+        check_text("new_password", new_password, PASSWORD_CHARACTERS[1], PASSWORD_CHARACTERS[0])
+        # Not the account's own count: who has stolen a token must not keep its owner from logging in.
+        account = f"change {caller.user_id}"
+        self._throttle.check(account, address)
+        old_hash = await self._store.password_hash(caller.user_id)
+        matches = await self._passwords.verify(old_hash, old_password)
+        self._throttle.check(account, address)
+        if old_hash is None or not matches:
+            self._throttle.failed(account, address)
+            raise unauthenticated("the old password is wrong", "WRONG_PASSWORD")
+        new_hash = await self._passwords.hash(new_password)
+        return await to_the_end(self._change_password(caller, old_hash, new_hash))
+
+    async def devices(self, caller: Identity) -> Sequence[Device]:
+        """The caller's devices that are signed in, oldest first."""
+        return await self._store.devices(caller.user_id)
+
+    async def revoke_device(self, caller: Identity, device_id: str) -> None:
+        """Signs one of the caller's devices out.
+
+        Raises:
+            Refusal: NOT_FOUND when it is not the caller's, or not signed in.
+        """
+        if not await to_the_end(self._revoke(caller.user_id, device_id)):
+            raise not_found("device", "device_id")
+
+    async def _sign_in(self, credentials: Credentials, password: str, device: DeviceToSignIn) -> SignedIn:
+        user, password_hash = credentials.user, credentials.password_hash
+        if self._passwords.is_outdated(password_hash):
+            fresh = await self._passwords.hash(password)
+            await self._store.rehash_password(user.user_id, password_hash, fresh)
+            password_hash = fresh
+        now = self._clock.now_ms()
+        refresh_token = _new_refresh_token()
+        asked = Device(device.device_id, user.user_id, device.device_name, device.platform, now, now)
+        try:
+            kept = await self._store.sign_in_device(asked, _hash(refresh_token), USER_DEVICES)
+        except TooManyDevices as error:
+            raise precondition(
+                f"the user has {USER_DEVICES} devices, as many as allowed: sign one out first",
+                "TOO_MANY_DEVICES",
+                limit=USER_DEVICES,
+            ) from error
+        tokens = self._issue(kept, refresh_token)
+        # A change of password signs out what is signed in; this device may have come just after it, with the old one.
+        current = await self._store.password_hash(user.user_id)
+        if current != password_hash and not await self._passwords.verify(current, password):
+            await self._revoke(user.user_id, kept.device_id)
+            raise _wrong_credentials()
+        return SignedIn(user, kept.device_id, tokens, self._servers())
+
+    async def _refresh(self, spent: str) -> Tokens:
+        refresh_token = _new_refresh_token()
+        try:
+            device = await self._store.rotate_refresh_token(_hash(spent), _hash(refresh_token), self._clock.now_ms())
+        except RefreshTokenReused as error:
+            await self._end([error.args[0]])
+            raise unauthenticated(
+                "the refresh token was used before: the device has been signed out", "REFRESH_TOKEN_REUSED"
+            ) from error
+        if device is None:
+            raise unauthenticated("the refresh token is not valid", "REFRESH_TOKEN_INVALID")
+        return self._issue(device, refresh_token)
+
+    async def _revoke(self, user_id: str, device_id: str) -> bool:
+        revoked = await self._store.revoke_device(user_id, device_id, self._clock.now_ms())
+        if revoked:
+            await self._end([device_id])
+        return revoked
+
+    async def _change_password(self, caller: Identity, old_hash: str, new_hash: str) -> Tokens:
+        revoked = await self._store.set_password(
+            caller.user_id, old_hash, new_hash, caller.device_id, self._clock.now_ms()
+        )
+        if revoked is None:
+            raise Refusal(Code.ABORTED, "the password was changed at the same time", reason="PASSWORD_CHANGED")
+        await self._end(revoked)
+        refresh_token = _new_refresh_token()
+        if not await self._store.replace_refresh_token(caller.device_id, _hash(refresh_token)):
+            raise unauthenticated("the device has been signed out", "DEVICE_REVOKED")
+        access_token, expires_at_ms = self._tokens.issue(caller.user_id, caller.device_id)
+        return Tokens(access_token, refresh_token, expires_at_ms)
+
+    async def _end(self, device_ids: Sequence[str]) -> None:
+        now = self._clock.now_ms()
+        # First: a device whose stream has ended comes back at once.
+        self._revocations.add(dict.fromkeys(device_ids, now))
+        await self._sessions.end_devices(device_ids)
+
+    def _issue(self, device: Device, refresh_token: str) -> Tokens:
+        """The tokens of a device; at once after the store has signed it in.
+
+        A token issued later, after a sign-out that came in between, would look like one of a sign-in since.
+        """
+        access_token, expires_at_ms = self._tokens.issue(device.user_id, device.device_id)
+        return Tokens(access_token, refresh_token, expires_at_ms)
+
+    def _servers(self) -> Sequence[Server]:
+        return self._recommender.recommend(ServerKind.CHAT)
+
+
+def _check_new_username(username: str) -> None:
+    least, most = USERNAME_CHARACTERS
+    check_text("username", username, most, least)
+    if not _USERNAME.fullmatch(username):
+        raise invalid(
+            "username", "may have a-z, 0-9, dot, underscore and hyphen only, and begins with a letter or digit"
+        )
+
+
+def _check_device(device: DeviceToSignIn) -> None:
+    check_text("device_name", device.device_name, NAME_CHARACTERS, least=0)
+
+
+def _folded(username: str) -> str:
+    # Beyond ASCII some capitals fold to ASCII letters (the Kelvin sign to k): such names are nobody's.
+    return username.lower() if username.isascii() else username
+
+
+def _new_refresh_token() -> str:
+    return secrets.token_urlsafe(_REFRESH_TOKEN_BYTES)
+
+
+def _hash(refresh_token: str) -> bytes:
+    # The token is random through and through: a fast hash is as good as a slow one.
+    return hashlib.sha256(refresh_token.encode()).digest()
+
+
+def _username_taken() -> Refusal:
+    return Refusal(
+        Code.ALREADY_EXISTS,
+        "username: somebody has it already",
+        reason="USERNAME_TAKEN",
+        violations=(FieldViolation("username", "somebody has it already"),),
+    )
+
+
+def _wrong_credentials() -> Refusal:
+    return unauthenticated("wrong username or password", "WRONG_CREDENTIALS")

@@ -1,0 +1,76 @@
+"""The rules of contacts and blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from api_server.completion import to_the_end
+from tidings.core.clock import Clock
+from tidings.core.errors import invalid, not_found
+from tidings.core.ids import direct_channel_id
+from tidings.core.ports import AccountStore, ChannelOwner, ContactStore
+from tidings.core.values import Contact, User
+
+
+class Contacts:
+    """Whom one keeps at hand, and whom one keeps away; see `ContactService` in the contract."""
+
+    def __init__(self, store: ContactStore, accounts: AccountStore, owner: ChannelOwner, clock: Clock) -> None:
+        """Keeps contacts in `store` and tells the owners of direct channels about blocks."""
+        self._store = store
+        self._accounts = accounts
+        self._owner = owner
+        self._clock = clock
+
+    async def add(self, user_id: str, contact_id: str) -> Contact:
+        """Adds somebody to a user's contacts; again is no error.
+
+        Raises:
+            Refusal: NOT_FOUND when there is no such user, INVALID_ARGUMENT for oneself.
+        """
+        contact = await self._other(user_id, contact_id)
+        return Contact(contact, await self._store.add(user_id, contact_id, self._clock.now_ms()))
+
+    async def remove(self, user_id: str, contact_id: str) -> None:
+        """Removes somebody from a user's contacts, if there."""
+        await self._store.remove(user_id, contact_id)
+
+    async def contacts(self, user_id: str) -> Sequence[Contact]:
+        """A user's contacts by username."""
+        return await self._store.contacts(user_id)
+
+    async def blocked(self, user_id: str) -> Sequence[User]:
+        """Whom a user blocks, by username."""
+        return await self._store.blocked(user_id)
+
+    async def block(self, user_id: str, blocked_id: str) -> None:
+        """Blocks somebody; again is no error.
+
+        Returns:
+            Once their direct channel, too, knows.
+
+        Raises:
+            Refusal: NOT_FOUND when there is no such user, INVALID_ARGUMENT for oneself.
+        """
+        await self._other(user_id, blocked_id)
+        await to_the_end(self._block(user_id, blocked_id))
+
+    async def unblock(self, user_id: str, blocked_id: str) -> None:
+        """Lifts a block, if there."""
+        await to_the_end(self._unblock(user_id, blocked_id))
+
+    async def _block(self, user_id: str, blocked_id: str) -> None:
+        await self._store.block(user_id, blocked_id, self._clock.now_ms())
+        await self._owner.refresh(direct_channel_id(user_id, blocked_id))
+
+    async def _unblock(self, user_id: str, blocked_id: str) -> None:
+        await self._store.unblock(user_id, blocked_id)
+        await self._owner.refresh(direct_channel_id(user_id, blocked_id))
+
+    async def _other(self, user_id: str, other_id: str) -> User:
+        if other_id == user_id:
+            raise invalid("user_id", "must be somebody else, not oneself")
+        found = (await self._accounts.users([other_id])).get(other_id)
+        if found is None:
+            raise not_found("user", "user_id")
+        return found

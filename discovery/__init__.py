@@ -1,0 +1,1 @@
+"""Discovery: which servers there are, and which of them to use."""

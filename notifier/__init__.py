@@ -1,0 +1,1 @@
+"""The notifier: pushes to people who are away, from a durable queue."""

@@ -1,0 +1,1 @@
+"""The presence server: who is online."""

@@ -1,0 +1,105 @@
+"""The gRPC edge of presence."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import TypeAlias
+
+from grpc import aio
+
+from presence_server.track import Track
+from presence_server.tracker import Tracker
+from tidings.core.errors import Refusal
+from tidings.core.values import Presence
+from tidings.rpc import edge
+from tidings.v1 import presence_pb2, presence_pb2_grpc
+
+_Context: TypeAlias = "aio.ServicerContext[presence_pb2.TrackRequest, presence_pb2.TrackResponse]"
+
+
+class PresenceService(presence_pb2_grpc.PresenceServiceServicer):
+    """`tidings.v1.PresenceService`."""
+
+    def __init__(self, tracker: Tracker) -> None:
+        """The rules are those of `tracker`."""
+        self._tracker = tracker
+
+    # grpc.aio serves a coroutine too, which reads and writes through the context; the generated class knows only
+    # iterators.
+    async def Track(  # type: ignore[override]
+        self, requests: AsyncIterator[presence_pb2.TrackRequest], context: _Context
+    ) -> None:
+        """See the contract."""
+        track = await self._tracker.open(edge.caller())
+        writer = _Writer(self._tracker, track, context)
+        try:
+            await writer.write()
+            track.when_news(writer.wake)
+            while await _read(track, context):
+                await self._tracker.beat(track)
+        finally:
+            self._tracker.close(track)
+            writer.close()
+
+    async def GetPresence(
+        self,
+        request: presence_pb2.GetPresenceRequest,
+        context: aio.ServicerContext[presence_pb2.GetPresenceRequest, presence_pb2.GetPresenceResponse],
+    ) -> presence_pb2.GetPresenceResponse:
+        """See the contract."""
+        presences = await self._tracker.presences(edge.caller().user_id, request.user_ids)
+        return presence_pb2.GetPresenceResponse(presences=map(_to_message, presences))
+
+
+class _Writer:
+    """Writes the news of one stream. While there are none, it costs no task."""
+
+    def __init__(self, tracker: Tracker, track: Track, context: _Context) -> None:
+        self._tracker = tracker
+        self._track = track
+        self._context = context
+        self._task: asyncio.Task[None] | None = None
+
+    def wake(self) -> None:
+        if self._task is None:
+            self._task = asyncio.create_task(self._write_all())
+
+    async def write(self) -> None:
+        self._tracker.check(self._track)
+        changes = map(_to_message, self._track.take())
+        await self._context.write(presence_pb2.TrackResponse(changes=changes))
+
+    def close(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+
+    async def _write_all(self) -> None:
+        try:
+            while self._track.has_news():
+                await self.write()
+        except (Refusal, aio.BaseError, asyncio.InvalidStateError):
+            # The stream is at its end; the reader finds out why.
+            pass
+        finally:
+            self._task = None
+
+
+async def _read(track: Track, context: _Context) -> bool:
+    """Waits for the next heartbeat; False when the client has said its last."""
+    try:
+        async with asyncio.timeout(None) as waiting:
+            track.when_ended(lambda: waiting.reschedule(0.0))
+            # What is no request is the end.
+            return isinstance(await context.read(), presence_pb2.TrackRequest)
+    except TimeoutError:
+        return True
+    finally:
+        track.when_ended(None)
+
+
+def _to_message(presence: Presence) -> presence_pb2.PresenceChange:
+    change = presence_pb2.PresenceChange(user_id=presence.user_id, online=presence.online)
+    if not presence.online and presence.last_seen_ms:
+        change.last_seen.FromMilliseconds(presence.last_seen_ms)
+    return change

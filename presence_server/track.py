@@ -1,0 +1,69 @@
+"""One open `Track` stream, without its I/O: what waits to be told, and whether it has ended."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from tidings.core.errors import Refusal
+from tidings.core.values import Identity, Presence
+
+
+class Track:
+    """The state of one stream.
+
+    Changes that nobody has taken yet become one a user, the latest: what waits for a slow reader is at most one
+    change for each of its contacts.
+    """
+
+    __slots__ = ("_news", "_wake_ended", "_wake_writer", "ended", "identity", "unsubscribe")
+
+    def __init__(self, identity: Identity) -> None:
+        """A stream of the device in `identity`."""
+        self.identity = identity
+        self.ended: Refusal | None = None
+        """Why the server has ended it."""
+        self.unsubscribe: Callable[[], None] | None = None
+        """Ends the news; kept by the tracker."""
+        self._news: dict[str, Presence] = {}
+        self._wake_writer: Callable[[], None] | None = None
+        self._wake_ended: Callable[[], None] | None = None
+
+    def notify(self, presence: Presence) -> None:
+        """Takes a change that its user may see."""
+        if self.ended is None:
+            self._news[presence.user_id] = presence
+            if self._wake_writer is not None:
+                self._wake_writer()
+
+    def begin(self, states: Mapping[str, Presence]) -> None:
+        """Takes the state of all contacts, read since it was made: changes that it was told meanwhile are newer."""
+        self._news = {**states, **self._news}
+
+    def take(self) -> Sequence[Presence]:
+        """What is to be told now; it does not wait any more then."""
+        news, self._news = self._news, {}
+        return list(news.values())
+
+    def has_news(self) -> bool:
+        """Whether something waits to be told."""
+        return bool(self._news)
+
+    def when_news(self, wake: Callable[[], None]) -> None:
+        """Calls `wake` whenever something begins to wait, and now if it does already."""
+        self._wake_writer = wake
+        if self._news:
+            wake()
+
+    def when_ended(self, wake: Callable[[], None] | None) -> None:
+        """Calls `wake` when the server ends the stream, and now if it has already; None: nobody any more."""
+        self._wake_ended = wake
+        if wake is not None and self.ended is not None:
+            wake()
+
+    def end(self, reason: Refusal) -> None:
+        """Ends the stream from the server's side, with a status."""
+        if self.ended is None:
+            self.ended = reason
+            self._news = {}
+            if self._wake_ended is not None:
+                self._wake_ended()

@@ -1,0 +1,183 @@
+"""Who is online, and whose open stream is to know."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Collection, Sequence
+
+from presence_server.announcer import Announcer
+from presence_server.track import Track
+from presence_server.visibility import Visibility
+from tidings.core.clock import Clock
+from tidings.core.errors import Code, Refusal, invalid, unauthenticated, unavailable
+from tidings.core.limits import PRESENCE_USERS
+from tidings.core.ports import ContactStore, PresenceNews, PresenceStore, Sessions
+from tidings.core.values import Identity, Presence
+
+_log = logging.getLogger(__name__)
+
+OFFLINE_AFTER_MS = 30_000
+"""How long after a device's last heartbeat it counts as gone."""
+_TICK_SECONDS = 1.0
+_REVOKED = "DEVICE_REVOKED"
+
+
+class Tracker(Sessions):
+    """The rules of presence.
+
+    A user is online from the first heartbeat of a device until `OFFLINE_AFTER_MS` have passed without one of any
+    device of theirs, or until the last of their devices is signed out. That a stream opens or ends says nothing.
+
+    A change is announced to the people who have the user as contact and are not separated by a block, both as of the
+    moment of the announcement: somebody who adds or removes a contact while their stream is open hears of the next
+    changes accordingly. What such a step itself lets people see, or hides from them, is announced when
+    `relation_changed` is called; `AnnouncedContacts` calls it.
+
+    The composition runs `run` beside the streams, or calls `tick` every second or so.
+    """
+
+    def __init__(self, store: PresenceStore, news: PresenceNews, contacts: ContactStore, clock: Clock) -> None:
+        """Heartbeats go to `store`, changes to `news`, relations are read from `contacts`."""
+        self._store = store
+        self._news = news
+        self._clock = clock
+        self._visibility = Visibility(contacts, store)
+        self._announcer = Announcer(store, news, contacts)
+        self._tracks: dict[str, Track] = {}
+        self._draining: Refusal | None = None
+
+    def __len__(self) -> int:
+        """How many streams are open."""
+        return len(self._tracks)
+
+    # --- streams ------------------------------------------------------------------------------------------------------
+
+    async def open(self, identity: Identity) -> Track:
+        """Opens a device's stream; an earlier one of the same device ends.
+
+        Returns:
+            The stream, with the state of every contact to take from it.
+
+        Raises:
+            Refusal: UNAVAILABLE while draining, or when an engine is away.
+        """
+        if self._draining is not None:
+            raise self._draining
+        track = Track(identity)
+        before = self._tracks.get(identity.device_id)
+        if before is not None:
+            self.close(before)
+            before.end(Refusal(Code.ABORTED, "the device has opened a newer stream", reason="SESSION_REPLACED"))
+        self._tracks[identity.device_id] = track
+        try:
+            # Subscribed first, so that no change falls between the state and the news.
+            track.unsubscribe = self._news.subscribe(identity.user_id, track.notify)
+            track.begin(await self._visibility.of_contacts(identity.user_id))
+        except BaseException:
+            self.close(track)
+            raise
+        return track
+
+    async def beat(self, track: Track) -> None:
+        """Notes a heartbeat that came on a stream.
+
+        Raises:
+            Refusal: UNAUTHENTICATED when the access token has run out; the reason when the stream has ended.
+        """
+        self.check(track)
+        identity = track.identity
+        if await self._store.beat(identity.user_id, identity.device_id, self._clock.now_ms()):
+            self._announcer.changed([identity.user_id])
+        if track.ended is not None and track.ended.reason == _REVOKED:
+            # It was signed out while the heartbeat was on its way: which of both came first is not known.
+            await self._leave(identity.device_id)
+        self.check(track)
+
+    def check(self, track: Track) -> None:
+        """Refuses to go on with a stream that has ended, or whose access token has run out: nothing is told on it then.
+
+        Raises:
+            Refusal: Why.
+        """
+        if track.ended is None and self._clock.now_ms() >= track.identity.expires_at_ms:
+            track.end(unauthenticated("the access token has run out", "TOKEN_EXPIRED"))
+        if track.ended is not None:
+            raise track.ended
+
+    def close(self, track: Track) -> None:
+        """The stream is gone. Its device stays online until its time is over."""
+        if self._tracks.get(track.identity.device_id) is track:
+            del self._tracks[track.identity.device_id]
+        if track.unsubscribe is not None:
+            track.unsubscribe()
+            track.unsubscribe = None
+
+    async def end_devices(self, device_ids: Collection[str]) -> None:
+        """See `Sessions.end_devices`: also makes their users offline at once, unless another device is there.
+
+        That their access tokens are refused is the matter of `tidings.rpc.tokens.Revocations`, which has to know first.
+        """
+        for device_id in device_ids:
+            track = self._tracks.get(device_id)
+            if track is not None:
+                track.end(unauthenticated("the device has been signed out", _REVOKED))
+        for device_id in device_ids:
+            await self._leave(device_id)
+
+    def drain(self) -> None:
+        """Ends all streams and refuses new ones, so that devices go to other servers; nobody goes offline by it."""
+        self._draining = unavailable(
+            "the server is shutting down; connect again, to another if there is one", "DRAINING"
+        )
+        for track in list(self._tracks.values()):
+            track.end(self._draining)
+
+    # --- people -------------------------------------------------------------------------------------------------------
+
+    async def presences(self, viewer: str, user_ids: Sequence[str]) -> Sequence[Presence]:
+        """The state of some people now, as `viewer` may see it: one for each id, in that order.
+
+        Raises:
+            Refusal: INVALID_ARGUMENT for too many.
+        """
+        if len(user_ids) > PRESENCE_USERS:
+            raise invalid(
+                "user_ids",
+                f"has {len(user_ids):,} ids, at most {PRESENCE_USERS} are allowed",
+                limit=PRESENCE_USERS,
+                actual=len(user_ids),
+            )
+        shown = await self._visibility.of_related(viewer, user_ids)
+        return [shown[user_id] for user_id in user_ids]
+
+    def relation_changed(self, user_id: str, other_id: str) -> None:
+        """One of two users has added, removed, blocked or unblocked the other, and this is stored: both are told.
+
+        Whoever has the other as contact gets their state as it is to be seen from now on.
+        """
+        self._announcer.relation_changed(user_id, other_id)
+
+    # --- time ---------------------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Notices silence, and announces changes as they come, until it is cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._announcer.run())
+            while True:
+                await self.tick()
+                await asyncio.sleep(_TICK_SECONDS)
+
+    async def tick(self) -> None:
+        """Notices whose time is over now, and announces all that is due."""
+        try:
+            # A heartbeat exactly as old as that is too old; `expire` takes those older than the moment.
+            self._announcer.changed(await self._store.expire(self._clock.now_ms() - OFFLINE_AFTER_MS + 1))
+        except Refusal as refusal:
+            _log.warning("silent devices are not looked for: %s", refusal)
+        await self._announcer.flush()
+
+    async def _leave(self, device_id: str) -> None:
+        user_id = await self._store.leave(device_id, self._clock.now_ms())
+        if user_id is not None:
+            self._announcer.changed([user_id])

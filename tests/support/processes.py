@@ -1,0 +1,90 @@
+"""A real server in a process of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Self
+
+import psutil
+
+_START_SECONDS = 30.0
+
+
+class ServerProcess:
+    """`tidings serve` on a data folder, on a free port of loopback unless told otherwise."""
+
+    def __init__(self, data: Path, *, config: str = "", listen: str = "127.0.0.1:0") -> None:
+        self.data = data
+        self.listen = listen
+        self.endpoint = ""
+        self._config = config
+        self._process: asyncio.subprocess.Process | None = None
+        self._errors: asyncio.Task[bytes] | None = None
+
+    async def start(self) -> Self:
+        """Starts it, and waits until clients can connect. Started again, it listens where it did before."""
+        self.data.mkdir(parents=True, exist_ok=True)
+        config = self.data.with_suffix(".toml")
+        config.write_text(self._config)
+        arguments = [
+            "serve",
+            "--listen",
+            self.endpoint or self.listen,
+            "--data",
+            str(self.data),
+            "--config",
+            str(config),
+        ]
+        self._process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "tidings.node",
+            *arguments,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        assert self._process.stdout is not None and self._process.stderr is not None
+        self._errors = asyncio.create_task(self._process.stderr.read())
+        async with asyncio.timeout(_START_SECONDS):
+            line = (await self._process.stdout.readline()).decode()
+        if not line.startswith("listening on "):
+            raise AssertionError(f"the server did not start: {(await self._errors).decode()}")
+        self.endpoint = line.removeprefix("listening on ").strip()
+        return self
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    def rss(self) -> int:
+        """Resident memory, in bytes."""
+        return int(psutil.Process(self.pid).memory_info().rss)
+
+    def signal(self, number: int) -> None:
+        os.kill(self.pid, number)
+
+    async def kill(self) -> None:
+        """SIGKILL: nothing in it gets to run any more."""
+        await self._end(signal.SIGKILL)
+
+    async def terminate(self) -> tuple[int, str]:
+        """SIGTERM: it stops gracefully. Gives the exit code and what it logged."""
+        return await self._end(signal.SIGTERM)
+
+    async def _end(self, number: int) -> tuple[int, str]:
+        assert self._process is not None and self._errors is not None
+        if self._process.returncode is None:
+            self.signal(number)
+        code = await self._process.wait()
+        return code, (await self._errors).decode()
+
+    async def __aenter__(self) -> Self:
+        return await self.start()
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.kill()
