@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from chat_server import wire
 from tidings.core import actions, positions
 from tidings.core.actions import Accepted, Action
-from tidings.core.errors import Code, Refusal, denied, invalid, not_found, precondition
-from tidings.core.limits import GROUP_MEMBERS
+from tidings.core.errors import denied, invalid, not_found, precondition
+from tidings.core.limits import check_group_size
 from tidings.core.positions import Positions
 from tidings.core.values import (
     ChannelKind,
@@ -260,7 +260,7 @@ class Channel:
             self._member(actor_id)
             return Accepted(self.channel_id, self.head_seq, self.head_position)
         ids = list(dict.fromkeys((actor_id, *action.member_ids)))
-        self._check_room(len(ids))
+        check_group_size(len(ids))
         draft.created = self.record
         if action.kind is ChannelKind.DIRECT:
             # Who is in a direct channel needs no entry: it never changes, and the log begins with the first message.
@@ -281,7 +281,7 @@ class Channel:
         new = [user_id for user_id in dict.fromkeys(action.member_ids) if user_id not in self.members]
         if not new:
             return Accepted(self.channel_id, self.head_seq, self.head_position)
-        self._check_room(len(self.members) + len(new))
+        check_group_size(len(self.members) + len(new))
         result = self._next(draft)
         for user_id in new:
             self._admit(user_id, Role.MEMBER, result.seq, positions.time_ms(result.position), draft)
@@ -361,15 +361,6 @@ class Channel:
     def _check_not_blocked(self) -> None:
         if self.blocked:
             raise denied("one of you has blocked the other", "BLOCKED")
-
-    def _check_room(self, members: int) -> None:
-        if members > GROUP_MEMBERS:
-            raise Refusal(
-                Code.FAILED_PRECONDITION,
-                f"a group has at most {GROUP_MEMBERS} members; this would make {members}",
-                reason="GROUP_FULL",
-                metadata={"field": "member_ids", "limit": str(GROUP_MEMBERS), "actual": str(members)},
-            )
 
     def _message(self, member: Member, seq: int, field_name: str, draft: Draft) -> tuple[LogEntry, Sequence[LogEntry]]:
         found = draft.messages.get(seq)

@@ -6,17 +6,20 @@ the storage, in the transaction that writes the message, so that a crash forgets
 
 from __future__ import annotations
 
+import asyncio
 import heapq
 import logging
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 
 from chat_server.channel import Channel, Draft
 from tidings.core import positions
 from tidings.core.clock import Clock
 from tidings.core.errors import Refusal
+from tidings.core.limits import PUSH_PREVIEW_CHARACTERS
 from tidings.core.ports import ContactStore, Directory, History, PendingPush, PushSink
-from tidings.core.values import EntryKind, LogEntry, Marks, PushRequest, SeqRange
+from tidings.core.values import EntryKind, Marks, MessageRow, PushRequest, SeqRange
 from tidings.v1 import chat_pb2
 
 _log = logging.getLogger(__name__)
@@ -26,8 +29,11 @@ TICK = 0.25
 
 # Of a long absence only the latest messages are looked at: one push a channel goes out, for the latest of them.
 _LATEST = 200
-_PREVIEW_CHARACTERS = 256
 _RETRY_SECONDS = 5.0
+# Decisions under way at a time: they wait for the storage, which answers many as fast as one.
+_TOGETHER = 64
+# A busy channel is decided about this often within the delay, not message by message.
+_STEPS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,111 +47,222 @@ class PushPorts:
     sink: PushSink
 
 
+@dataclass(slots=True)
+class _Mark:
+    """Everything up to `seq` was written between `since` and `until`, or before."""
+
+    since: float
+    until: float
+    seq: int
+
+
+@dataclass(slots=True)
+class _Waiting:
+    """A channel with entries that no decision has been made about, from `next_seq` on."""
+
+    next_seq: int
+    marks: list[_Mark] = field(default_factory=list)
+
+    def note(self, now: float, seq: int, step: float) -> None:
+        """The entry `seq` was written; what comes within a step makes one mark."""
+        last = self.marks[-1] if self.marks else None
+        if last is not None and now - last.since < step:
+            last.until, last.seq = now, seq
+        else:
+            self.marks.append(_Mark(now, now, seq))
+
+    def due(self, written_until: float) -> int:
+        """The last entry that was written by then; below `next_seq` when there is none."""
+        return max((mark.seq for mark in self.marks if mark.until <= written_until), default=0)
+
+    def decided(self, upto: int) -> None:
+        """Takes what was decided off."""
+        self.next_seq = upto + 1
+        self.marks = [mark for mark in self.marks if mark.seq > upto]
+
+
 class Pushes:
     """The channels that wait for a decision."""
 
     def __init__(
         self, ports: PushPorts, clock: Clock, delay: float, channel: Callable[[str], Awaitable[Channel | None]]
     ) -> None:
-        """Decides `delay` seconds after a message; `channel` gives a channel's state."""
+        """Decides `delay` seconds after a message.
+
+        Args:
+            ports: What a decision needs.
+            clock: Gives monotonic seconds.
+            delay: In seconds. In a busy channel it may become longer by a fifth.
+            channel: Gives a channel's state; without suspending when it is in memory.
+        """
         self._ports = ports
         self._clock = clock
         self._delay = delay
+        self._step = delay / _STEPS
         self._channel = channel
-        self._next_seq: dict[str, int] = {}
+        self._waiting: dict[str, _Waiting] = {}
         self._due: list[tuple[float, str]] = []
 
     async def load(self) -> None:
-        """Takes up what was undecided when the server stopped."""
-        now = self._clock.monotonic()
+        """Takes up what was undecided when the server stopped.
+
+        The delay begins again: the devices that lost their streams with the server are given the time to come back.
+        """
         for channel_id, next_seq in (await self._ports.pending.channels()).items():
-            self._next_seq[channel_id] = next_seq
-            heapq.heappush(self._due, (now, channel_id))
+            waiting = self._waiting.get(channel_id)
+            if waiting is None:
+                waiting = self._waiting[channel_id] = _Waiting(next_seq)
+                heapq.heappush(self._due, (self._clock.monotonic() + self._delay, channel_id))
+            # There already is one when the channel was written to before this.
+            waiting.next_seq = min(waiting.next_seq, next_seq)
+            await self._note_stored(channel_id, waiting)
 
     def is_awake(self, channel_id: str) -> bool:
         """Whether a decision about a channel is due at some time."""
-        return channel_id in self._next_seq
+        return channel_id in self._waiting
 
     def written(self, channel: Channel, draft: Draft) -> None:
-        """New entries are on stable storage."""
-        if draft.has_message and channel.channel_id not in self._next_seq:
-            self._next_seq[channel.channel_id] = draft.segments[0].entries[0].seq
-            heapq.heappush(self._due, (self._clock.monotonic() + self._delay, channel.channel_id))
+        """New entries are on stable storage, up to the channel's head."""
+        waiting = self._waiting.get(channel.channel_id)
+        now = self._clock.monotonic()
+        if waiting is None:
+            if not draft.has_message:
+                return
+            waiting = self._waiting[channel.channel_id] = _Waiting(draft.segments[0].entries[0].seq)
+            heapq.heappush(self._due, (now + self._delay, channel.channel_id))
+        waiting.note(now, channel.head_seq, self._step)
 
     async def decide(self) -> None:
         """Decides about every channel that is due."""
         now = self._clock.monotonic()
+        due = []
         while self._due and self._due[0][0] <= now:
-            _, channel_id = heapq.heappop(self._due)
-            try:
-                again_in = await self._decide(channel_id)
-            except Refusal as refusal:
-                _log.warning("a decision about push waits: %s", refusal)
-                again_in = _RETRY_SECONDS
-            if again_in is not None:
-                heapq.heappush(self._due, (self._clock.monotonic() + again_in, channel_id))
+            due.append(heapq.heappop(self._due)[1])
+        for first in range(0, len(due), _TOGETHER):
+            await asyncio.gather(*map(self._decide_or_retry, due[first : first + _TOGETHER]))
 
-    async def _decide(self, channel_id: str) -> float | None:
+    async def _decide_or_retry(self, channel_id: str) -> None:
+        waiting = self._waiting[channel_id]
+        try:
+            again_in = await self._decide(channel_id, waiting)
+        except Refusal as refusal:
+            _log.warning("a decision about push waits: %s", refusal)
+            again_in = _RETRY_SECONDS
+        except Exception as error:
+            # What the exception says may hold a text; and one channel must not keep the others from being decided.
+            _log.error("a decision about push failed in channel %s: %s", channel_id, type(error).__name__)
+            again_in = _RETRY_SECONDS
+        if self._waiting.get(channel_id) is waiting:
+            heapq.heappush(self._due, (self._clock.monotonic() + again_in, channel_id))
+
+    async def _decide(self, channel_id: str, waiting: _Waiting) -> float:
+        """Decides about what is due; returns the seconds until there is more, should the channel still wait then."""
         channel = await self._channel(channel_id)
-        next_seq = self._next_seq[channel_id]
         if channel is None or all(_seen(channel, user_id) >= channel.head_seq for user_id in channel.members):
-            return await self._sleep(channel_id)
-        head = channel.head_seq
-        entries = await self._ports.history.entries(channel_id, [SeqRange(next_seq, head)], 0, 0, _LATEST)
-        old_enough = positions.at(self._clock.now_ms() - round(self._delay * 1000))
-        due = [entry for entry in entries if entry.position <= old_enough]
-        if due:
-            requests = await self._requests(channel, due)
+            return await self._sleep(channel_id, waiting)
+        upto = waiting.due(self._clock.monotonic() - self._delay)
+        if upto >= waiting.next_seq:
+            requests = await self._requests(channel, waiting.next_seq, upto)
             if requests:
                 await self._ports.sink.enqueue(requests)
-            self._next_seq[channel_id] = due[-1].seq + 1
-        if len(due) == len(entries) and channel.head_seq == head:
-            return await self._sleep(channel_id)
-        await self._ports.pending.decided(channel_id, self._next_seq[channel_id])
-        waiting = next((entry for entry in entries if entry.position > old_enough), None)
-        wait = self._delay if waiting is None else (positions.time_ms(waiting.position) - positions.time_ms(old_enough))
-        # A busy channel is not decided about message by message.
-        return max(self._delay / 5, wait / 1000 if waiting is not None else wait)
+            waiting.decided(upto)
+            # Looked at again: meanwhile the channel may have moved on, or have been loaded anew.
+            channel = await self._channel(channel_id)
+        # The head counts what is on its way to the storage too. That was not told to wake the channel, so it must not
+        # find it asleep.
+        if channel is None or channel.head_seq < waiting.next_seq:
+            return await self._sleep(channel_id, waiting)
+        await self._ports.pending.decided(channel_id, waiting.next_seq)
+        await self._note_stored(channel_id, waiting)
+        if not waiting.marks:
+            return self._step
+        return max(0.0, waiting.marks[0].until + self._delay - self._clock.monotonic())
 
-    async def _sleep(self, channel_id: str) -> None:
+    async def _note_stored(self, channel_id: str, waiting: _Waiting) -> None:
+        # For what was written while nobody was there to be told.
+        if not waiting.marks:
+            last = await self._ports.history.entries(channel_id, [SeqRange(waiting.next_seq)], 0, 0, 1)
+            if last and not waiting.marks:
+                waiting.note(self._clock.monotonic(), last[0].seq, self._step)
+
+    async def _sleep(self, channel_id: str, waiting: _Waiting) -> float:
         # Forgotten before the storage is told: a batch that is written from now on wakes the channel again, and is
         # written after this.
-        del self._next_seq[channel_id]
-        await self._ports.pending.decided(channel_id, None)
+        del self._waiting[channel_id]
+        try:
+            await self._ports.pending.decided(channel_id, None)
+        except Exception:
+            self._waiting.setdefault(channel_id, waiting)
+            raise
+        return self._step
 
-    async def _requests(self, channel: Channel, due: Sequence[LogEntry]) -> list[PushRequest]:
-        deleted = {entry.target_seq for entry in due if entry.kind is EntryKind.DELETION}
-        messages = [each for each in due if each.kind is EntryKind.MESSAGE and each.seq not in deleted]
-        latest: dict[str, LogEntry] = {}
-        for user_id, member in channel.members.items():
-            seen = max(_seen(channel, user_id), member.since_seq - 1)
-            for message in reversed(messages):
-                if message.seq <= seen:
-                    break
-                if message.author_id != user_id:
-                    latest[user_id] = message
-                    break
-        muted = await self._ports.directory.muted_by(channel.channel_id, latest.keys()) if latest else ()
+    async def _requests(self, channel: Channel, first: int, upto: int) -> list[PushRequest]:
+        # The range has no end, so that what was changed or deleted since is known.
+        rows = await self._ports.history.messages(channel.channel_id, [SeqRange(first)], upto + 1, 0, _LATEST)
+        messages = [row for row in reversed(rows) if not _is_deleted(row)]
+        unseen = {
+            user_id: _unseen(messages, user_id, max(_seen(channel, user_id), member.since_seq - 1))
+            for user_id, member in channel.members.items()
+        }
+        latest = _advance(unseen, unseen)
+        if not latest:
+            return []
+        for user_id in await self._ports.directory.muted_by(channel.channel_id, latest.keys()):
+            del latest[user_id]
         requests = []
-        for user_id, message in latest.items():
-            if user_id in muted:
-                continue
-            if await self._ports.contacts.blocked_either_way(user_id, [message.author_id]):
-                continue
-            text = chat_pb2.Event.FromString(message.body).message.text
-            requests.append(
-                PushRequest(
-                    user_id,
-                    channel.channel_id,
-                    message.seq,
-                    message.author_id,
-                    text[:_PREVIEW_CHARACTERS],
-                    positions.time_ms(message.position),
-                )
-            )
+        while latest:
+            by_author: defaultdict[str, list[str]] = defaultdict(list)
+            for user_id, row in latest.items():
+                by_author[row.message.author_id].append(user_id)
+            hidden: list[str] = []
+            for author_id, user_ids in by_author.items():
+                apart = await self._ports.contacts.blocked_either_way(author_id, user_ids)
+                hidden += apart
+                requests += [
+                    _request(channel.channel_id, user_id, latest[user_id])
+                    for user_id in user_ids
+                    if user_id not in apart
+                ]
+            # Behind the message of somebody blocked there may be one of somebody else.
+            latest = _advance(unseen, hidden)
         return requests
 
 
 def _seen(channel: Channel, user_id: str) -> int:
     marks = channel.marks.get(user_id, Marks())
     return max(marks.delivered_seq, marks.read_seq)
+
+
+def _is_deleted(row: MessageRow) -> bool:
+    return row.latest_change is not None and row.latest_change.kind is EntryKind.DELETION
+
+
+def _unseen(messages: Sequence[MessageRow], user_id: str, seen: int) -> Iterator[MessageRow]:
+    """Others' messages beyond `seen`, the latest first, as they come in `messages`."""
+    for row in messages:
+        if row.message.seq <= seen:
+            return
+        if row.message.author_id != user_id:
+            yield row
+
+
+def _advance(unseen: dict[str, Iterator[MessageRow]], user_ids: Iterable[str]) -> dict[str, MessageRow]:
+    """The next message of each of these people who has one."""
+    found = ((user_id, next(unseen[user_id], None)) for user_id in user_ids)
+    return {user_id: row for user_id, row in found if row is not None}
+
+
+def _request(channel_id: str, user_id: str, row: MessageRow) -> PushRequest:
+    message, change = row.message, row.latest_change
+    if change is None:
+        text = chat_pb2.Event.FromString(message.body).message.text
+    else:
+        text = chat_pb2.Event.FromString(change.body).message_edited.text
+    return PushRequest(
+        user_id,
+        channel_id,
+        message.seq,
+        message.author_id,
+        text[:PUSH_PREVIEW_CHARACTERS],
+        positions.time_ms(message.position),
+    )

@@ -18,6 +18,7 @@ from chat_server.session import Session
 from chat_server.wire import accepted, refused
 from tidings.core.clock import Clock
 from tidings.core.errors import Code, Refusal, invalid, not_found, too_fast, unauthenticated, unavailable
+from tidings.core.failures import without_message
 from tidings.core.limits import SessionLimits
 from tidings.core.ports import ChannelLog, Inbox, Sessions
 from tidings.core.positions import Positions
@@ -100,11 +101,11 @@ class ChatServer(Sessions):
             group.create_task(_every(_TOKEN_TICK, self._watch_tokens))
 
     async def close(self) -> None:
-        """Finishes what is under way and ends all sessions."""
+        """Finishes what is under way, and ends every session once all that it has coming is written."""
         await self.owner.close()
         await self._receipts.flush(everything=True)
         for session in self.live:
-            session.end(_draining())
+            session.finish(_draining())
 
     def drain(self, others: Sequence[Server]) -> None:
         """Takes no new sessions, and tells those who are here where else to go."""
@@ -237,6 +238,6 @@ async def _every(seconds: float, work: Callable[[], Awaitable[None]]) -> None:
         await asyncio.sleep(seconds)
         try:
             await work()
-        except Exception:
+        except Exception as error:
             # One bad round must not be the last one.
-            _log.exception("%s failed", work.__qualname__)
+            _log.error("%s failed", work.__qualname__, exc_info=without_message(error))

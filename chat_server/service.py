@@ -62,6 +62,11 @@ class ChatService:
                     await _room(session)
                 await self._server.obey(session, command)
             commands = await _read(context)
+        # The client has said its last; it still gets the results of what it asked for.
+        while not session.is_done():
+            done = asyncio.Event()
+            session.when_done(done.set)
+            await done.wait()
 
 
 async def _hello(context: Context) -> tuple[int, list[chat_pb2.Command] | None]:

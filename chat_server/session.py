@@ -24,6 +24,7 @@ class Session:
         "_held_bytes",
         "_held_events",
         "_limits",
+        "_wake_done",
         "_wake_ended",
         "_wake_room",
         "_wake_writer",
@@ -53,6 +54,7 @@ class Session:
         self.last_write = 0.0
         self._limits = limits
         self._wake_writer = wake_writer
+        self._wake_done: Callable[[], None] | None = None
         self._wake_ended: Callable[[], None] | None = None
         self._wake_room: Callable[[], None] | None = None
         self._held: list[tuple[bytes, int, str, int, int]] | None = None
@@ -175,9 +177,30 @@ class Session:
 
     # --- the end ------------------------------------------------------------------------------------------------------
 
+    def rest(self) -> None:
+        """All that waited is written."""
+        self.writing = False
+        if self._wake_done is not None and self.is_done():
+            self._wake_done()
+
+    def is_done(self) -> bool:
+        """Whether no result is due, and nothing waits to be written."""
+        return not self.in_flight and not self.outbox and not self.writing
+
+    def when_done(self, wake: Callable[[], None]) -> None:
+        """Calls `wake` once the session is done: its client has said its last, and still gets its results."""
+        self._wake_done = wake
+
     def when_ended(self, wake: Callable[[], None]) -> None:
         """Calls `wake` when the server ends the session."""
         self._wake_ended = wake
+
+    def finish(self, reason: Refusal) -> None:
+        """Ends the session once it is done."""
+        if self.is_done():
+            self.end(reason)
+        else:
+            self.when_done(lambda: self.end(reason))
 
     def end(self, reason: Refusal) -> None:
         """Ends the session from the server's side, with a status for its stream."""
@@ -189,7 +212,7 @@ class Session:
 
     def close(self) -> None:
         """The stream is gone: nothing is kept for it any more."""
-        self._wake_ended = self._wake_room = None
+        self._wake_done = self._wake_ended = self._wake_room = None
         if self.ended is None:
             self.ended = Refusal(Code.ABORTED, "the stream is closed", reason="CLOSED")
         self._drop_all()

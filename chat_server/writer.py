@@ -83,4 +83,4 @@ class Writer:
         if session.outbox:
             self._pacer.later(self, session)
         else:
-            session.writing = False
+            session.rest()

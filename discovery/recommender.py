@@ -80,7 +80,8 @@ def _distance_from(
 ) -> Callable[[Server], float]:
     """How far servers are from somebody, in km: infinitely when nothing tells."""
     # Whoever names only a region is where any server of it is, and as near to all of them.
-    where = coordinates or next(filter(None, (_place(each) for each in servers if region and each.region == region)), None)
+    home = (_place(server) for server in servers if region and server.region == region)
+    where = coordinates or next(filter(None, home), None)
 
     def distance_km(server: Server) -> float:
         place = _place(server)

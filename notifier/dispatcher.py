@@ -18,6 +18,7 @@ from notifier.provider import Failed, Gone, Outcome, Provider, Retry, Sent
 from notifier.retry import RetryPolicy
 from tidings.core.clock import Clock
 from tidings.core.errors import Refusal
+from tidings.core.failures import without_message
 from tidings.core.ports import PushQueue, PushTokenStore, QueuedPush
 from tidings.core.values import PushProvider
 
@@ -134,7 +135,7 @@ class _Lane:
                 _log.warning("%s: the push queue waits: %s", self._kind.name, refusal)
                 wait = _RECOVERY
             except Exception as error:
-                _log.error("%s: the push queue failed", self._kind.name, exc_info=_without_message(error))
+                _log.error("%s: the push queue failed", self._kind.name, exc_info=without_message(error))
                 wait = _RECOVERY
             try:
                 async with asyncio.timeout(wait):
@@ -191,7 +192,7 @@ class _Lane:
         except Refusal as refusal:
             _log.warning("%s: push %d waits for the end of its lease: %s", self._kind.name, queued.push_id, refusal)
         except Exception as error:
-            _log.error("%s: push %d failed", self._kind.name, queued.push_id, exc_info=_without_message(error))
+            _log.error("%s: push %d failed", self._kind.name, queued.push_id, exc_info=without_message(error))
 
     async def _attempt(self, token: str, queued: QueuedPush) -> Outcome:
         try:
@@ -200,7 +201,7 @@ class _Lane:
         except TimeoutError:
             return Retry("timeout")
         except Exception as error:
-            _log.error("%s: push %d failed", self._kind.name, queued.push_id, exc_info=_without_message(error))
+            _log.error("%s: push %d failed", self._kind.name, queued.push_id, exc_info=without_message(error))
             return Retry(type(error).__name__)
 
     async def _settle(self, queued: QueuedPush, outcome: Outcome) -> None:
@@ -224,8 +225,3 @@ class _Lane:
             "%s: push %d given up after %d attempts: %s", self._kind.name, queued.push_id, queued.attempts + 1, reason
         )
         await self._ways.queue.give_up(queued.push_id, reason, now_ms)
-
-
-def _without_message(error: Exception) -> BaseException:
-    # What an exception says may hold a text or a secret: the class and the place are logged, not the words.
-    return RuntimeError(type(error).__name__).with_traceback(error.__traceback__)

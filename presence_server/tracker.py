@@ -67,7 +67,6 @@ class Tracker(Sessions):
         track = Track(identity)
         before = self._tracks.get(identity.device_id)
         if before is not None:
-            self.close(before)
             before.end(Refusal(Code.ABORTED, "the device has opened a newer stream", reason="SESSION_REPLACED"))
         self._tracks[identity.device_id] = track
         try:

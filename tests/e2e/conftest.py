@@ -8,23 +8,14 @@ import pytest
 
 from tests.support.processes import ServerProcess
 from tests.support.raw import Api
-
-# Hashing passwords at full cost is what sign-up is about, and not what these tests are about.
-CHEAP_PASSWORDS = """
-[passwords]
-memory_kib = 64
-iterations = 1
-[rates.sign_ups]
-per_second = 1000
-burst = 10000
-"""
+from tests.support.settings import CHEAP_SIGN_UPS
 
 
 @pytest.fixture(scope="session")
 def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A server for all tests of this folder that neither restart it nor set it up in their own way."""
     loop = asyncio.new_event_loop()
-    server = ServerProcess(tmp_path_factory.mktemp("server") / "data", config=CHEAP_PASSWORDS)
+    server = ServerProcess(tmp_path_factory.mktemp("server") / "data", config=CHEAP_SIGN_UPS)
     loop.run_until_complete(server.start())
     yield server.endpoint
     loop.run_until_complete(server.kill())

@@ -33,7 +33,6 @@ class StoredChannel:
     entries: list[LogEntry] = field(default_factory=list)
     sent: dict[tuple[str, str], tuple[int, int]] = field(default_factory=dict)
     marks: dict[str, Marks] = field(default_factory=dict)
-    blocked: bool = False
 
 
 class Gate:
@@ -56,6 +55,8 @@ class MemoryLog(ChannelLog):
 
     def __init__(self) -> None:
         self.channels: dict[str, StoredChannel] = {}
+        self.blocked: set[str] = set()
+        """Direct channels, made or not, of people one of whom has blocked the other."""
         self.batches: list[LogBatch] = []
         """Every batch asked for, written or not."""
         self.loads = 0
@@ -87,6 +88,9 @@ class MemoryLog(ChannelLog):
         if self.fail_after:
             raise self.fail_after.pop(0)
         return outcome
+
+    def room(self, head_seq: int) -> int:
+        return 1 << 62
 
     async def load(self, channel_id: str) -> ChannelSnapshot | None:
         self.loads += 1
@@ -162,7 +166,7 @@ class MemoryLog(ChannelLog):
             head.seq if head else 0,
             head.position if head else 0,
             dict(channel.marks),
-            channel.blocked,
+            channel_id in self.blocked,
         )
 
 

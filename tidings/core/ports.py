@@ -206,6 +206,10 @@ class ChannelLog(abc.ABC):
         """
 
     @abc.abstractmethod
+    def room(self, head_seq: int) -> int:
+        """How many entries may follow `head_seq` in one batch; at least 1."""
+
+    @abc.abstractmethod
     async def load(self, channel_id: str) -> ChannelSnapshot | None:
         """The channel as committed, or None when there is none."""
 
@@ -299,8 +303,21 @@ class Replay(abc.ABC):
         """The events, in chunks of bounded size."""
 
 
+@dataclass(frozen=True, slots=True)
+class InboxCopy:
+    """Consecutive new entries of one channel, for the inboxes of all who see them."""
+
+    user_ids: Collection[str]
+    channel_id: str
+    entries: Sequence[LogEntry]
+
+
 class Inbox(abc.ABC):
     """Each user's own queue, the source for a device that comes back."""
+
+    @abc.abstractmethod
+    async def put(self, copies: Sequence[InboxCopy]) -> None:
+        """Puts copies into inboxes; again is no error. An inbox that is a view of the logs has nothing to do."""
 
     @abc.abstractmethod
     async def replay(self, user_id: str, after: int, upto: int) -> Replay:

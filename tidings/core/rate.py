@@ -59,6 +59,10 @@ class RateLimiter:
         self._buckets: dict[str, TokenBucket] = {}
         self._sweep_at = self._SWEEP_EVERY
 
+    def __len__(self) -> int:
+        """How many keys are remembered."""
+        return len(self._buckets)
+
     def take(self, key: str, count: float = 1.0) -> float:
         """Takes `count` tokens of a key, or none of them.
 

@@ -13,6 +13,7 @@ from tidings.backends.sqlite.database import DataFolderError
 from tidings.node.serve import serve as run_server
 from tidings.node.settings import SettingsError, load
 from tidings.rpc.listener import ListenError
+from tidings_replay.cli import replay
 
 app = typer.Typer(
     help="A chat backend whose clients hold one bidirectional gRPC stream.",
@@ -44,6 +45,9 @@ def serve(
     except (SettingsError, DataFolderError, ListenError) as error:
         typer.echo(f"tidings: {error}", err=True)
         raise typer.Exit(1) from None
+
+
+app.command()(replay)
 
 
 def main() -> None:

@@ -11,6 +11,7 @@ import grpc
 from grpc import aio
 
 from tidings.core.errors import Code, Refusal, unauthenticated
+from tidings.core.failures import without_message
 from tidings.core.values import Identity
 from tidings.rpc.status import abort
 from tidings.rpc.tokens import TokenVerifier
@@ -134,10 +135,5 @@ def _refusal(method: str, error: Exception) -> Refusal:
         return error
     if isinstance(error, aio.AbortError):
         raise error
-    # What the exception says may hold a text or a secret: the class and the place are logged, not the words.
-    _log.error("%s failed: %s", method, type(error).__name__, exc_info=_without_message(error))
+    _log.error("%s failed: %s", method, type(error).__name__, exc_info=without_message(error))
     return Refusal(Code.INTERNAL, "something went wrong on the server; it has been logged", reason="INTERNAL")
-
-
-def _without_message(error: Exception) -> BaseException:
-    return RuntimeError(type(error).__name__).with_traceback(error.__traceback__)

@@ -89,7 +89,7 @@ class TokenVerifier:
             )
             identity = Identity(str(claims["sub"]), str(claims["dev"]), round(float(claims["exp"]) * 1000))
             issued_at_ms = round(float(claims["iat"]) * 1000)
-        except (jwt.InvalidTokenError, TypeError, ValueError) as error:
+        except (jwt.InvalidTokenError, TypeError, ValueError, OverflowError) as error:
             raise unauthenticated("the access token is not valid", "TOKEN_INVALID") from error
         if identity.expires_at_ms <= self._clock.now_ms():
             raise unauthenticated("the access token has run out", "TOKEN_EXPIRED")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import pathlib
 from collections.abc import AsyncIterator, Callable, Sequence
 from types import TracebackType
 from typing import Self
@@ -163,7 +164,7 @@ class Tidings:
             SignedOutError: The file is not there, or the device in it is signed out.
             TidingsError: The file is in use.
         """
-        if not os.path.exists(data):
+        if not _is_there(data):
             raise SignedOutError(grpc.StatusCode.UNAUTHENTICATED, f"{data} is not there: sign in first")
         state = State(data)
         try:
@@ -453,6 +454,10 @@ class Tidings:
     async def _update(self, request: channel_pb2.UpdateGroupRequest) -> channel_pb2.Channel:
         answer = await self._api.ask(self._api.channels.UpdateGroup, request)
         return answer.channel
+
+
+def _is_there(data: Path) -> bool:
+    return pathlib.Path(data).exists()
 
 
 async def _log_in(

@@ -22,7 +22,8 @@ from tidings.v1 import chat_pb2, chat_pb2_grpc, discovery_pb2
 from tidings_client.api import Api
 from tidings_client.backoff import Backoff
 from tidings_client.dialogue import Dialogue, Phase
-from tidings_client.errors import ReplacedError, SignedOutError, TidingsError, from_rpc, refusal
+from tidings_client.ending import Ending
+from tidings_client.errors import ReplacedError, SignedOutError, TidingsError, refusal
 from tidings_client.repair import repair
 from tidings_client.servers import Servers
 from tidings_client.transport import bearer, open_channel
@@ -217,6 +218,7 @@ class Link:
         # A channel of its own, so that no earlier failure delays the attempt.
         channel = open_channel(server.endpoint, self._api.tls)
         stream = chat_pb2_grpc.ChatServiceStub(channel).Connect(metadata=bearer(self._token))
+        ending = Ending(stream)
         reader = self._reader = asyncio.create_task(self._read(stream, server))
         writer = asyncio.create_task(self._write(stream))
         self._schedule_renewal()
@@ -241,7 +243,7 @@ class Link:
         if failure is None or isinstance(failure, TidingsError):
             return failure
         if isinstance(failure, aio.AioRpcError):
-            return from_rpc(failure)
+            return ending.why(failure)
         raise failure
 
     async def _read(self, stream: _Stream, server: discovery_pb2.Server) -> None:

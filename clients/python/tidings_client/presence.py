@@ -15,7 +15,8 @@ from grpc import aio
 from tidings.v1 import discovery_pb2, presence_pb2, presence_pb2_grpc
 from tidings_client.api import Api
 from tidings_client.backoff import Backoff
-from tidings_client.errors import SignedOutError, TidingsError, from_rpc, refusal
+from tidings_client.ending import Ending
+from tidings_client.errors import ReplacedError, SignedOutError, TidingsError, refusal
 from tidings_client.servers import Servers
 from tidings_client.transport import bearer, open_channel
 
@@ -31,7 +32,8 @@ class Presence:
 
     Made by `Tidings.presence` and entered with ``async with``; being online does not depend on anybody iterating. The
     iterator gives the `PresenceChange` of each contact, at first and whenever it changes; changes of one contact that
-    nobody has taken yet become one, the latest. It raises `SignedOutError` when the sign-in has ended.
+    nobody has taken yet become one, the latest. It raises `SignedOutError` when the sign-in has ended, `ReplacedError`
+    when the same device entered another presence.
     """
 
     def __init__(self, api: Api) -> None:
@@ -80,6 +82,7 @@ class Presence:
 
         Raises:
             SignedOutError: The device's sign-in has ended.
+            ReplacedError: The device has a newer presence.
             TidingsError: No server will take this client.
         """
         while True:
@@ -95,7 +98,8 @@ class Presence:
     async def _run(self) -> None:
         try:
             while True:
-                await asyncio.sleep(await self._attempt())
+                delay = await self._attempt()
+                await asyncio.sleep(delay)
         except Exception as error:
             self._error = error
             self._changed.set()
@@ -113,10 +117,8 @@ class Presence:
             raise refusal(grpc.StatusCode.UNAVAILABLE, f"{server.endpoint} ended the stream")
         except SignedOutError:
             raise
-        except aio.AioRpcError as rpc_error:
-            error = from_rpc(rpc_error)
-        except TidingsError as own_error:
-            error = own_error
+        except TidingsError as why:
+            error = why
         _log.info("the presence stream to %s ended: %s", server.endpoint, error)
         if error.code is grpc.StatusCode.UNAUTHENTICATED:
             # Also the normal end of a stream: its token has run out.
@@ -131,6 +133,9 @@ class Presence:
             except TidingsError as renewal_error:
                 error = renewal_error
                 self._was_refused = False
+        if error.code is grpc.StatusCode.ABORTED:
+            # To come back would end the newer stream in turn, and so on for ever.
+            raise ReplacedError.of(error)
         if error.code is grpc.StatusCode.PERMISSION_DENIED:
             raise error
         self._servers.failed(server)
@@ -139,11 +144,14 @@ class Presence:
     async def _hold(self, server: discovery_pb2.Server) -> None:
         channel = open_channel(server.endpoint, self._api.tls)
         stream = presence_pb2_grpc.PresenceServiceStub(channel).Track(metadata=bearer(self._token))
+        ending = Ending(stream)
         heart = asyncio.create_task(self._beat(stream))
         try:
             # What is no response is the end.
             while isinstance(frame := await stream.read(), presence_pb2.TrackResponse):
                 self._take(frame)
+        except aio.AioRpcError as failure:
+            raise ending.why(failure) from None
         finally:
             heart.cancel()
             stream.cancel()

@@ -10,7 +10,7 @@ from tidings.v1 import channel_pb2, chat_pb2, history_pb2
 from tidings_client.api import Api
 from tidings_client.dialogue import Dialogue
 from tidings_client.errors import TidingsError
-from tidings_client.inbox import Gap, Start
+from tidings_client.inbox import Gap, Start, entry_of
 
 _log = logging.getLogger(__name__)
 
@@ -55,19 +55,30 @@ async def channels(api: Api) -> list[channel_pb2.Channel]:
 
 async def _events(gap: Gap, api: Api) -> list[chat_pb2.Event]:
     request = history_pb2.ListEventsRequest(channel_id=gap.channel_id, page_size=_PAGE)
-    if gap.after:
-        request.after_seq = gap.after
-    else:
-        # 0 means that after_seq is not set. The page before this one is the first of the log.
-        request.before_seq = min(gap.before, _PAGE + 1)
     try:
-        page = await api.ask(api.history.ListEvents, request)
+        if gap.after:
+            request.after_seq = gap.after
+            return list((await api.ask(api.history.ListEvents, request)).events)
+        return await _first_events(request, min(gap.before, _PAGE + 1), api)
     except TidingsError as error:
         if error.code not in _INVISIBLE:
             raise
         _log.warning("events of channel %s are not to be had: %s", gap.channel_id, error)
         return []
-    return list(page.events)
+
+
+async def _first_events(request: history_pb2.ListEventsRequest, before: int, api: Api) -> list[chat_pb2.Event]:
+    # An after_seq of 0 is not set, so the beginning of a log is read backwards; it may take several pages, since a page
+    # is bounded in bytes as well.
+    found: list[chat_pb2.Event] = []
+    while before > 1:
+        request.before_seq = before
+        page = list((await api.ask(api.history.ListEvents, request)).events)
+        if not page:
+            break
+        found = page + found
+        before = entry_of(page[0]).seq
+    return found
 
 
 async def _first_seq(channel_id: str, api: Api) -> int:

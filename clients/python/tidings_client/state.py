@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
 from collections.abc import Sequence
@@ -69,9 +70,7 @@ class State:
         """
         self._path = None if path is None else Path(path)
         if self._path is not None:
-            # Before SQLite sees it, which would leave the mode to the umask; its journal takes the mode from here.
-            os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-            self._path.chmod(0o600)
+            _make_private(self._path)
         self._database = sqlite3.connect(self._path or ":memory:", timeout=0, isolation_level=None)
         try:
             self._open()
@@ -179,6 +178,20 @@ class State:
             database.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} COMMIT;")
         elif (application_id, version) != (_APPLICATION_ID, _VERSION):
             raise sqlite3.DatabaseError("it is not a tidings client's file, or a newer version's")
+
+
+def _make_private(path: Path) -> None:
+    """Makes a file that is its owner's alone, or makes the one that is there so.
+
+    Before SQLite sees it, which would leave the mode to the umask; its journal takes the mode from here.
+    """
+    try:
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+    except FileExistsError:
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path)) from None
+        # Not by opening it: closing it again would drop the lock that another `State` of this process may hold on it.
+        path.chmod(0o600)
 
 
 class _Synced:

@@ -56,8 +56,9 @@ _OPTIONS = (
     ("grpc.http2.max_pings_without_data", 0),
     # When to try again is decided here, with jitter; gRPC's own delay of up to two minutes would come on top.
     ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.min_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 1_000),
+    # Not what its name says: it is how long one attempt to connect may take, TLS included.
+    ("grpc.min_reconnect_backoff_ms", 10_000),
     # A connection of its own for every channel, not one for all devices in a process.
     ("grpc.use_local_subchannel_pool", 1),
     ("grpc.service_config", _SERVICE_CONFIG),

@@ -17,16 +17,18 @@ from tidings.core.values import Device, Platform, User
 USER_COLUMNS = "user_id, username, display_name, about, created_at_ms"
 _DEVICE_COLUMNS = "device_id, user_id, device_name, platform, created_at_ms, last_active_at_ms"
 
-# Each half is cut to the page by itself: the first is read in order from its index.
-_FOUND = f"""
-SELECT {USER_COLUMNS} FROM users
-WHERE {{column}} >= :prefix AND {{column}} < :prefix || char(0x10FFFF) AND username > :after
-    AND NOT EXISTS (SELECT 1 FROM blocks b WHERE b.user_id = users.user_id AND b.blocked_id = :asked_by)
+# Each half is cut to the page by itself and needs nothing but its index, which the first reads in order.
+_FOUND = """
+SELECT user_id, username FROM users u
+WHERE {column} >= {from_} AND {column} < :prefix || char(0x10FFFF) AND username > :after
+    AND NOT EXISTS (SELECT 1 FROM blocks b WHERE b.user_id = u.user_id AND b.blocked_id = :asked_by)
 ORDER BY username LIMIT :limit
 """
 _SEARCH = f"""
-SELECT * FROM ({_FOUND.format(column="username")})
-UNION SELECT * FROM ({_FOUND.format(column="display_name_lower")})
+SELECT {USER_COLUMNS} FROM users WHERE user_id IN (
+    SELECT user_id FROM ({_FOUND.format(column="username", from_="max(:prefix, :after)")})
+    UNION SELECT user_id FROM ({_FOUND.format(column="display_name_lower", from_=":prefix")})
+)
 ORDER BY username LIMIT :limit
 """
 

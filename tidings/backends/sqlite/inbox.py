@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import heapq
 import sqlite3
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from tidings.backends.sqlite.database import Database
 from tidings.backends.sqlite.rows import decode_marks
-from tidings.core.ports import Inbox, Replay, ReplayChunk
+from tidings.core.ports import Inbox, InboxCopy, Replay, ReplayChunk
 from tidings.core.values import Marks
 
 _CHUNK_EVENTS = 1_000
@@ -32,6 +32,9 @@ class SqliteInbox(Inbox):
     def __init__(self, database: Database) -> None:
         """Reads `database`."""
         self._database = database
+
+    async def put(self, copies: Sequence[InboxCopy]) -> None:
+        """See `Inbox.put`: the log has it all."""
 
     async def replay(self, user_id: str, after: int, upto: int) -> Replay:
         """See `Inbox.replay`."""

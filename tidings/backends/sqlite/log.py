@@ -27,6 +27,9 @@ _INSERT_ENTRY = f"INSERT INTO entries ({ENTRY_COLUMNS}, channel_id) VALUES (?, ?
 _INSERT_SENT = "INSERT INTO sent VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
 
 
+_ENDLESS = 1 << 62
+
+
 class _NotAppended(Exception):  # noqa: N818 - carries an outcome out of the transaction, undoing it
     def __init__(self, outcome: AppendOutcome) -> None:
         self.outcome = outcome
@@ -49,6 +52,10 @@ class SqliteChannelLog(ChannelLog):
         if batch.entries:
             self._committed = max(self._committed, batch.entries[-1].position)
         return Appended()
+
+    def room(self, head_seq: int) -> int:
+        """See `ChannelLog.room`: a transaction takes whatever it is given."""
+        return _ENDLESS
 
     async def load(self, channel_id: str) -> ChannelSnapshot | None:
         """See `ChannelLog.load`."""

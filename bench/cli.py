@@ -1,0 +1,83 @@
+"""`tidings bench`."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import tempfile
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from bench import loadgen, machine, table
+from bench.plan import LOADS, QUICK, Load, Sizes
+from bench.run import measure
+from bench.servers import BenchError, Start, relay, tidings
+
+_NAMES = ", ".join(load.name for load in LOADS)
+
+
+def bench(
+    quick: Annotated[bool, typer.Option("--quick", help="One short run of each: roughly how fast.")] = False,
+    loads: Annotated[str | None, typer.Option(metavar="LIST", help=f"Which, by commas, of: {_NAMES}.")] = None,
+    runs: Annotated[int | None, typer.Option(min=1, help="How often each load is run; 3 unless quick.")] = None,
+    json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Also write a JSON object.")] = None,
+    scratch: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Where the data folders are made; on the disk to measure.")
+    ] = None,
+    ceiling: Annotated[bool, typer.Option(help="Measure the bare relay as well.")] = True,
+) -> None:
+    """Measures how fast a tidings server is on this machine, and a bare relay beside it.
+
+    Every measurement starts a server of its own on an empty data folder. Rate limits are raised and password hashing is
+    made cheap; storage is synced and every check is on.
+    """
+    sizes = QUICK if quick else Sizes()
+    if runs is not None:
+        sizes = dataclasses.replace(sizes, runs=runs)
+    chosen = _choose(loads)
+    servers: dict[str, Start] = {"tidings": lambda: tidings(scratch)}
+    if ceiling:
+        servers["relay"] = relay
+    console = Console()
+    # Before the load that this makes itself.
+    about = machine.describe(scratch or Path(tempfile.gettempdir()))
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    try:
+        loadgen.find()
+        with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+            total = sizes.runs * sum(1 for load in chosen for name in servers if name != "relay" or load.ceiling)
+            task = progress.add_task("", total=total, completed=-1)
+            results = measure(
+                chosen,
+                sizes,
+                servers,
+                lambda run, load, server: progress.update(
+                    task, advance=1, description=f"run {run}: {load.name} on {server}"
+                ),
+            )
+    except BenchError as error:
+        typer.echo(f"tidings bench: {error}", err=True)
+        raise typer.Exit(1) from None
+    table.show(console, results, sizes, about)
+    if json_file is not None:
+        content = {
+            "machine": about,
+            "sizes": dataclasses.asdict(sizes),
+            "results": [each.as_json() for each in results],
+        }
+        json_file.write_text(json.dumps(content, indent=2) + "\n")
+
+
+def _choose(names: str | None) -> list[Load]:
+    if names is None:
+        return list(LOADS)
+    by_name = {load.name: load for load in LOADS}
+    wanted = [name.strip() for name in names.split(",") if name.strip()]
+    for name in wanted:
+        if name not in by_name:
+            raise typer.BadParameter(f"there is no load {name}; there are {_NAMES}", param_hint="--loads")
+    return [by_name[name] for name in wanted]

@@ -1,0 +1,115 @@
+"""The servers under load, each in a process of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+
+_START_SECONDS = 60.0
+_STOP_SECONDS = 30.0
+_READY = "listening on "
+
+# Nothing is switched off: the limits are checked as ever, but a bench comes from one address, and signs thousands in.
+_CONFIG = """\
+[rates.commands]
+per_second = 1e9
+burst = 1e9
+
+[rates.sign_ups]
+per_second = 1e9
+burst = 1e9
+
+[passwords]
+memory_kib = 8
+iterations = 1
+"""
+
+
+class BenchError(Exception):
+    """Something stands in the way of measuring; the message is for people."""
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A running server."""
+
+    name: str
+    address: str
+    """HOST:PORT, without TLS."""
+    pid: int
+
+
+Start = Callable[[], AbstractContextManager[Server]]
+
+
+def tidings(scratch: Path | None = None) -> AbstractContextManager[Server]:
+    """A tidings server on a new data folder, which is gone afterwards.
+
+    Args:
+        scratch: Where to make the data folder; the system's place for such things when None.
+    """
+    return _tidings(scratch)
+
+
+@contextlib.contextmanager
+def _tidings(scratch: Path | None) -> Iterator[Server]:
+    with tempfile.TemporaryDirectory(prefix="tidings-bench-", dir=scratch) as name:
+        folder = Path(name)
+        config = folder / "bench.toml"
+        config.write_text(_CONFIG)
+        arguments = ["--listen", "127.0.0.1:0", "--data", str(folder / "data"), "--config", str(config)]
+        with _running("tidings", ["tidings.node", "serve", *arguments], folder) as server:
+            yield server
+
+
+@contextlib.contextmanager
+def relay() -> Iterator[Server]:
+    """The bare relay."""
+    with (
+        tempfile.TemporaryDirectory(prefix="tidings-bench-") as folder,
+        _running("relay", ["bench.relay", "--listen", "127.0.0.1:0"], Path(folder)) as server,
+    ):
+        yield server
+
+
+@contextlib.contextmanager
+def _running(name: str, module: list[str], folder: Path) -> Iterator[Server]:
+    log = folder / "log"
+    # What the operator of this machine has set for servers is not what is to be measured.
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("TIDINGS_")}
+    with log.open("wb") as errors:
+        process = subprocess.Popen(
+            [sys.executable, "-m", *module], stdout=subprocess.PIPE, stderr=errors, env=environment, text=True
+        )
+    assert process.stdout is not None
+    try:
+        patience = threading.Timer(_START_SECONDS, process.kill)
+        patience.start()
+        line = process.stdout.readline()
+        patience.cancel()
+        if not line.startswith(_READY):
+            process.kill()
+            raise BenchError(f"the {name} server did not start:\n{_end_of(log)}")
+        yield Server(name, line.removeprefix(_READY).strip(), process.pid)
+        if process.poll() is not None:
+            raise BenchError(f"the {name} server ended under load ({process.returncode}):\n{_end_of(log)}")
+    finally:
+        process.terminate()
+        try:
+            process.wait(_STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        process.stdout.close()
+
+
+def _end_of(log: Path) -> str:
+    return "\n".join(log.read_text(errors="replace").splitlines()[-20:])

@@ -1,0 +1,1 @@
+"""A terminal client: `tidings chat`."""

@@ -1,0 +1,139 @@
+"""The accounts that have signed in on this machine: one file of the SDK's each, in one folder."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote, unquote
+
+from google.protobuf.message import DecodeError
+
+from tidings.v1 import chat_pb2
+from tidings_client import Tidings
+from tidings_client.transport import Tls
+
+DEFAULT_SERVER = "127.0.0.1:7400"
+_SUFFIX = ".db"
+_MARKS_SUFFIX = ".marks"
+_DEVICE_NAME = "tidings chat"
+
+
+def default_folder() -> Path:
+    """Where the user's programs keep their data (XDG base directories)."""
+    base = os.environ.get("XDG_DATA_HOME", "")
+    root = Path(base) if Path(base).is_absolute() else Path.home() / ".local" / "share"
+    return root / "tidings" / "chat"
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """A user at a server, and the file of their device here."""
+
+    username: str
+    server: str
+    path: Path
+
+    def load_marks(self) -> Mapping[str, Sequence[chat_pb2.MemberReceipt]]:
+        """How far others had received and read when that was last saved, by channel."""
+        try:
+            kept = chat_pb2.ConnectResponse.FromString(self._marks_path.read_bytes())
+        except (FileNotFoundError, DecodeError):
+            # They are a convenience: without, a mark shows when it next moves.
+            return {}
+        return {event.receipt.channel_id: event.receipt.members for event in kept.events}
+
+    def save_marks(self, marks: Mapping[str, Sequence[chat_pb2.MemberReceipt]]) -> None:
+        """Keeps how far others have received and read, by channel."""
+        kept = chat_pb2.ConnectResponse(
+            events=[
+                chat_pb2.Event(receipt=chat_pb2.Receipt(channel_id=channel_id, members=receipts))
+                for channel_id, receipts in marks.items()
+            ]
+        )
+        new = self._marks_path.with_suffix(".new")
+        new.write_bytes(kept.SerializeToString())
+        new.replace(self._marks_path)
+
+    @property
+    def _marks_path(self) -> Path:
+        return self.path.with_suffix(_MARKS_SUFFIX)
+
+
+class Accounts:
+    """The folder."""
+
+    def __init__(self, folder: Path) -> None:
+        """The folder is made when somebody signs in."""
+        self.folder = folder
+
+    def account(self, username: str, server: str) -> Account:
+        """The account of a user at a server, whether or not there is a file of it."""
+        name = f"{quote(username.lower(), safe='')}@{quote(server, safe='')}"
+        return Account(username.lower(), server, self.folder / f"{name}{_SUFFIX}")
+
+    def remembered(self, username: str = "", server: str = "") -> list[Account]:
+        """The accounts with a file, the one used last first.
+
+        Args:
+            username: Only this user's, when not empty.
+            server: Only those at this server, when not empty.
+        """
+        found = []
+        for path in self.folder.glob(f"*@*{_SUFFIX}"):
+            name, _, at = path.name.removesuffix(_SUFFIX).partition("@")
+            account = Account(unquote(name), unquote(at), path)
+            if username.lower() in ("", account.username) and server in ("", account.server):
+                found.append(account)
+        return sorted(found, key=lambda account: account.path.stat().st_mtime, reverse=True)
+
+    async def resume(self, account: Account, tls: Tls) -> Tidings:
+        """Goes on as a remembered account.
+
+        Raises:
+            SignedOutError: It is signed out.
+            TidingsError: It is open in another process.
+        """
+        return await Tidings.resume(account.path, tls=tls)
+
+    async def sign_up(self, account: Account, password: str, display_name: str, tls: Tls) -> Tidings:
+        """Makes an account and signs this device in.
+
+        Raises:
+            TidingsError: It is refused, or the file is in use.
+        """
+        with self._tidied(account):
+            return await Tidings.sign_up(
+                account.server,
+                account.username,
+                password,
+                display_name=display_name,
+                device_name=_DEVICE_NAME,
+                data=account.path,
+                tls=tls,
+            )
+
+    async def log_in(self, account: Account, password: str, tls: Tls) -> Tidings:
+        """Signs this device in.
+
+        Raises:
+            TidingsError: It is refused, or the file is in use.
+        """
+        with self._tidied(account):
+            return await Tidings.log_in(
+                account.server, account.username, password, device_name=_DEVICE_NAME, data=account.path, tls=tls
+            )
+
+    @contextlib.contextmanager
+    def _tidied(self, account: Account) -> Iterator[None]:
+        """Leaves no file behind of an account that could not be signed in to."""
+        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        was_there = account.path.exists()
+        try:
+            yield
+        except BaseException:
+            if not was_there:
+                account.path.unlink(missing_ok=True)
+            raise

@@ -1,0 +1,190 @@
+"""The application: who is signed in decides which screen is on."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from functools import partial
+from typing import ClassVar
+
+from textual.app import App
+from textual.binding import Binding, BindingType
+
+from tidings.v1 import chat_pb2
+from tidings_chat.accounts import Account, Accounts
+from tidings_chat.channels import Channel
+from tidings_chat.screens.chat import ChatScreen
+from tidings_chat.screens.sign_in import SignInScreen
+from tidings_chat.session import Session
+from tidings_chat.text import count, explain
+from tidings_client import ReplacedError, SignedOutError, Tidings, TidingsError
+from tidings_client.transport import Tls
+
+
+class ChatApp(App[None]):
+    """`tidings chat`."""
+
+    TITLE = "tidings"
+    ENABLE_COMMAND_PALETTE = False
+    CSS = """
+    Footer { background: $boost; }
+    Toast { width: 44; max-width: 60%; }
+    """
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("ctrl+q", "quit", "Quit", priority=True)]
+
+    def __init__(
+        self,
+        accounts: Accounts,
+        *,
+        server: str,
+        username: str = "",
+        message: str = "",
+        tls: Tls = None,
+        signed_in: tuple[Tidings, Account] | None = None,
+        remembered: Sequence[Account] = (),
+    ) -> None:
+        """Nothing is shown before it runs.
+
+        Args:
+            accounts: Where devices are kept.
+            server: HOST:PORT to sign in at.
+            username: Whom to sign in as, if that is known.
+            message: What to say on the sign-in screen.
+            tls: How to secure connections.
+            signed_in: A device to go on as, without a sign-in screen; closed by the application.
+            remembered: Accounts to choose from on the sign-in screen.
+        """
+        super().__init__()
+        self._accounts = accounts
+        self._server = server
+        self._username = username
+        self._message = message
+        self._tls: Tls = tls
+        self._first = signed_in
+        self._remembered = remembered
+        self._session: Session | None = None
+        self._holding: asyncio.Task[None] | None = None
+        self._was_warned = False
+
+    @property
+    def session(self) -> Session | None:
+        """The session of whoever is signed in."""
+        return self._session
+
+    async def on_mount(self) -> None:
+        """Shows the first screen."""
+        self.theme = "tokyo-night"
+        if self._first is not None:
+            await self._begin(*self._first)
+        else:
+            await self._ask(self._message, self._remembered)
+
+    async def on_unmount(self) -> None:
+        """Ends the session in good order: what was received is acknowledged and saved."""
+        await self._end()
+
+    async def action_quit(self) -> None:
+        """Ends the program; with messages still on their way, only when asked twice."""
+        unsent = self._session.unsent if self._session is not None else 0
+        if unsent and not self._was_warned:
+            self._was_warned = True
+            text = f"{count(unsent, 'message')} not sent yet, which would be lost: Ctrl+Q again quits all the same"
+            self.notify(text, severity="warning", markup=False)
+            return
+        await self._end()
+        self.exit()
+
+    # --- signing in and out -------------------------------------------------------------------------------------------
+
+    async def _ask(self, message: str = "", remembered: Sequence[Account] = ()) -> None:
+        screen = SignInScreen(
+            self._accounts,
+            # Not from within the screen, which is to go.
+            partial(self.call_later, self._begin),
+            server=self._server,
+            username=self._username,
+            message=message,
+            tls=self._tls,
+            remembered=remembered,
+        )
+        await self._show(screen)
+
+    async def _begin(self, client: Tidings, account: Account) -> None:
+        self._server, self._username = account.server, account.username
+        self._was_warned = False
+        session = self._session = Session(client, account, _Forward(self))
+        await self._show(ChatScreen(session, log_out=self._log_out, leave_app=self.action_quit))
+        self._holding = asyncio.create_task(self._hold(session))
+
+    async def _show(self, screen: ChatScreen | SignInScreen) -> None:
+        while len(self.screen_stack) > 2:
+            await self.pop_screen()
+        if len(self.screen_stack) == 2:
+            await self.switch_screen(screen)
+        else:
+            await self.push_screen(screen)
+
+    async def _hold(self, session: Session) -> None:
+        try:
+            async with session.client:
+                await session.run()
+            return
+        except SignedOutError:
+            message = "this device has been signed out"
+        except ReplacedError:
+            message = "this device is connected elsewhere too, from a copy of its file"
+        except TidingsError as error:
+            message = explain(error)
+        except Exception as error:
+            self._handle_exception(error)
+            return
+        self._session = self._holding = None
+        # Not from within this task, since the next screen may wait for it.
+        self.call_later(self._ask, message)
+
+    async def _end(self) -> None:
+        session, holding = self._session, self._holding
+        self._session = self._holding = None
+        if session is not None and holding is not None:
+            session.stop()
+            await asyncio.wait({holding})
+
+    async def _log_out(self) -> None:
+        session = self._session
+        if session is None:
+            return
+        # Raises when the server cannot be asked: the device is still signed in then.
+        await session.client.log_out()
+        await self._end()
+        self.call_later(self._ask, "signed out")
+
+
+class _Forward:
+    """Tells the chat screen, as long as it is there."""
+
+    def __init__(self, app: ChatApp) -> None:
+        self._app = app
+
+    @property
+    def _screen(self) -> ChatScreen | None:
+        return next((screen for screen in self._app.screen_stack if isinstance(screen, ChatScreen)), None)
+
+    def changed(self) -> None:
+        """The model or the status is another than before."""
+        if (screen := self._screen) is not None:
+            screen.changed()
+
+    def arrived(self, channel: Channel, message: chat_pb2.Message) -> None:
+        """Somebody else has just written something unread."""
+        if (screen := self._screen) is not None:
+            screen.arrived(channel, message)
+
+    def appeared(self, channel: Channel) -> None:
+        """A channel came up that was not there before."""
+        if (screen := self._screen) is not None:
+            screen.appeared(channel)
+
+    def failed(self, text: str) -> None:
+        """Something did not work, in words."""
+        if (screen := self._screen) is not None:
+            screen.failed(text)

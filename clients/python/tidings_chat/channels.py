@@ -1,0 +1,237 @@
+"""A channel as the user sees it: its members, what is unread, who has received what, who is typing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from tidings.v1 import channel_pb2, chat_pb2
+from tidings_chat.timeline import LogEntry, Timeline
+
+TYPING_SECONDS = 6.0
+"""How long "is typing" shows after it was last said."""
+MOST_UNREAD = 999
+"""The server counts no further; it means as many or more."""
+
+
+@dataclass(slots=True)
+class Marks:
+    """How far one member has received and read."""
+
+    delivered_seq: int = 0
+    read_seq: int = 0
+
+    def raise_to(self, delivered_seq: int, read_seq: int) -> None:
+        """Moves the marks, which never go back; what is read has been delivered."""
+        self.read_seq = max(self.read_seq, read_seq)
+        self.delivered_seq = max(self.delivered_seq, delivered_seq, self.read_seq)
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """How far one message has come with those whom it was for."""
+
+    recipients: int
+    delivered: int
+    read: int
+
+
+@dataclass(slots=True)
+class Membership:
+    """One person's place in a channel."""
+
+    role: channel_pb2.MemberRole
+    since_seq: int
+    """The first seq that they see."""
+
+
+@dataclass(slots=True, eq=False)
+class Sending:
+    """A message that is on its way."""
+
+    client_message_id: str
+    text: str
+    reply_to_seq: int
+    failure: str = ""
+    """Why it is not going to arrive, in words; empty while it may."""
+
+
+@dataclass(slots=True, eq=False)
+class Channel:
+    """A channel, kept up to date by snapshots from the api and by events, whichever is newer."""
+
+    channel_id: str
+    me: str
+    kind: channel_pb2.ChannelKind
+    title: str = ""
+    members: dict[str, Membership] = field(default_factory=dict)
+    """Longest-serving first."""
+    head_seq: int = 0
+    head_position: int = 0
+    read_seq: int = 0
+    """Up to where the user has read."""
+    muted: bool = False
+    is_fresh: bool = False
+    """Whether it was opened just now, and nothing happened in it yet."""
+    marks: dict[str, Marks] = field(default_factory=dict)
+    sending: list[Sending] = field(default_factory=list)
+    timeline: Timeline = field(default_factory=Timeline)
+    is_open: bool = False
+    """Whether the timeline is kept; until then, only counts are."""
+    is_unsure: bool = False
+    """Whether only a new snapshot can tell how much is unread."""
+    _typing: dict[str, float] = field(default_factory=dict)
+    # Unread messages that the snapshot counted, up to its head, and the seqs of those that came after it.
+    _counted: int = 0
+    _counted_to: int = 0
+    _unread: list[int] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, snapshot: channel_pb2.Channel, me: str) -> Channel:
+        """A channel as the api describes it."""
+        channel = cls(snapshot.channel_id, me, snapshot.kind)
+        channel.refresh(snapshot)
+        return channel
+
+    # --- what a screen asks -------------------------------------------------------------------------------------------
+
+    @property
+    def is_direct(self) -> bool:
+        """Whether it is between two people."""
+        return self.kind == channel_pb2.CHANNEL_KIND_DIRECT
+
+    @property
+    def is_member(self) -> bool:
+        """Whether the user is in it, and may write."""
+        return self.me in self.members
+
+    @property
+    def peer(self) -> str:
+        """The other person of a direct channel; empty for a group."""
+        return next((user_id for user_id in self.members if user_id != self.me), "") if self.is_direct else ""
+
+    @property
+    def role(self) -> channel_pb2.MemberRole:
+        """The user's own role; unspecified when they are not in it."""
+        mine = self.members.get(self.me)
+        return mine.role if mine is not None else channel_pb2.MEMBER_ROLE_UNSPECIFIED
+
+    @property
+    def is_admin(self) -> bool:
+        """Whether the user may add and remove people, retitle, and delete anyone's messages."""
+        return self.role in (channel_pb2.MEMBER_ROLE_ADMIN, channel_pb2.MEMBER_ROLE_OWNER)
+
+    @property
+    def unread(self) -> int:
+        """Messages of others that the user has not read."""
+        return min(MOST_UNREAD, self._counted + len(self._unread))
+
+    def typing(self, now: float) -> list[str]:
+        """Who is typing.
+
+        Args:
+            now: The time, in seconds of the clock that `take` is told.
+        """
+        return [user_id for user_id, until in self._typing.items() if until > now]
+
+    def reach(self, seq: int) -> Reach:
+        """How far an own message has come: with those who are in the channel now and were when it was written."""
+        marks = [
+            self.marks.get(user_id, Marks())
+            for user_id, member in self.members.items()
+            if user_id != self.me and member.since_seq <= seq
+        ]
+        return Reach(
+            len(marks),
+            sum(each.delivered_seq >= seq for each in marks),
+            sum(each.read_seq >= seq for each in marks),
+        )
+
+    # --- what happens -------------------------------------------------------------------------------------------------
+
+    def refresh(self, snapshot: channel_pb2.Channel) -> None:
+        """Takes what the api says. Where events have come further than the snapshot, they count."""
+        self.muted = snapshot.muted
+        self.read_seq = max(self.read_seq, snapshot.my_read_seq)
+        if snapshot.head_seq >= self._counted_to:
+            self._counted_to = snapshot.head_seq
+            self._counted = snapshot.unread_count
+            self._unread = [seq for seq in self._unread if seq > snapshot.head_seq]
+            self.is_unsure = False
+        if snapshot.head_seq >= self.head_seq:
+            self.title = snapshot.title
+            self.members = {each.user_id: Membership(each.role, each.since_seq) for each in snapshot.members}
+            self.head_seq = snapshot.head_seq
+            self.head_position = snapshot.head_position
+        if self.read_seq > snapshot.my_read_seq:
+            self._forget_read()
+
+    def take(self, entry: LogEntry) -> None:
+        """Takes an entry of the log."""
+        if self.is_open:
+            self.timeline.add(entry)
+        if isinstance(entry, chat_pb2.Message):
+            self._typing.pop(entry.sender_id, None)
+            self._arrived(entry)
+        if entry.seq <= self.head_seq:
+            return
+        self.head_seq, self.head_position = entry.seq, entry.position
+        self.is_fresh = False
+        match entry:
+            case chat_pb2.Message():
+                if entry.sender_id != self.me and not entry.deleted and entry.seq > self.read_seq:
+                    self._unread.append(entry.seq)
+            case chat_pb2.MembershipChanged():
+                for change in entry.changes:
+                    self._change_member(change, entry.seq)
+            case chat_pb2.ChannelUpdated():
+                self.title = entry.title
+
+    def take_receipts(self, receipts: Iterable[chat_pb2.MemberReceipt]) -> None:
+        """Takes how far members have received and read."""
+        for receipt in receipts:
+            marks = self.marks.setdefault(receipt.user_id, Marks())
+            marks.raise_to(receipt.delivered_seq, receipt.read_seq)
+            if receipt.user_id == self.me:
+                self.mark_read(receipt.read_seq)
+
+    def take_typing(self, user_id: str, typing: bool, now: float) -> None:
+        """Somebody is typing, or stopped."""
+        if typing and user_id != self.me:
+            self._typing[user_id] = now + TYPING_SECONDS
+        else:
+            self._typing.pop(user_id, None)
+
+    def mark_read(self, seq: int) -> None:
+        """The user has read everything up to a seq, here or on another device."""
+        if seq > self.read_seq:
+            self.read_seq = seq
+            self._forget_read()
+
+    def forget(self) -> None:
+        """The log went on without this client having seen it: what is shown is loaded anew."""
+        self.timeline = Timeline()
+        self._typing.clear()
+
+    def _forget_read(self) -> None:
+        self._unread = [seq for seq in self._unread if seq > self.read_seq]
+        if self._counted:
+            if self.read_seq >= self._counted_to:
+                self._counted = 0
+            else:
+                self.is_unsure = True
+
+    def _arrived(self, message: chat_pb2.Message) -> None:
+        """What this device was sending may be what has just come."""
+        if message.sender_id == self.me:
+            self.sending = [each for each in self.sending if each.client_message_id != message.client_message_id]
+
+    def _change_member(self, change: chat_pb2.MemberChange, seq: int) -> None:
+        if change.kind == chat_pb2.MemberChange.KIND_ADDED:
+            self.members[change.user_id] = Membership(change.role, seq)
+        elif change.kind == chat_pb2.MemberChange.KIND_ROLE_CHANGED:
+            if change.user_id in self.members:
+                self.members[change.user_id].role = change.role
+        else:
+            self.members.pop(change.user_id, None)
+            self._typing.pop(change.user_id, None)

@@ -1,0 +1,106 @@
+"""The command line of `tidings chat`."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tidings_chat.accounts import DEFAULT_SERVER, Account, Accounts, default_folder
+from tidings_chat.app import ChatApp
+from tidings_chat.text import explain
+from tidings_client import SignedOutError, Tidings, TidingsError
+from tidings_client.transport import Tls
+
+
+class _CannotStartError(Exception):
+    """Why there is nothing to show, in a sentence."""
+
+
+def chat(
+    server: Annotated[
+        str, typer.Option(metavar="HOST:PORT", help=f"Where to sign in; {DEFAULT_SERVER} unless remembered otherwise.")
+    ] = "",
+    user: Annotated[str, typer.Option(metavar="NAME", help="Which account, where several are remembered here.")] = "",
+    data: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Where sign-ins are kept; a folder of yours unless given.", file_okay=False),
+    ] = None,
+    plaintext: Annotated[bool, typer.Option("--plaintext", help="No TLS, also to other machines.")] = False,
+    ca: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="PEM root certificates to trust instead of the system's.")
+    ] = None,
+) -> None:
+    """Talks to people, in the terminal."""
+    try:
+        if server and ":" not in server:
+            raise _CannotStartError(f"--server {server} is not HOST:PORT")
+        if not (sys.stdin.isatty() and sys.stdout.isatty()):
+            raise _CannotStartError("chat needs a terminal to run in")
+        asyncio.run(_chat(Accounts(data or default_folder()), server, user, _tls(plaintext, ca)))
+    except _CannotStartError as error:
+        typer.echo(f"tidings chat: {error}", err=True)
+        raise typer.Exit(1) from None
+
+
+def _tls(plaintext: bool, ca: Path | None) -> Tls:
+    if plaintext and ca is not None:
+        raise _CannotStartError("--plaintext and --ca exclude one another")
+    if ca is not None:
+        try:
+            return ca.read_bytes()
+        except OSError as error:
+            raise _CannotStartError(f"{ca} cannot be read: {error.strerror}") from None
+    return False if plaintext else None
+
+
+async def _chat(accounts: Accounts, server: str, user: str, tls: Tls) -> None:
+    # gRPC's own log lines would land in the middle of the screen.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    app = await prepare(accounts, server, user, tls)
+    await app.run_async()
+    if app.return_code:
+        raise typer.Exit(app.return_code)
+
+
+async def prepare(accounts: Accounts, server: str, user: str, tls: Tls) -> ChatApp:
+    """The application, with the right account signed in, or else the right questions on the sign-in screen.
+
+    Args:
+        accounts: Where devices are kept.
+        server: HOST:PORT; empty for the one remembered, or the default.
+        user: Whose account; empty for the only one remembered.
+        tls: How to secure connections.
+    """
+    try:
+        remembered = accounts.remembered(user, server)
+    except OSError as error:
+        raise _CannotStartError(f"{accounts.folder} cannot be used: {error.strerror}") from None
+    found: tuple[Tidings, Account] | None = None
+    message = ""
+    if len(remembered) == 1 or (user and remembered):
+        account = remembered[0]
+        try:
+            found = await accounts.resume(account, tls), account
+        except SignedOutError:
+            user, server = account.username, account.server
+        except TidingsError as error:
+            if user or error.reason != "STATE_IN_USE":
+                raise _CannotStartError(explain(error)) from None
+            # Another terminal talks as the only account there is: in this one it is to be somebody else.
+            server = account.server
+            message = f"{account.username} is open in another terminal; sign in as somebody else"
+        remembered = []
+    return ChatApp(
+        accounts,
+        server=server or DEFAULT_SERVER,
+        username=user,
+        message=message,
+        tls=tls,
+        signed_in=found,
+        remembered=[] if user else remembered,
+    )

@@ -1,0 +1,1 @@
+"""The screens: signing in, talking, and the dialogs over it."""

@@ -1,0 +1,297 @@
+"""What the commands do."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Protocol
+
+from rich.console import RenderableType
+from textual.app import App
+
+from tidings.v1 import channel_pb2
+from tidings_chat.channels import Channel
+from tidings_chat.chats import Person
+from tidings_chat.commands import Command
+from tidings_chat.rows import MessageRow
+from tidings_chat.screens.dialogs import ConfirmDialog, PeopleDialog, TextDialog, TextScreen
+from tidings_chat.screens.help import contacts_text, help_text, members_text
+from tidings_chat.session import Session
+from tidings_chat.text import count, explain, joined
+from tidings_client import TidingsError
+
+_ROLES = {
+    "member": channel_pb2.MEMBER_ROLE_MEMBER,
+    "admin": channel_pb2.MEMBER_ROLE_ADMIN,
+    "owner": channel_pb2.MEMBER_ROLE_OWNER,
+}
+
+
+class Desk(Protocol):
+    """The screen, as far as commands need it."""
+
+    session: Session
+
+    @property
+    def selected(self) -> MessageRow | None:
+        """The selected message."""
+
+    @property
+    def messages(self) -> Sequence[MessageRow]:
+        """All messages shown that have been accepted and not deleted."""
+
+    @property
+    def app(self) -> App[object]:
+        """Where dialogs are put."""
+
+    def open_channel(self, channel: Channel) -> None:
+        """Puts a channel on the screen."""
+
+    def begin_edit(self, row: MessageRow) -> None:
+        """Lets a message be rewritten."""
+
+    def begin_reply(self, row: MessageRow) -> None:
+        """Lets a message be answered."""
+
+    def say(self, text: str) -> None:
+        """Tells something."""
+
+    def complain(self, text: str) -> None:
+        """Tells that something did not work."""
+
+    async def log_out(self) -> None:
+        """Signs the device out."""
+
+    async def leave_app(self) -> None:
+        """Ends the program."""
+
+
+class _NotNow(Exception):  # noqa: N818 - an answer
+    """A command makes no sense here; why, in words."""
+
+
+class Actions:
+    """Does what commands ask."""
+
+    def __init__(self, desk: Desk) -> None:
+        """For one screen."""
+        self._desk = desk
+        self._session = desk.session
+
+    async def run(self, command: Command) -> None:
+        """Does what a command asks, and says so when it cannot."""
+        act: Callable[[Command], Awaitable[None]] = getattr(self, f"_do_{command.word}")
+        try:
+            await act(command)
+        except _NotNow as reason:
+            self._desk.complain(str(reason))
+        except TidingsError as error:
+            self._desk.complain(explain(error))
+
+    # --- channels -----------------------------------------------------------------------------------------------------
+
+    async def _do_new(self, command: Command) -> None:
+        person = await self._person(command, "Talk to", channel_peer=False)
+        if person is not None:
+            self._desk.open_channel(await self._session.open_direct(person.user_id))
+
+    async def _do_group(self, command: Command) -> None:
+        title = command.rest or await self._desk.app.push_screen_wait(TextDialog("The group’s title"))
+        if title is None:
+            return
+        dialog = PeopleDialog(self._session, f"Who is in “{title}”?", several=True, optional=True)
+        people = await self._desk.app.push_screen_wait(dialog)
+        if people is not None:
+            self._desk.open_channel(await self._session.create_group(title, [each.user_id for each in people]))
+
+    async def _do_members(self, command: Command) -> None:
+        channel = self._channel()
+        text = members_text(self._session.chats, channel)
+        self._session.complete()
+        await self._read(f"{count(len(channel.members), 'member')}", text)
+
+    async def _do_add(self, command: Command) -> None:
+        channel = self._group()
+        if command.rest:
+            people = [await self._named(name) for name in command.names]
+        else:
+            dialog = PeopleDialog(
+                self._session, f"Add to “{channel.title}”", several=True, without=list(channel.members)
+            )
+            people = await self._desk.app.push_screen_wait(dialog) or []
+        if people:
+            await self._session.add(channel, [each.user_id for each in people])
+
+    async def _do_remove(self, command: Command) -> None:
+        channel = self._group()
+        person = self._member(channel, command)
+        await self._session.remove(channel, person.user_id)
+
+    async def _do_role(self, command: Command) -> None:
+        channel = self._group()
+        name, _, role = command.rest.partition(" ")
+        if role.strip() not in _ROLES:
+            raise _NotNow("usage: /role NAME admin, member or owner")
+        person = self._member(channel, Command("role", name))
+        await self._session.change_role(channel, person.user_id, _ROLES[role.strip()])
+
+    async def _do_title(self, command: Command) -> None:
+        channel = self._group()
+        title = command.rest or await self._desk.app.push_screen_wait(TextDialog("New title", channel.title))
+        if title is not None:
+            await self._session.retitle(channel, title)
+
+    async def _do_leave(self, command: Command) -> None:
+        channel = self._group()
+        if not channel.is_member or await self._confirmed(f"Leave “{channel.title}”?"):
+            await self._session.leave(channel)
+
+    async def _do_mute(self, command: Command) -> None:
+        await self._session.mute(self._channel(), True)
+        self._desk.say("muted: it no longer rings, and nothing is pushed")
+
+    async def _do_unmute(self, command: Command) -> None:
+        await self._session.mute(self._channel(), False)
+        self._desk.say("no longer muted")
+
+    # --- messages -----------------------------------------------------------------------------------------------------
+
+    async def _do_reply(self, command: Command) -> None:
+        channel = self._channel()
+        row = self._aim(lambda row: not row.is_mine, "there is no message to answer")
+        if command.rest:
+            self._session.send(channel, command.rest, row.seq)
+        else:
+            self._desk.begin_reply(row)
+
+    async def _do_edit(self, command: Command) -> None:
+        channel = self._channel()
+        row = self._aim(lambda row: row.is_mine, "you have no message here to change")
+        if not row.is_mine:
+            raise _NotNow("only its author can change a message")
+        if command.rest:
+            self._session.edit(channel, row.seq, command.rest)
+        else:
+            self._desk.begin_edit(row)
+
+    async def _do_delete(self, command: Command) -> None:
+        channel = self._channel()
+        row = self._aim(lambda row: row.is_mine, "you have no message here to delete")
+        if not row.is_mine and not (channel.is_admin and not channel.is_direct):
+            raise _NotNow("only its author, or an admin of a group, can delete a message")
+        beginning = row.text if len(row.text) <= 60 else f"{row.text[:60]}…"
+        if await self._confirmed(f"Delete “{beginning}” for everyone?"):
+            self._session.delete(channel, row.seq)
+
+    async def _do_retry(self, command: Command) -> None:
+        if not self._session.retry(self._channel()):
+            raise _NotNow("nothing has failed here")
+
+    async def _do_discard(self, command: Command) -> None:
+        if not self._session.discard(self._channel()):
+            raise _NotNow("nothing has failed here")
+
+    # --- people -------------------------------------------------------------------------------------------------------
+
+    async def _do_contact(self, command: Command) -> None:
+        person = await self._person(command, "Add to contacts")
+        if person is not None:
+            await self._session.add_contact(person.user_id)
+            self._desk.say(f"{person.name} is among your contacts")
+
+    async def _do_uncontact(self, command: Command) -> None:
+        person = await self._person(command, "Remove from contacts")
+        if person is not None:
+            await self._session.remove_contact(person.user_id)
+            self._desk.say(f"{person.name} is not among your contacts any more")
+
+    async def _do_contacts(self, command: Command) -> None:
+        text = contacts_text(self._session.chats)
+        self._session.complete()
+        await self._read("Contacts", text)
+
+    async def _do_block(self, command: Command) -> None:
+        person = await self._person(command, "Block")
+        if person is not None and await self._confirmed(f"Block {person.full_name}?"):
+            await self._session.block(person.user_id)
+            self._desk.say(f"{person.name} is blocked")
+
+    async def _do_unblock(self, command: Command) -> None:
+        blocked = self._session.chats.blocked
+        if not command.rest and (len(blocked) == 1):
+            person: Person | None = self._session.chats.person(next(iter(blocked)))
+        else:
+            person = await self._person(command, "Unblock")
+        if person is not None:
+            await self._session.unblock(person.user_id)
+            self._desk.say(f"{person.name} is not blocked any more")
+
+    # --- the program --------------------------------------------------------------------------------------------------
+
+    async def _do_logout(self, command: Command) -> None:
+        if await self._confirmed("Sign this device out?"):
+            await self._desk.log_out()
+
+    async def _do_help(self, command: Command) -> None:
+        await self._read("Help", help_text())
+
+    async def _do_quit(self, command: Command) -> None:
+        await self._desk.leave_app()
+
+    # --- what commands share ------------------------------------------------------------------------------------------
+
+    def _channel(self) -> Channel:
+        channel = self._session.current
+        if channel is None:
+            raise _NotNow("open a channel first")
+        return channel
+
+    def _group(self) -> Channel:
+        channel = self._channel()
+        if channel.is_direct:
+            raise _NotNow("that is for groups; /group makes one")
+        return channel
+
+    def _aim(self, suits: Callable[[MessageRow], bool], otherwise: str) -> MessageRow:
+        selected = self._desk.selected
+        if selected is not None:
+            if not selected.seq or selected.deleted:
+                raise _NotNow("that is only for messages that are there")
+            return selected
+        row = next((row for row in reversed(self._desk.messages) if suits(row)), None)
+        if row is None:
+            raise _NotNow(otherwise)
+        return row
+
+    async def _person(self, command: Command, title: str, *, channel_peer: bool = True) -> Person | None:
+        """The person named, else the other one of the direct channel, else one chosen in a dialog."""
+        if command.rest:
+            return await self._named(command.names[0])
+        channel = self._session.current
+        if channel_peer and channel is not None and channel.is_direct:
+            return self._session.chats.person(channel.peer)
+        people = await self._desk.app.push_screen_wait(PeopleDialog(self._session, title))
+        return people[0] if people else None
+
+    async def _named(self, name: str) -> Person:
+        person = await self._session.find(name)
+        if person is None:
+            raise _NotNow(f"there is nobody named {name}")
+        return person
+
+    def _member(self, channel: Channel, command: Command) -> Person:
+        chats = self._session.chats
+        people = [chats.person(user_id) for user_id in channel.members]
+        for person in people:
+            if command.names and person.username == command.names[0]:
+                return person
+        if command.names:
+            raise _NotNow(f"{command.names[0]} is not in this group")
+        others = [person.username for person in people if person.user_id != chats.me]
+        raise _NotNow(f"/{command.word} NAME: one of {joined(others)}" if others else "nobody else is in this group")
+
+    async def _confirmed(self, question: str) -> bool:
+        confirmed: bool | None = await self._desk.app.push_screen_wait(ConfirmDialog(question))
+        return confirmed is True
+
+    async def _read(self, title: str, text: RenderableType) -> None:
+        await self._desk.app.push_screen(TextScreen(title, text))

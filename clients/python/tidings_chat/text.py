@@ -1,0 +1,65 @@
+"""Words for people: other people's texts made safe to show, errors and times put in words."""
+
+from __future__ import annotations
+
+import re
+from datetime import date
+
+import grpc
+
+from tidings_client import TidingsError
+
+# Control characters would reach the terminal as commands, and the bidirectional ones reorder what stands beside them.
+_CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+_TAB = "    "
+
+
+def clean(text: str) -> str:
+    """A text from elsewhere, without what a terminal would obey instead of show."""
+    return _CONTROLS.sub("�", text.replace("\r\n", "\n").replace("\r", "\n").replace("\t", _TAB))
+
+
+def clean_line(text: str) -> str:
+    """The same on one line, for names and titles."""
+    return clean(text).replace("\n", " ")
+
+
+def explain(error: TidingsError) -> str:
+    """What went wrong, in a sentence without a full stop."""
+    match error.code:
+        case grpc.StatusCode.UNAVAILABLE:
+            return "the server cannot be reached"
+        case grpc.StatusCode.DEADLINE_EXCEEDED:
+            return "the server does not answer"
+        case _:
+            pass
+    if error.reason == "BLOCKED":
+        return "one of you has blocked the other"
+    if error.code is grpc.StatusCode.INVALID_ARGUMENT and error.violations:
+        return clean_line("; ".join(f"{_field(each.field)} {each.description}" for each in error.violations))
+    return clean_line(error.message).rstrip(".") or error.code.name.lower().replace("_", " ")
+
+
+def _field(name: str) -> str:
+    return name.rpartition(".")[2].replace("_", " ")
+
+
+def day(day: date, today: date) -> str:
+    """A day as people say it."""
+    ago = (today - day).days
+    if ago == 0:
+        return "Today"
+    if ago == 1:
+        return "Yesterday"
+    words = f"{day:%A}, {day.day} {day:%B}"
+    return words if day.year == today.year else f"{words} {day.year}"
+
+
+def joined(names: list[str]) -> str:
+    """Names in a sentence."""
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def count(number: int, one: str, many: str = "") -> str:
+    """A number of things."""
+    return f"{number} {one if number == 1 else many or one + 's'}"

@@ -1,0 +1,1 @@
+"""A real channel log, said again by many devices: `tidings replay`."""

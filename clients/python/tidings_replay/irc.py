@@ -1,0 +1,46 @@
+"""An IRC channel's log as text: `[HH:MM] <nick> text`, one message a line."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from tidings_replay.errors import ReplayError
+
+# An action (`[HH:MM]  * nick waves`) is something done, not said, and what begins with `===` is the server's notice.
+_MESSAGE = re.compile(r"\[\d\d:\d\d\] <(?P<nick>[^\s>]+)> (?P<text>.*\S.*)")
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """What somebody said."""
+
+    nick: str
+    text: str
+
+
+def parse(log: str) -> list[Line]:
+    """The messages of a log, in order. Actions, notices and empty messages are none."""
+    # Not splitlines: a text may hold characters that it takes for the end of a line.
+    matches = (_MESSAGE.fullmatch(line.removesuffix("\r")) for line in log.split("\n"))
+    return [Line(match["nick"], match["text"]) for match in matches if match]
+
+
+def read(path: Path) -> list[Line]:
+    """The messages of a file, in order; at least one.
+
+    Args:
+        path: The file, in UTF-8; bytes that are not are replaced.
+
+    Raises:
+        ReplayError: It cannot be read, or is no such log.
+    """
+    try:
+        log = path.read_text(encoding="utf-8", errors="replace")
+    except OSError as error:
+        raise ReplayError(f"{path} cannot be read: {error.strerror}") from error
+    lines = parse(log)
+    if not lines:
+        raise ReplayError(f"{path} is not a channel log: no line of it reads [HH:MM] <nick> text")
+    return lines

@@ -1,0 +1,48 @@
+"""What was seen of a channel, written down as it came: nothing is sorted, dropped or repaired."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+from tidings.v1 import chat_pb2
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One event of a channel's log."""
+
+    channel_id: str
+    """The channel."""
+    seq: int
+    """Its number in the channel."""
+    digest: bytes
+    """Equal for events that are equal in every field."""
+    name: str = ""
+    """The sender's own name for it; empty for what is not a message."""
+
+
+def entry_of(event: chat_pb2.Event) -> Entry | None:
+    """What to write down of an event, from a stream or from the history; None when it is in no channel's log."""
+    kind = event.WhichOneof("body")
+    body = getattr(event, kind) if kind is not None else None
+    if not isinstance(
+        body,
+        chat_pb2.Message
+        | chat_pb2.MessageEdited
+        | chat_pb2.MessageDeleted
+        | chat_pb2.MembershipChanged
+        | chat_pb2.ChannelUpdated,
+    ):
+        return None
+    content = f"{kind} ".encode() + body.SerializeToString(deterministic=True)
+    name = body.client_message_id if isinstance(body, chat_pb2.Message) else ""
+    return Entry(body.channel_id, body.seq, hashlib.blake2b(content, digest_size=16).digest(), name)
+
+
+def message_entry(message: chat_pb2.Message) -> Entry:
+    """What to write down of a message as a screen shows it; the same as of its event when nothing has changed it."""
+    entry = entry_of(chat_pb2.Event(message=message))
+    if entry is None:
+        raise TypeError("a message is an entry of its channel's log")
+    return entry

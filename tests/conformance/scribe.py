@@ -1,0 +1,116 @@
+"""Writes channels' logs for the suites that read them."""
+
+from __future__ import annotations
+
+import itertools
+
+from tidings.core.ports import ChannelLog
+from tidings.core.values import (
+    Appended,
+    ChannelKind,
+    ChannelRecord,
+    EntryKind,
+    LogBatch,
+    LogEntry,
+    MembershipChange,
+    Role,
+)
+
+CREATED_AT_MS = 1_750_000_000_000
+
+
+class Ticker:
+    """Positions for all channels of a test, each larger than the last."""
+
+    def __init__(self) -> None:
+        self._next = itertools.count(1_000, 10)
+        self.latest = 0
+
+    def next(self) -> int:
+        self.latest = next(self._next)
+        return self.latest
+
+
+class Scribe:
+    """Keeps one channel's log; what it wrote last is at the head."""
+
+    def __init__(self, log: ChannelLog, ticker: Ticker, channel_id: str, kind: ChannelKind = ChannelKind.GROUP) -> None:
+        self.log = log
+        self.ticker = ticker
+        self.channel_id = channel_id
+        self.kind = kind
+        self.entries: list[LogEntry] = []
+        self.members: dict[str, MembershipChange] = {}
+
+    @property
+    def head(self) -> LogEntry:
+        return self.entries[-1]
+
+    def draft(
+        self, kind: EntryKind, author_id: str, body: bytes | None = None, name: str = "", target_seq: int = 0
+    ) -> LogEntry:
+        """The next entry, not written yet."""
+        seq = len(self.entries) + 1
+        if body is None:
+            body = f"{self.channel_id} {seq} {kind.name}".encode()
+        return LogEntry(seq, self.ticker.next(), kind, author_id, body, name, target_seq)
+
+    async def create(self, *user_ids: str, title: str = "title") -> None:
+        """Makes the channel: a group with an entry for that, a direct channel without."""
+        record = ChannelRecord(self.channel_id, self.kind, CREATED_AT_MS)
+        if self.kind is ChannelKind.DIRECT:
+            members = [MembershipChange(each, Role.MEMBER, 1, CREATED_AT_MS) for each in user_ids]
+            await self._write(LogBatch(self.channel_id, (), record, tuple(members)))
+        else:
+            entry = self.draft(EntryKind.MEMBERSHIP, user_ids[0])
+            members = [
+                MembershipChange(each, Role.MEMBER if at else Role.OWNER, 1, CREATED_AT_MS)
+                for at, each in enumerate(user_ids)
+            ]
+            await self._write(LogBatch(self.channel_id, (entry,), record, tuple(members), title))
+        self.members = {each.user_id: each for each in members}
+
+    async def send(self, author_id: str, body: bytes | None = None, name: str = "") -> LogEntry:
+        return await self._enter(self.draft(EntryKind.MESSAGE, author_id, body, name))
+
+    async def edit(self, message: LogEntry, body: bytes | None = None, name: str = "") -> LogEntry:
+        return await self._enter(self.draft(EntryKind.EDIT, message.author_id, body, name, message.seq))
+
+    async def delete(self, message: LogEntry) -> LogEntry:
+        """Deletes a message, whose text and those of its edits leave the log."""
+        entry = self.draft(EntryKind.DELETION, message.author_id, target_seq=message.seq)
+        gone = [each for each in self.entries if message.seq in (each.seq, each.target_seq)]
+        redactions = tuple((each.seq, b"redacted") for each in gone)
+        await self._write(LogBatch(self.channel_id, (entry,), redactions=redactions))
+        for each in gone:
+            self.entries[each.seq - 1] = LogEntry(
+                each.seq,
+                each.position,
+                each.kind,
+                each.author_id,
+                b"redacted",
+                each.client_message_id,
+                each.target_seq,
+            )
+        return entry
+
+    async def add(self, *user_ids: str) -> LogEntry:
+        entry = self.draft(EntryKind.MEMBERSHIP, "somebody")
+        changes = [MembershipChange(each, Role.MEMBER, entry.seq, CREATED_AT_MS + entry.seq) for each in user_ids]
+        self.members |= {each.user_id: each for each in changes}
+        return await self._enter(entry, *changes)
+
+    async def remove(self, user_id: str) -> LogEntry:
+        entry = self.draft(EntryKind.MEMBERSHIP, "somebody")
+        stay = self.members.pop(user_id)
+        return await self._enter(
+            entry, MembershipChange(user_id, stay.role, stay.since_seq, stay.joined_at_ms, until_seq=entry.seq)
+        )
+
+    async def _enter(self, entry: LogEntry, *members: MembershipChange) -> LogEntry:
+        await self._write(LogBatch(self.channel_id, (entry,), members=members))
+        return entry
+
+    async def _write(self, batch: LogBatch) -> None:
+        assert await self.log.append(batch) == Appended()
+        self.entries += batch.entries

@@ -1,0 +1,173 @@
+"""Access tokens: what is accepted, and all that is not."""
+
+from __future__ import annotations
+
+import base64
+import json
+
+import jwt
+import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from tests.support.clock import FakeClock
+from tidings.core.errors import Code, Refusal
+from tidings.core.values import Identity
+from tidings.rpc.tokens import Revocations, TokenIssuer, TokenVerifier
+
+LIFETIME_MS = 900_000
+KEY = Ed25519PrivateKey.generate()
+OTHER = Ed25519PrivateKey.generate()
+
+
+class Desk:
+    def __init__(self) -> None:
+        self.clock = FakeClock()
+        self.revocations = Revocations(self.clock, LIFETIME_MS)
+        self.issuer = TokenIssuer(KEY, "k1", self.clock, LIFETIME_MS)
+        self.verifier = TokenVerifier({"k1": KEY.public_key()}, self.clock, self.revocations)
+
+    def claims(self, **changed: object) -> dict[str, object]:
+        now = self.clock.now_ms() / 1000
+        return {"iss": "tidings", "sub": "u1", "dev": "v1", "iat": now, "exp": now + 900} | changed
+
+    def refused(self, token: str) -> str:
+        with pytest.raises(Refusal) as refused:
+            self.verifier.verify(token)
+        assert refused.value.code is Code.UNAUTHENTICATED
+        return refused.value.reason
+
+
+@pytest.fixture
+def desk() -> Desk:
+    return Desk()
+
+
+def encoded(part: object) -> str:
+    return base64.urlsafe_b64encode(json.dumps(part).encode()).rstrip(b"=").decode()
+
+
+def signed(claims: dict[str, object], key: Ed25519PrivateKey = KEY, key_id: object = "k1") -> str:
+    return jwt.encode(claims, key, algorithm="EdDSA", headers={"kid": key_id})
+
+
+def test_a_token_says_who_and_until_when(desk: Desk) -> None:
+    token, expires_at_ms = desk.issuer.issue("u1", "v1")
+    assert expires_at_ms == desk.clock.now_ms() + LIFETIME_MS
+    assert desk.verifier.verify(token) == Identity("u1", "v1", expires_at_ms)
+    assert jwt.get_unverified_header(token) == {"alg": "EdDSA", "typ": "JWT", "kid": "k1"}
+
+
+def test_a_hand_made_token_with_the_key_is_as_good(desk: Desk) -> None:
+    # So that the refusals below are for what they say.
+    assert desk.verifier.verify(signed(desk.claims())).user_id == "u1"
+
+
+def test_a_token_runs_out(desk: Desk) -> None:
+    token, _ = desk.issuer.issue("u1", "v1")
+    desk.clock.advance(899.999)
+    desk.verifier.verify(token)
+    desk.clock.advance(0.001)
+    assert desk.refused(token) == "TOKEN_EXPIRED"
+
+
+@pytest.mark.parametrize("algorithm", ["none", "None", "NONE", ""])
+def test_an_unsigned_token_is_refused(desk: Desk, algorithm: str) -> None:
+    head = encoded({"alg": algorithm, "typ": "JWT", "kid": "k1"})
+    body = encoded(desk.claims())
+    _, _, signature = signed(desk.claims()).split(".")
+    assert desk.refused(f"{head}.{body}.") == "TOKEN_INVALID"
+    assert desk.refused(f"{head}.{body}.{signature}") == "TOKEN_INVALID"
+
+
+def test_a_token_signed_with_the_public_key_as_a_secret_is_refused(desk: Desk) -> None:
+    public = KEY.public_key().public_bytes(serialization.Encoding.Raw, serialization.PublicFormat.Raw)
+    token = jwt.encode(desk.claims(), public, algorithm="HS256", headers={"kid": "k1"})
+    assert desk.refused(token) == "TOKEN_INVALID"
+
+
+def test_a_token_signed_with_another_key_is_refused(desk: Desk) -> None:
+    assert desk.refused(signed(desk.claims(), OTHER)) == "TOKEN_INVALID"
+    assert desk.refused(signed(desk.claims(), OTHER, "k2")) == "TOKEN_INVALID"
+    assert desk.refused(jwt.encode(desk.claims(), OTHER, algorithm="EdDSA")) == "TOKEN_INVALID"
+
+
+def test_a_token_with_a_key_of_its_own_in_the_header_is_refused(desk: Desk) -> None:
+    key = encoded({"kty": "OKP", "crv": "Ed25519"})
+    token = jwt.encode(desk.claims(), OTHER, algorithm="EdDSA", headers={"kid": "k1", "jwk": key})
+    assert desk.refused(token) == "TOKEN_INVALID"
+
+
+@pytest.mark.parametrize("part", [0, 1, 2])
+def test_a_token_changed_anywhere_is_refused(desk: Desk, part: int) -> None:
+    token, _ = desk.issuer.issue("u1", "v1")
+    parts = token.split(".")
+    middle = len(parts[part]) // 2
+    parts[part] = parts[part][:middle] + ("A" if parts[part][middle] != "A" else "B") + parts[part][middle + 1 :]
+    assert desk.refused(".".join(parts)) == "TOKEN_INVALID"
+
+
+@pytest.mark.parametrize("claim", ["iss", "sub", "dev", "iat", "exp"])
+def test_every_claim_is_needed(desk: Desk, claim: str) -> None:
+    claims = desk.claims()
+    del claims[claim]
+    assert desk.refused(signed(claims)) == "TOKEN_INVALID"
+
+
+@pytest.mark.parametrize(
+    "changed", [{"iss": "somebody"}, {"exp": "soon"}, {"exp": None}, {"exp": [1]}, {"iat": "then"}, {"iat": {}}]
+)
+def test_claims_of_the_wrong_kind_are_refused(desk: Desk, changed: dict[str, object]) -> None:
+    assert desk.refused(signed(desk.claims(**changed))) == "TOKEN_INVALID"
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e400"])
+@pytest.mark.parametrize("claim", ["iat", "exp"])
+def test_times_that_are_no_number_are_refused(desk: Desk, claim: str, number: str) -> None:
+    assert desk.refused(signed(desk.claims(**{claim: float(number)}))) == "TOKEN_INVALID"
+
+
+@pytest.mark.parametrize("token", ["", "x", ".", "..", "a.b.c", "ä.ö.ü", "\0", "x" * 100_000, "[].{}.", "bnVsbA.e30."])
+def test_what_is_no_token_is_refused(desk: Desk, token: str) -> None:
+    assert desk.refused(token) == "TOKEN_INVALID"
+
+
+def test_a_header_that_is_no_object_is_refused(desk: Desk) -> None:
+    body = encoded(desk.claims())
+    heads: tuple[object, ...] = ([], None, "EdDSA", 1, {"alg": ["EdDSA"], "kid": "k1"}, {"alg": "EdDSA", "kid": ["k1"]})
+    for head in heads:
+        assert desk.refused(f"{encoded(head)}.{body}.c2ln") == "TOKEN_INVALID"
+
+
+def test_several_keys_may_be_in_force(desk: Desk) -> None:
+    verifier = TokenVerifier({"k1": KEY.public_key(), "k2": OTHER.public_key()}, desk.clock, desk.revocations)
+    assert verifier.verify(signed(desk.claims())).user_id == "u1"
+    assert verifier.verify(signed(desk.claims(), OTHER, "k2")).user_id == "u1"
+    with pytest.raises(Refusal):
+        verifier.verify(signed(desk.claims(), OTHER, "k1"))
+
+
+def test_a_revoked_devices_tokens_from_before_are_refused(desk: Desk) -> None:
+    before, _ = desk.issuer.issue("u1", "v1")
+    another, _ = desk.issuer.issue("u1", "v2")
+    desk.clock.advance(5)
+    at_once, _ = desk.issuer.issue("u1", "v1")
+    desk.revocations.add({"v1": desk.clock.now_ms()})
+    desk.clock.advance(0.001)
+    after, _ = desk.issuer.issue("u1", "v1")
+    assert desk.refused(before) == "DEVICE_REVOKED"
+    assert desk.refused(at_once) == "DEVICE_REVOKED"
+    assert desk.verifier.verify(another).device_id == "v2"
+    assert desk.verifier.verify(after).device_id == "v1"
+
+
+def test_a_revocation_is_forgotten_once_its_tokens_have_run_out(desk: Desk) -> None:
+    issued_at_ms = desk.clock.now_ms()
+    desk.revocations.add({"v1": issued_at_ms})
+    desk.clock.advance(899)
+    desk.revocations.add({"v2": desk.clock.now_ms()})
+    assert desk.revocations.covers("v1", issued_at_ms)
+    desk.clock.advance(1)
+    desk.revocations.add({})
+    assert not desk.revocations.covers("v1", issued_at_ms)
+    assert desk.revocations.covers("v2", issued_at_ms)
