@@ -1,4 +1,4 @@
-"""The calls of ChannelService, HistoryService and PushService, led to the rules."""
+"""`ChannelService`, `HistoryService` and `PushService`: messages in, messages out."""
 
 from __future__ import annotations
 
@@ -24,11 +24,15 @@ Context = aio.ServicerContext[Any, Any]
 
 
 class ChannelService(channel_pb2_grpc.ChannelServiceServicer):
-    """See channel.proto."""
+    """The service on `Channels`."""
 
     def __init__(self, channels: Channels) -> None:
-        """Leads to `channels`."""
+        """Serves `channels`."""
         self._channels = channels
+
+    def add_to(self, server: aio.Server) -> None:
+        """Registers the service."""
+        channel_pb2_grpc.add_ChannelServiceServicer_to_server(self, server)
 
     async def OpenDirectChannel(
         self, request: channel_pb2.OpenDirectChannelRequest, context: Context
@@ -108,11 +112,15 @@ class ChannelService(channel_pb2_grpc.ChannelServiceServicer):
 
 
 class HistoryService(history_pb2_grpc.HistoryServiceServicer):
-    """See history.proto."""
+    """The service on `HistoryReader`."""
 
     def __init__(self, history: HistoryReader) -> None:
-        """Leads to `history`."""
+        """Serves `history`."""
         self._history = history
+
+    def add_to(self, server: aio.Server) -> None:
+        """Registers the service."""
+        history_pb2_grpc.add_HistoryServiceServicer_to_server(self, server)
 
     async def ListMessages(
         self, request: history_pb2.ListMessagesRequest, context: Context
@@ -134,11 +142,15 @@ class HistoryService(history_pb2_grpc.HistoryServiceServicer):
 
 
 class PushService(push_pb2_grpc.PushServiceServicer):
-    """See push.proto."""
+    """The service on `PushTokens`."""
 
     def __init__(self, push_tokens: PushTokens) -> None:
-        """Leads to `push_tokens`."""
+        """Serves `push_tokens`."""
         self._push_tokens = push_tokens
+
+    def add_to(self, server: aio.Server) -> None:
+        """Registers the service."""
+        push_pb2_grpc.add_PushServiceServicer_to_server(self, server)
 
     async def RegisterPushToken(
         self, request: push_pb2.RegisterPushTokenRequest, context: Context

@@ -57,17 +57,17 @@ class HistoryReader:
 
 
 def _shown(row: MessageRow) -> chat_pb2.Message:
-    """A message with its latest change applied."""
+    """A message with its latest change applied.
+
+    That a message has been deleted stands in its own entry, also for those who do not see the entry that deleted it:
+    the batch with that one took the text out of the log, and those of all edits.
+    """
     message = chat_pb2.Event.FromString(row.message.body).message
     if row.latest_change is not None:
         change = chat_pb2.Event.FromString(row.latest_change.body)
         if row.latest_change.kind is EntryKind.DELETION:
-            message.deleted = True
             message.edited_at.CopyFrom(change.message_deleted.deleted_at)
         else:
             message.text = change.message_edited.text
             message.edited_at.CopyFrom(change.message_edited.edited_at)
-    if message.deleted:
-        # The log says so itself, also to somebody who does not see the entry that deleted it.
-        message.text = ""
     return message

@@ -41,10 +41,10 @@ def figures(load: Load, report: Report) -> Figures:
     """
     seconds = report["seconds"]
     found = {f"{who}_cores": report[f"{who}_cpu_s"] / seconds for who in ("server", "client", "others")}
-    counted = _COUNTED.get(load.unit)
-    if counted is None:
+    if load.kind == "idle":
         found["rss_kib"] = (report["rss_after_kib"] - report["rss_before_kib"]) / report["connections"]
-    elif report[counted]:
+    counted = _COUNTED.get(load.unit)
+    if counted is not None and report[counted]:
         found["rate_per_s"] = report[counted] / seconds
         for who in ("server", "client"):
             found[f"{who}_cpu_us"] = report[f"{who}_cpu_s"] * 1e6 / report[counted]

@@ -98,7 +98,11 @@ def _running(name: str, module: list[str], folder: Path) -> Iterator[Server]:
         if not line.startswith(_READY):
             process.kill()
             raise BenchError(f"the {name} server did not start:\n{_end_of(log)}")
-        yield Server(name, line.removeprefix(_READY).strip(), process.pid)
+        try:
+            yield Server(name, line.removeprefix(_READY).strip(), process.pid)
+        except BenchError as error:
+            # The server may know more about it, and its log goes with the folder.
+            raise BenchError(f"{error}\nThe end of the {name} server's log:\n{_end_of(log)}") from error
         if process.poll() is not None:
             raise BenchError(f"the {name} server ended under load ({process.returncode}):\n{_end_of(log)}")
     finally:
@@ -112,4 +116,4 @@ def _running(name: str, module: list[str], folder: Path) -> Iterator[Server]:
 
 
 def _end_of(log: Path) -> str:
-    return "\n".join(log.read_text(errors="replace").splitlines()[-20:])
+    return "\n".join(log.read_text(errors="replace").splitlines()[-40:])

@@ -13,7 +13,7 @@ from bench.figures import Spread, reached
 from bench.plan import Sizes
 from bench.run import Measured
 
-_WIDTH = 104
+_WIDTH = 128
 """Columns that the tables need: a narrower terminal wraps whole lines, which is easier to read than cut cells."""
 
 _FIGURES = {
@@ -116,7 +116,7 @@ def _targets(results: Sequence[Measured]) -> Table:
 def _table(title: str, *columns: str) -> Table:
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     for column in columns:
-        table.add_column(column, no_wrap=True)
+        table.add_column(column, no_wrap=True, min_width=len("pairs-batched"))
     return table
 
 
@@ -128,7 +128,8 @@ def _cell(each: Measured, found: Mapping[str, Spread], name: str) -> str:
     spread = found.get(name)
     if spread is None:
         return ""
-    if len(each.figures) == 1:
+    # How busy the cores were explains the other figures: its own spread would only take room.
+    if len(each.figures) == 1 or name.endswith("_cores"):
         return _number(spread.median)
     return f"{_number(spread.median)}\n[dim]{_number(spread.least)}–{_number(spread.most)}[/dim]"
 

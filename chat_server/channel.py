@@ -61,14 +61,13 @@ class Draft:
     """Edits and deletions made within this batch, by message."""
     reads: dict[str, int] = field(default_factory=dict)
     """Read marks to save, by member."""
-    has_message: bool = False
 
     def entries(self) -> tuple[LogEntry, ...]:
         """All new entries, in order of seq."""
         return tuple(entry for segment in self.segments for entry in segment.entries)
 
-    def batch(self, channel_id: str, wakes_push: bool) -> LogBatch | None:
-        """What to write; None when nothing is to be."""
+    def batch(self, channel_id: str, *, is_awake: bool) -> LogBatch | None:
+        """What to write; None when nothing is to be. `is_awake`: whether the channel waits for a decision anyway."""
         entries = self.entries()
         if not entries and self.created is None:
             return None
@@ -79,7 +78,7 @@ class Draft:
             tuple(self.members),
             self.title,
             tuple(self.redactions.items()),
-            wakes_push,
+            bool(entries) and not is_awake,
         )
 
 
@@ -201,7 +200,6 @@ class Channel:
             self.channel_id, result.seq, result.position, actor_id, action.client_message_id, action.text, reply_to
         )
         self._enter(draft, EntryKind.MESSAGE, actor_id, body, action.client_message_id)
-        draft.has_message = True
         self._recent[key] = result
         return result
 

@@ -2,22 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from chat_server.session import Session
+from chat_server.submission import Submission
+from tidings.core.actions import Accepted
 from tidings.core.errors import Code, Refusal
+from tidings.core.values import LogEntry
 
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One event to deliver: framed, and framed as the result that the session it came from gets in its place."""
+    """One new entry of a channel's log, on its way.
+
+    Args:
+        frame: The framed event.
+        seq: Its number in the channel.
+        position: Its position.
+        maker: What made it, where that is answered in its place.
+        entry: The entry as it is stored, at its owner.
+    """
 
     frame: bytes
     seq: int
     position: int
-    origin: Session | None
-    result: bytes
+    maker: Submission | None = None
+    entry: LogEntry | None = None
+
+
+class Fanout(Protocol):
+    """Where an owner's new entries go."""
+
+    def deliver(self, channel_id: str, audience: Collection[str], items: Sequence[Item]) -> None:
+        """New entries, for the sessions of some users, and results for those who made them."""
+
+    def send(self, users: Collection[str], frame: bytes) -> None:
+        """What is in no log."""
 
 
 class LiveSessions:
@@ -61,7 +83,7 @@ class LiveSessions:
         """The session of a device."""
         return self._by_device.get(device_id)
 
-    def deliver(self, channel_id: str, audience: Iterable[str], items: Sequence[Item]) -> None:
+    def deliver(self, channel_id: str, audience: Collection[str], items: Sequence[Item]) -> None:
         """Sends a channel's new entries to all sessions of some users, and their results to those who made them.
 
         The frame is joined once for all sessions but those who made one of the entries: delivering a batch costs a
@@ -69,22 +91,34 @@ class LiveSessions:
         """
         position, seq, count = items[-1].position, items[-1].seq, len(items)
         frame = items[0].frame if count == 1 else b"".join([item.frame for item in items])
-        origins = {item.origin for item in items if item.origin is not None}
+        origins = {item.maker.session for item in items if item.maker is not None and item.maker.session is not None}
         for origin in origins:
-            own = b"".join([item.result if item.origin is origin else item.frame for item in items])
-            for item in items:
-                if item.origin is origin:
-                    origin.finish_command()
-            origin.deliver(own, count, channel_id, position, seq)
+            origin.deliver(_own_frame(origin, channel_id, items), count, channel_id, position, seq)
         by_user = self._by_user
         for user_id in audience:
             for session in by_user.get(user_id, ()):
                 if session not in origins:
                     session.deliver(frame, count, channel_id, position, seq)
 
-    def send(self, users: Collection[str], frame: bytes, besides: Session | None = None) -> None:
+    def has(self, user_id: str) -> bool:
+        """Whether a user has a session here."""
+        return user_id in self._by_user
+
+    def send(self, users: Collection[str], frame: bytes) -> None:
         """Sends what is in no log to all sessions of some users."""
         for user_id in users:
             for session in self._by_user.get(user_id, ()):
-                if session is not besides:
-                    session.send(frame)
+                session.send(frame)
+
+
+def _own_frame(origin: Session, channel_id: str, items: Sequence[Item]) -> bytes:
+    """The entries as the session that made some of them gets them: with its results in their place."""
+    frames = []
+    for item in items:
+        maker = item.maker
+        if maker is not None and maker.session is origin:
+            origin.finish_command()
+            frames.append(maker.result(Accepted(channel_id, item.seq, item.position)))
+        else:
+            frames.append(item.frame)
+    return b"".join(frames)

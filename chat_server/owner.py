@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 
 from chat_server import wire
 from chat_server.channel import Channel, Draft
-from chat_server.live import Item, LiveSessions
-from chat_server.session import Session
+from chat_server.live import Fanout, Item
+from chat_server.submission import Outcome, Submission
 from tidings.core import actions
 from tidings.core.actions import Accepted, Action
 from tidings.core.clock import Clock
@@ -23,7 +23,6 @@ from tidings.core.errors import Code, Refusal, not_found, unavailable
 from tidings.core.ports import ChannelLog, ChannelOwner
 from tidings.core.positions import Positions
 from tidings.core.values import AlreadySent, Appended, HeadMoved, LogEntry
-from tidings.rpc.status import to_status
 
 _log = logging.getLogger(__name__)
 
@@ -35,20 +34,6 @@ _ATTEMPTS = 8
 _CHANNELS_KEPT = 20_000
 # How many of those used longest ago are looked at to forget one.
 _FORGET_TRIES = 16
-
-Outcome = Accepted | Refusal
-
-
-@dataclass(slots=True)
-class Submission:
-    """Something asked of a channel, and who is to hear what came of it."""
-
-    actor_id: str
-    action: Action
-    session: Session | None = None
-    command_id: int = 0
-    answer: Callable[[Outcome], None] | None = None
-    """For those without a session."""
 
 
 @dataclass(slots=True)
@@ -82,11 +67,11 @@ class Owner(ChannelOwner):
     """Carries actions out on the channels."""
 
     def __init__(
-        self, log: ChannelLog, live: LiveSessions, positions: Positions, clock: Clock, events: OwnerEvents
+        self, log: ChannelLog, fanout: Fanout, positions: Positions, clock: Clock, events: OwnerEvents
     ) -> None:
-        """Commits to `log`, delivers to `live`, numbers with `positions`."""
+        """Commits to `log`, hands what is committed to `fanout`, numbers with `positions`."""
         self._log = log
-        self._live = live
+        self._fanout = fanout
         self._positions = positions
         self._clock = clock
         self._events = events
@@ -148,6 +133,15 @@ class Owner(ChannelOwner):
         tasks = [slot.task for slot in self._slots.values() if slot.task is not None]
         if tasks:
             await asyncio.wait(tasks)
+
+    def release(self, is_mine: Callable[[str], bool]) -> None:
+        """Forgets the channels that others own now, but for those in use: they are forgotten when they are not.
+
+        A copy in memory would miss what the new owner writes.
+        """
+        for channel_id, slot in list(self._slots.items()):
+            if slot.task is None and not self._events.is_unsaved(channel_id) and not is_mine(channel_id):
+                del self._slots[channel_id]
 
     def _slot(self, channel_id: str) -> _Slot:
         slots = self._slots
@@ -212,7 +206,7 @@ class Owner(ChannelOwner):
             return _internal()
         return None
 
-    async def _carry_out(self, slot: _Slot, batch: Sequence[Submission]) -> None:
+    async def _carry_out(self, slot: _Slot, batch: list[Submission]) -> None:
         if self._closed:
             self._refuse(batch, unavailable("the server is going away", "DRAINING"))
             return
@@ -226,17 +220,21 @@ class Owner(ChannelOwner):
             self._outdate(slot)
             self._refuse(batch, _internal())
 
-    async def _commit(self, slot: _Slot, batch: Sequence[Submission]) -> None:
+    async def _commit(self, slot: _Slot, batch: list[Submission]) -> None:
         first_results: dict[tuple[str, str], tuple[int, int]] = {}
         for _ in range(_ATTEMPTS):
             channel = await self._channel_for(slot, batch)
             if channel is None:
                 raise not_found("channel", "channel_id")
             channel.remember(first_results)
+            room = self._log.room(channel.head_seq)
+            if len(batch) > room:
+                # Each makes one entry; only making a group makes two, and that begins a log.
+                slot.waiting[:0] = batch[room:]
+                del batch[room:]
             draft = Draft(self._positions, await self._targets(channel, batch))
             outcomes = [_apply(channel, each, draft) for each in batch]
-            wakes_push = draft.has_message and not self._events.is_awake(slot.channel_id)
-            written = draft.batch(slot.channel_id, wakes_push)
+            written = draft.batch(slot.channel_id, is_awake=self._events.is_awake(slot.channel_id))
             result = await self._log.append(written) if written is not None else Appended()
             match result:
                 case Appended():
@@ -290,31 +288,27 @@ class Owner(ChannelOwner):
 
         Read marks that were accepted are not answered yet: they have to be saved.
         """
-        makers: dict[int, tuple[Submission, Accepted]] = {}
-        others: list[tuple[Session, bytes]] = []
+        makers: dict[int, Submission] = {}
+        others: list[tuple[Submission, Outcome]] = []
         new = {entry.seq for segment in draft.segments for entry in segment.entries}
         for submission, outcome in zip(batch, outcomes, strict=True):
-            session = submission.session
             if _is_read(submission, outcome):
                 continue
-            if submission.answer is not None:
-                submission.answer(outcome)
-            elif session is not None:
-                if isinstance(outcome, Accepted) and outcome.seq in new and outcome.seq not in makers:
-                    makers[outcome.seq] = submission, outcome
-                else:
-                    others.append((session, _result(submission, outcome)))
+            made = submission.in_place and isinstance(outcome, Accepted) and outcome.seq in new
+            if made and isinstance(outcome, Accepted) and outcome.seq not in makers:
+                makers[outcome.seq] = submission
+            else:
+                others.append((submission, outcome))
         for segment in draft.segments:
             if segment.entries:
-                items = []
-                for entry in segment.entries:
-                    made = makers.get(entry.seq)
-                    origin, result = (None, b"") if made is None else (made[0].session, _result(*made))
-                    items.append(Item(wire.frame(entry.body), entry.seq, entry.position, origin, result))
-                self._live.deliver(channel.channel_id, segment.audience, items)
+                items = [
+                    Item(wire.frame(entry.body), entry.seq, entry.position, makers.get(entry.seq), entry)
+                    for entry in segment.entries
+                ]
+                self._fanout.deliver(channel.channel_id, segment.audience, items)
         # After the entries: the result of a resend must not overtake an event before the one that it names.
-        for session, frame in others:
-            session.result(frame)
+        for submission, outcome in others:
+            submission.reply(outcome)
         if new:
             self._events.written(channel, draft)
 
@@ -336,11 +330,11 @@ class Owner(ChannelOwner):
                 self._events.marked(channel, set(draft.reads))
         for submission, outcome in zip(batch, outcomes, strict=True):
             if _is_read(submission, outcome):
-                _answer(submission, refusal or outcome)
+                submission.reply(refusal or outcome)
 
     def _refuse(self, batch: Sequence[Submission], refusal: Refusal) -> None:
         for submission in batch:
-            _answer(submission, refusal)
+            submission.reply(refusal)
 
 
 def _apply(channel: Channel, submission: Submission, draft: Draft) -> Outcome:
@@ -348,19 +342,6 @@ def _apply(channel: Channel, submission: Submission, draft: Draft) -> Outcome:
         return channel.apply(submission.actor_id, submission.action, draft)
     except Refusal as refusal:
         return refusal
-
-
-def _answer(submission: Submission, outcome: Outcome) -> None:
-    if submission.answer is not None:
-        submission.answer(outcome)
-    elif submission.session is not None:
-        submission.session.result(_result(submission, outcome))
-
-
-def _result(submission: Submission, outcome: Outcome) -> bytes:
-    if isinstance(outcome, Refusal):
-        return wire.refused(submission.command_id, to_status(outcome))
-    return wire.accepted(submission.command_id, outcome)
 
 
 def _is_read(submission: Submission, outcome: Outcome) -> bool:

@@ -126,8 +126,6 @@ class Pushes:
         waiting = self._waiting.get(channel.channel_id)
         now = self._clock.monotonic()
         if waiting is None:
-            if not draft.has_message:
-                return
             waiting = self._waiting[channel.channel_id] = _Waiting(draft.segments[0].entries[0].seq)
             heapq.heappush(self._due, (now + self._delay, channel.channel_id))
         waiting.note(now, channel.head_seq, self._step)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from chat_server import wire
 from chat_server.channel import Channel
-from chat_server.live import LiveSessions
+from chat_server.live import Fanout
 from tidings.core.clock import Clock
 from tidings.core.errors import Refusal
 from tidings.core.ports import ChannelLog
@@ -31,14 +31,14 @@ class Receipts:
     def __init__(
         self,
         log: ChannelLog,
-        live: LiveSessions,
+        fanout: Fanout,
         positions: Positions,
         clock: Clock,
         loaded: Callable[[str], Channel | None],
     ) -> None:
-        """Saves to `log`, tells `live`; `loaded` gives a channel that is in memory."""
+        """Saves to `log`, tells `fanout`; `loaded` gives a channel that is in memory."""
         self._log = log
-        self._live = live
+        self._fanout = fanout
         self._positions = positions
         self._clock = clock
         self._loaded = loaded
@@ -77,7 +77,7 @@ class Receipts:
             marks = {each: channel.marks.get(each, Marks()) for each in user_ids if each in channel.members}
             if marks:
                 await self._log.save_marks(channel_id, self._positions.next(), channel.marks)
-                self._live.send(channel.members.keys(), wire.receipt(channel_id, marks))
+                self._fanout.send(channel.members.keys(), wire.receipt(channel_id, marks))
             told = True
         except Refusal as refusal:
             _log.warning("receipts wait: %s", refusal)

@@ -13,6 +13,8 @@ from tidings.core.errors import Code, Refusal
 from tidings.core.ports import ChannelLog, Inbox
 from tidings.v1 import chat_pb2
 
+_DAY_MS = 24 * 3600 * 1000
+
 Write = Callable[[bytes], Awaitable[object]]
 
 
@@ -25,14 +27,14 @@ class Replayer:
         log: Tells how far everything is committed.
         inbox: Has what was missed.
         clock: Tells how old it is.
-        keeps_ms: How long an inbox keeps what was not received, in ms; what lies further back makes a SyncReset.
+        keeps_days: How long an inbox keeps what was not received; what lies further back makes a SyncReset.
     """
 
     server_id: str
     log: ChannelLog
     inbox: Inbox
     clock: Clock
-    keeps_ms: int
+    keeps_days: int
 
     async def run(self, session: Session, cursor: int, write: Write) -> None:
         """Replays to a session that is held back (`Session.begin_replay`) and reachable for what happens meanwhile.
@@ -69,7 +71,10 @@ class Replayer:
     async def _bring(self, session: Session, after: int, upto: int, replayed: dict[str, int], write: Write) -> None:
         user_id = session.identity.user_id
         replay = await self.inbox.replay(user_id, after, upto)
-        if replay.first_position and positions.time_ms(replay.first_position) < self.clock.now_ms() - self.keeps_ms:
+        if (
+            replay.first_position
+            and positions.time_ms(replay.first_position) < self.clock.now_ms() - self.keeps_days * _DAY_MS
+        ):
             await write(wire.framed(chat_pb2.Event(sync_reset=chat_pb2.SyncReset())))
             return
         async for chunk in replay.chunks():

@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
-from chat_server import pushes, receipts, wire
+from chat_server import wire
 from chat_server.commands import channel_action
 from chat_server.live import LiveSessions
-from chat_server.owner import Owner, OwnerEvents, Submission
-from chat_server.pushes import Pushes, PushPorts
-from chat_server.receipts import Receipts
+from chat_server.owned import Channels
 from chat_server.replay import Replayer
+from chat_server.rounds import every
 from chat_server.session import Session
+from chat_server.submission import Submission
 from chat_server.wire import accepted, refused
 from tidings.core.clock import Clock
 from tidings.core.errors import Code, Refusal, invalid, not_found, too_fast, unauthenticated, unavailable
-from tidings.core.failures import without_message
 from tidings.core.limits import SessionLimits
-from tidings.core.ports import ChannelLog, Inbox, Sessions
-from tidings.core.positions import Positions
+from tidings.core.ports import Sessions
 from tidings.core.rate import Rate, RateLimiter
 from tidings.core.values import Server
 from tidings.rpc.status import to_status
@@ -39,71 +37,61 @@ _DAY_MS = 24 * 3600 * 1000
 class ChatSettings:
     """What an operator may set."""
 
-    push_delay: float = 5.0
-    """Seconds without an acknowledgement after which a push goes out."""
-    inbox_days: int = 30
-    """Days that an inbox keeps what was not received."""
     commands: Rate = field(default_factory=lambda: Rate(per_second=100, burst=1_000))
     """How fast one user may send commands."""
     session: SessionLimits = field(default_factory=SessionLimits)
 
 
-@dataclass(frozen=True, slots=True)
-class ChatPorts:
-    """What a chat server stands on."""
+class Registrar(Protocol):
+    """Makes known to other servers which users have sessions here."""
 
-    log: ChannelLog
-    inbox: Inbox
-    push: PushPorts
+    async def enter(self, user_id: str) -> None:
+        """A user has a session."""
+
+    def leave(self, user_id: str) -> None:
+        """A user has no session any more."""
 
 
 class ChatServer(Sessions):
-    """Everything about a chat server but the streams' I/O."""
+    """Everything about a chat server's sessions but their I/O."""
 
     def __init__(
         self,
-        server_id: str,
-        ports: ChatPorts,
-        positions: Positions,
+        live: LiveSessions,
+        channels: Channels,
+        replayer: Replayer,
         verifier: TokenVerifier,
         clock: Clock,
         settings: ChatSettings,
+        registrar: Registrar | None = None,
     ) -> None:
-        """A server named `server_id`; `run` makes it do what has to be done from time to time."""
+        """Serves sessions.
+
+        Args:
+            live: Where sessions are entered.
+            channels: Where their commands go.
+            replayer: Brings a session up to date.
+            verifier: Checks newer tokens.
+            clock: Tells when tokens run out.
+            settings: What an operator may set.
+            registrar: Tells other servers who is here; None when there are none.
+        """
         self.settings = settings
-        self.live = LiveSessions()
-        self.owner = Owner(
-            ports.log,
-            self.live,
-            positions,
-            clock,
-            OwnerEvents(
-                marked=lambda channel, user_ids: self._receipts.changed(channel, user_ids),
-                written=lambda channel, draft: self._pushes.written(channel, draft),
-                is_awake=lambda channel_id: self._pushes.is_awake(channel_id),
-                is_unsaved=lambda channel_id: self._receipts.is_unsaved(channel_id),
-            ),
-        )
-        self.replayer = Replayer(server_id, ports.log, ports.inbox, clock, settings.inbox_days * _DAY_MS)
-        self._receipts = Receipts(ports.log, self.live, positions, clock, self.owner.loaded)
-        self._pushes = Pushes(ports.push, clock, settings.push_delay, self.owner.channel)
+        self.live = live
+        self.channels = channels
+        self.replayer = replayer
         self._limiter = RateLimiter(settings.commands, clock)
         self._verifier = verifier
         self._clock = clock
+        self._registrar = registrar
         self._draining = False
 
     async def run(self) -> None:
-        """Tells receipts, decides about pushes and watches over tokens, until cancelled."""
-        await self._pushes.load()
-        async with asyncio.TaskGroup() as group:
-            group.create_task(_every(receipts.TICK, self._receipts.flush))
-            group.create_task(_every(pushes.TICK, self._pushes.decide))
-            group.create_task(_every(_TOKEN_TICK, self._watch_tokens))
+        """Watches over tokens, until cancelled."""
+        await every(_TOKEN_TICK, self._watch_tokens)
 
-    async def close(self) -> None:
-        """Finishes what is under way, and ends every session once all that it has coming is written."""
-        await self.owner.close()
-        await self._receipts.flush(everything=True)
+    def close(self) -> None:
+        """Ends every session once all that it has coming is written."""
         for session in self.live:
             session.finish(_draining())
 
@@ -130,8 +118,8 @@ class ChatServer(Sessions):
 
     # --- sessions -----------------------------------------------------------------------------------------------------
 
-    def enter(self, session: Session) -> None:
-        """Makes a session reachable; what comes for it is held back until its replay is finished.
+    async def enter(self, session: Session) -> None:
+        """Makes a session reachable, also from other servers; what comes is held back until its replay is finished.
 
         Raises:
             Refusal: UNAVAILABLE, the server is going away.
@@ -140,11 +128,15 @@ class ChatServer(Sessions):
             raise _draining()
         session.begin_replay()
         self.live.add(session)
+        if self._registrar is not None:
+            await self._registrar.enter(session.identity.user_id)
 
     def leave(self, session: Session) -> None:
         """The session's stream is gone."""
         self.live.remove(session)
         session.close()
+        if self._registrar is not None and not self.live.has(session.identity.user_id):
+            self._registrar.leave(session.identity.user_id)
 
     async def end_devices(self, device_ids: Collection[str]) -> None:
         """See `Sessions.end_devices`."""
@@ -164,7 +156,8 @@ class ChatServer(Sessions):
         body = command.WhichOneof("body")
         if body == "acknowledge":
             # Not limited: it makes the server's work less.
-            await self._acknowledge(session, command.acknowledge.position)
+            for channel_id, seq in session.unacknowledged.acknowledged(command.acknowledge.position).items():
+                self.channels.received(channel_id, session.identity.user_id, seq)
         else:
             wait = self._limiter.take(session.identity.user_id)
             if wait:
@@ -175,10 +168,15 @@ class ChatServer(Sessions):
                 if not channel_id:
                     raise not_found("channel", f"{body}.channel_id")
                 session.start_command()
-                self.owner.post(channel_id, Submission(session.identity.user_id, action, session, command.command_id))
+                self.channels.post(
+                    channel_id, Submission(session.identity.user_id, action, session, command.command_id)
+                )
                 return
             if body == "set_typing":
-                await self._set_typing(session, command.set_typing)
+                typing = command.set_typing
+                if not typing.channel_id:
+                    raise not_found("channel", "set_typing.channel_id")
+                await self.channels.typing(typing.channel_id, session.identity.user_id, typing.typing)
             elif body == "reauthenticate":
                 self._reauthenticate(session, command.reauthenticate.access_token)
             elif body == "hello":
@@ -189,24 +187,6 @@ class ChatServer(Sessions):
                 raise invalid("body", "the command asks for nothing that this server knows")
         if command.command_id or body == "reauthenticate":
             session.send(accepted(command.command_id, None))
-
-    async def _acknowledge(self, session: Session, position: int) -> None:
-        user_id = session.identity.user_id
-        for channel_id, seq in session.unacknowledged.acknowledged(position).items():
-            channel = await self.owner.channel(channel_id)
-            if channel is not None and channel.delivered(user_id, seq):
-                self._receipts.changed(channel, {user_id})
-
-    async def _set_typing(self, session: Session, typing: chat_pb2.SetTyping) -> None:
-        user_id = session.identity.user_id
-        channel = await self.owner.channel(typing.channel_id) if typing.channel_id else None
-        if channel is None or user_id not in channel.members:
-            raise not_found("channel", "set_typing.channel_id")
-        if channel.blocked:
-            return
-        event = chat_pb2.Typing(channel_id=typing.channel_id, user_id=user_id, typing=typing.typing)
-        others = [each for each in channel.members if each != user_id]
-        self.live.send(others, wire.framed(chat_pb2.Event(typing=event)))
 
     def _reauthenticate(self, session: Session, access_token: str) -> None:
         identity = self._verifier.verify(access_token)
@@ -231,13 +211,3 @@ class ChatServer(Sessions):
 
 def _draining() -> Refusal:
     return unavailable("the server is going away", "DRAINING")
-
-
-async def _every(seconds: float, work: Callable[[], Awaitable[None]]) -> None:
-    while True:
-        await asyncio.sleep(seconds)
-        try:
-            await work()
-        except Exception as error:
-            # One bad round must not be the last one.
-            _log.error("%s failed", work.__qualname__, exc_info=without_message(error))

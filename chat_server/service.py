@@ -54,7 +54,7 @@ class ChatService:
 
     async def _converse(self, session: Session, context: Context) -> None:
         cursor, commands = await _hello(context)
-        self._server.enter(session)
+        await self._server.enter(session)
         await self._server.replayer.run(session, cursor, context.write)
         while commands is not None:
             for command in commands:

@@ -15,7 +15,7 @@ class Track:
     change for each of its contacts.
     """
 
-    __slots__ = ("_news", "_wake_ended", "_wake_writer", "ended", "identity", "unsubscribe")
+    __slots__ = ("_newer", "_news", "_wake_ended", "_wake_writer", "ended", "identity", "unsubscribe")
 
     def __init__(self, identity: Identity) -> None:
         """A stream of the device in `identity`."""
@@ -25,6 +25,8 @@ class Track:
         self.unsubscribe: Callable[[], None] | None = None
         """Ends the news; kept by the tracker."""
         self._news: dict[str, Presence] = {}
+        # While the states are read anew: whose changes have come meanwhile.
+        self._newer: set[str] | None = None
         self._wake_writer: Callable[[], None] | None = None
         self._wake_ended: Callable[[], None] | None = None
 
@@ -32,12 +34,25 @@ class Track:
         """Takes a change that its user may see."""
         if self.ended is None:
             self._news[presence.user_id] = presence
+            if self._newer is not None:
+                self._newer.add(presence.user_id)
             if self._wake_writer is not None:
                 self._wake_writer()
 
     def begin(self, states: Mapping[str, Presence]) -> None:
         """Takes the state of all contacts, read since it was made: changes that it was told meanwhile are newer."""
         self._news = {**states, **self._news}
+
+    def refresh_begins(self) -> None:
+        """The state of all contacts is about to be read, because changes may have been missed."""
+        self._newer = set()
+
+    def refresh(self, states: Mapping[str, Presence]) -> None:
+        """Takes the state of all contacts, read since `refresh_begins`: only changes told meanwhile are newer."""
+        newer, self._newer = self._newer or set(), None
+        for user_id, presence in states.items():
+            if user_id not in newer:
+                self.notify(presence)
 
     def take(self) -> Sequence[Presence]:
         """What is to be told now; it does not wait any more then."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Collection, Sequence
+from functools import partial
 
 from presence_server.announcer import Announcer
 from presence_server.track import Track
@@ -20,6 +21,11 @@ _log = logging.getLogger(__name__)
 OFFLINE_AFTER_MS = 30_000
 """How long after a device's last heartbeat it counts as gone."""
 _TICK_SECONDS = 1.0
+REFRESH_AFTER_SECONDS = 10.0
+"""How long after a gap in the news the open streams are told all again. Heartbeats come every 5 s: by then those that
+were lost are there again, and nobody is shown offline who is not."""
+_REFRESH_A_TICK = 500
+_REFRESH_AT_ONCE = 32
 _REVOKED = "DEVICE_REVOKED"
 
 
@@ -45,6 +51,9 @@ class Tracker(Sessions):
         self._visibility = Visibility(contacts, store)
         self._announcer = Announcer(store, news, contacts)
         self._tracks: dict[str, Track] = {}
+        # Streams that may have missed something, and the monotonic second from which they are told all again.
+        self._stale: dict[Track, None] = {}
+        self._refresh_at = 0.0
         self._draining: Refusal | None = None
 
     def __len__(self) -> int:
@@ -71,7 +80,7 @@ class Tracker(Sessions):
         self._tracks[identity.device_id] = track
         try:
             # Subscribed first, so that no change falls between the state and the news.
-            track.unsubscribe = self._news.subscribe(identity.user_id, track.notify)
+            track.unsubscribe = await self._news.subscribe(identity.user_id, track.notify, partial(self._gap, track))
             track.begin(await self._visibility.of_contacts(identity.user_id))
         except BaseException:
             self.close(track)
@@ -86,7 +95,13 @@ class Tracker(Sessions):
         """
         self.check(track)
         identity = track.identity
-        if await self._store.beat(identity.user_id, identity.device_id, self._clock.now_ms()):
+        try:
+            came_online = await self._store.beat(identity.user_id, identity.device_id, self._clock.now_ms())
+        except Refusal:
+            # It may be in the store nevertheless. Announcing what has not changed does no harm.
+            self._announcer.changed([identity.user_id])
+            raise
+        if came_online:
             self._announcer.changed([identity.user_id])
         if track.ended is not None and track.ended.reason == _REVOKED:
             # It was signed out while the heartbeat was on its way: which of both came first is not known.
@@ -106,6 +121,7 @@ class Tracker(Sessions):
 
     def close(self, track: Track) -> None:
         """The stream is gone. Its device stays online until its time is over."""
+        self._stale.pop(track, None)
         if self._tracks.get(track.identity.device_id) is track:
             del self._tracks[track.identity.device_id]
         if track.unsubscribe is not None:
@@ -175,6 +191,29 @@ class Tracker(Sessions):
         except Refusal as refusal:
             _log.warning("silent devices are not looked for: %s", refusal)
         await self._announcer.flush()
+        if self._stale and self._clock.monotonic() >= self._refresh_at:
+            await self._refresh(list(self._stale)[:_REFRESH_A_TICK])
+
+    def _gap(self, track: Track) -> None:
+        self._stale[track] = None
+        self._refresh_at = self._clock.monotonic() + REFRESH_AFTER_SECONDS
+
+    async def _refresh(self, tracks: Sequence[Track]) -> None:
+        for at in range(0, len(tracks), _REFRESH_AT_ONCE):
+            await asyncio.gather(*map(self._tell_all, tracks[at : at + _REFRESH_AT_ONCE]))
+
+    async def _tell_all(self, track: Track) -> None:
+        if track not in self._stale:
+            # Closed meanwhile.
+            return
+        del self._stale[track]
+        track.refresh_begins()
+        try:
+            track.refresh(await self._visibility.of_contacts(track.identity.user_id))
+        except Refusal as refusal:
+            _log.warning("a stream waits to be told what it may have missed: %s", refusal)
+            if track.unsubscribe is not None:
+                self._stale[track] = None
 
     async def _leave(self, device_id: str) -> None:
         user_id = await self._store.leave(device_id, self._clock.now_ms())

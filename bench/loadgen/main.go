@@ -44,7 +44,7 @@ func parse() (options, error) {
 	flag.IntVar(&chosen.connections, "connections", 2000, "idle connections")
 	flag.IntVar(&chosen.missed, "missed", 10000, "messages that a device misses while it is away")
 	flag.IntVar(&chosen.text, "text", 200, "characters of a text")
-	flag.BoolVar(&chosen.single, "single", false, "write each command in a frame of its own")
+	flag.BoolVar(&chosen.batch, "batch", false, "write commands that are due together in one frame, as the SDK does")
 	flag.DurationVar(&chosen.warmUp, "warm-up", 2*time.Second, "load before it is measured")
 	flag.DurationVar(&chosen.measured, "measured", 5*time.Second, "load that is measured")
 	flag.DurationVar(&chosen.drainWithin, "drain", 30*time.Second, "after which what has not arrived is lost")

@@ -29,7 +29,7 @@ type options struct {
 	connections int
 	missed      int
 	text        int
-	single      bool
+	batch       bool
 	warmUp      time.Duration
 	measured    time.Duration
 	drainWithin time.Duration

@@ -53,7 +53,7 @@ type session struct {
 	device    device
 	channelID string
 	text      string
-	single    bool // One command a frame, instead of all that are due.
+	batch     bool // All commands that are due go in one frame, instead of one in each.
 	refills   bool // A message is sent for each that is accepted.
 	phase     *phase
 
@@ -84,7 +84,7 @@ type session struct {
 
 func newSession(owner device, channelID string, chosen options, phase *phase) *session {
 	return &session{
-		device: owner, channelID: channelID, text: strings.Repeat("x", chosen.text), single: chosen.single,
+		device: owner, channelID: channelID, text: strings.Repeat("x", chosen.text), batch: chosen.batch,
 		phase: phase, tally: &tally{},
 		synced: make(chan struct{}), ended: make(chan struct{}),
 		// Devices do not acknowledge in step.
@@ -241,7 +241,7 @@ func (s *session) send(count int) error {
 	if s.phase.measuring.Load() {
 		s.inWindow.Add(uint64(count))
 	}
-	if !s.single {
+	if s.batch {
 		return s.write(commands...)
 	}
 	for _, command := range commands {

@@ -5,17 +5,21 @@ from pathlib import Path
 
 import pytest
 
-from tests.conformance.engines import ENGINES, Ports
+from tests.conformance.engines import CassandraEngine, OpenPorts, Ports, sqlite
+from tests.support.engines import Engines
 
 
-@pytest.fixture(params=ENGINES)
-def engine(request: pytest.FixtureRequest) -> str:
-    """The name of the engine under test."""
-    return str(request.param)
+@pytest.fixture(scope="session", params=["sqlite", "cassandra"])
+def engine(request: pytest.FixtureRequest) -> OpenPorts:
+    """The engine under test."""
+    if request.param == "sqlite":
+        return sqlite
+    engines: Engines = request.getfixturevalue("engines")
+    return CassandraEngine(engines.cassandra())
 
 
 @pytest.fixture
-async def ports(engine: str, tmp_path: Path) -> AsyncIterator[Ports]:
+async def ports(engine: OpenPorts, tmp_path: Path) -> AsyncIterator[Ports]:
     """The engine's ports, on empty storage."""
-    async with ENGINES[engine](tmp_path) as opened:
+    async with engine(tmp_path) as opened:
         yield opened

@@ -1,12 +1,21 @@
-"""The engines that the suites run on. Another engine is one more function here."""
+"""The engines that the suites run on. Another engine is one more function here, and one more name in `conftest.engine`."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests.support.clock import FakeClock
+from tests.support.engines import CassandraSpace
+from tidings.backends.cassandra.cluster import Cassandra, CassandraSettings, Statement
+from tidings.backends.cassandra.directory import CassandraDirectory
+from tidings.backends.cassandra.history import CassandraHistory
+from tidings.backends.cassandra.inbox import AHEAD_MS, OVERLAP_MS, CassandraInbox
+from tidings.backends.cassandra.log import CassandraChannelLog
+from tidings.backends.cassandra.pending import CassandraPendingPush
 from tidings.backends.sqlite.accounts import SqliteAccountStore
 from tidings.backends.sqlite.contacts import SqliteContactStore
 from tidings.backends.sqlite.database import Database
@@ -41,6 +50,16 @@ class Ports:
     accounts: AccountStore
     push_queue: PushQueue
     push_tokens: PushTokenStore
+    clock: FakeClock = field(default_factory=FakeClock)
+    """What the ports take for the time; the positions of a test should be of this time."""
+    replay_before_ms: int = 0
+    """How much of what lies before the cursor a replay brings again."""
+    replay_beyond_ms: int = 0
+    """How much of what lies beyond its end a replay may bring already."""
+
+
+OpenPorts = Callable[[Path], AbstractAsyncContextManager[Ports]]
+"""Opens an engine on what was kept for a folder: nothing, the first time."""
 
 
 @asynccontextmanager
@@ -63,4 +82,51 @@ async def sqlite(folder: Path) -> AsyncIterator[Ports]:
         await database.close()
 
 
-ENGINES = {"sqlite": sqlite}
+class CassandraEngine:
+    """Cassandra. Making tables takes seconds, so all folders share a keyspace, which another folder finds emptied."""
+
+    def __init__(self, space: CassandraSpace) -> None:
+        self._settings = CassandraSettings((space.address,), space.keyspace)
+        self._folder: Path | None = None
+
+    @asynccontextmanager
+    async def __call__(self, folder: Path) -> AsyncIterator[Ports]:
+        cassandra = await Cassandra.open(self._settings)
+        database = Database(folder)
+        try:
+            if folder != self._folder:
+                await empty(cassandra)
+                self._folder = folder
+            clock = FakeClock()
+            contacts = SqliteContactStore(database)
+            pending = CassandraPendingPush(cassandra)
+            yield Ports(
+                CassandraChannelLog(cassandra, contacts, pending, clock),
+                pending,
+                CassandraHistory(cassandra),
+                CassandraDirectory(cassandra, contacts),
+                CassandraInbox(cassandra, clock),
+                contacts,
+                SqliteAccountStore(database),
+                SqlitePushQueue(database),
+                SqlitePushTokenStore(database),
+                clock,
+                OVERLAP_MS,
+                AHEAD_MS,
+            )
+        finally:
+            await cassandra.close()
+            await database.close()
+
+
+async def empty(cassandra: Cassandra) -> None:
+    """Empties all tables of a keyspace. One that is empty is left alone: it takes Cassandra a while."""
+    tables = await cassandra.execute(
+        Statement("SELECT table_name FROM system_schema.tables WHERE keyspace_name = ?"), (cassandra.settings.keyspace,)
+    )
+
+    async def empty_one(table: str) -> None:
+        if await cassandra.execute(Statement(f"SELECT * FROM {table} LIMIT 1")):
+            await cassandra.execute(Statement(f"TRUNCATE {table}"))
+
+    await asyncio.gather(*(empty_one(table) for (table,) in tables if not table.startswith("migration")))

@@ -1,14 +1,31 @@
-"""The engines of soft state: presence and the registry. Another engine is one more entry here."""
+"""The engines of soft state and of the push queue. Another engine is one more entry here."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
+import pytest
+
+from tests.support.clock import FakeClock
+from tests.support.engines import Engines, EtcdSpace, RedisSpace
+from tidings.backends.etcd.client import Etcd
+from tidings.backends.etcd.registry import EtcdRegistry
 from tidings.backends.memory.presence import MemoryPresenceNews, MemoryPresenceStore
 from tidings.backends.memory.registry import MemoryRegistry
-from tidings.core.ports import PresenceNews, PresenceStore, Registry
+from tidings.backends.memory.routes import MemoryRoutes
+from tidings.backends.memory.sign_outs import MemorySignOutNews
+from tidings.backends.redis.link import Link
+from tidings.backends.redis.presence import RedisPresenceNews, RedisPresenceStore
+from tidings.backends.redis.push_queue import RedisPushQueue
+from tidings.backends.redis.routes import RedisRoutes
+from tidings.backends.redis.shards import Shards
+from tidings.backends.redis.sign_outs import RedisSignOutNews
+from tidings.backends.sqlite.database import Database
+from tidings.backends.sqlite.push import SqlitePushQueue
+from tidings.core.ports import PresenceNews, PresenceStore, PushQueue, Registry, Routes, SignOutNews
 
 
 @dataclass(frozen=True)
@@ -18,11 +35,69 @@ class SoftPorts:
     presence_store: PresenceStore
     presence_news: PresenceNews
     registry: Registry
+    routes: Routes
+    sign_outs: SignOutNews
 
 
 @asynccontextmanager
-async def memory() -> AsyncIterator[SoftPorts]:
-    yield SoftPorts(MemoryPresenceStore(), MemoryPresenceNews(), MemoryRegistry())
+async def memory(_: pytest.FixtureRequest) -> AsyncIterator[SoftPorts]:
+    yield SoftPorts(
+        MemoryPresenceStore(), MemoryPresenceNews(), MemoryRegistry(), MemoryRoutes(FakeClock()), MemorySignOutNews()
+    )
 
 
-SOFT_ENGINES: dict[str, Callable[[], AbstractAsyncContextManager[SoftPorts]]] = {"memory": memory}
+@asynccontextmanager
+async def mesh(request: pytest.FixtureRequest, shards: int = 1) -> AsyncIterator[SoftPorts]:
+    """Redis and etcd. A shard is a database of its own in the same Redis."""
+    engines: Engines = request.getfixturevalue("engines")
+    etcd_space: EtcdSpace = request.getfixturevalue("etcd")
+    spaces: list[RedisSpace] = [engines.redis() for _ in range(shards)]
+    redis = Shards([space.url for space in spaces], spaces[0].prefix)
+    etcd = Etcd([etcd_space.address], etcd_space.prefix)
+    news, sign_outs, registry = RedisPresenceNews(redis), RedisSignOutNews(redis), EtcdRegistry(etcd)
+    await registry.start()
+    try:
+        yield SoftPorts(RedisPresenceStore(redis), news, registry, RedisRoutes(redis), sign_outs)
+    finally:
+        await registry.close()
+        await etcd.close()
+        await news.close()
+        await sign_outs.close()
+        await redis.close()
+
+
+def sharded(request: pytest.FixtureRequest) -> AbstractAsyncContextManager[SoftPorts]:
+    return mesh(request, shards=3)
+
+
+SOFT_ENGINES: dict[str, Callable[[pytest.FixtureRequest], AbstractAsyncContextManager[SoftPorts]]] = {
+    "memory": memory,
+    "mesh": mesh,
+    "mesh of shards": sharded,
+}
+
+
+@asynccontextmanager
+async def sqlite_queue(request: pytest.FixtureRequest) -> AsyncIterator[PushQueue]:
+    folder: Path = request.getfixturevalue("tmp_path")
+    database = Database(folder)
+    try:
+        yield SqlitePushQueue(database)
+    finally:
+        await database.close()
+
+
+@asynccontextmanager
+async def redis_queue(request: pytest.FixtureRequest) -> AsyncIterator[PushQueue]:
+    space: RedisSpace = request.getfixturevalue("durable_redis")
+    link = Link(space.url)
+    try:
+        yield RedisPushQueue(link, space.prefix)
+    finally:
+        await link.close()
+
+
+PUSH_QUEUES: dict[str, Callable[[pytest.FixtureRequest], AbstractAsyncContextManager[PushQueue]]] = {
+    "sqlite": sqlite_queue,
+    "redis": redis_queue,
+}

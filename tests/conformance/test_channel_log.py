@@ -215,6 +215,14 @@ async def test_members_come_go_and_change_roles(ports: Ports, scribe: Scribe) ->
     )
 
 
+async def test_who_came_in_together_stands_by_role_then_by_id(ports: Ports) -> None:
+    scribe = Scribe(ports.log, Ticker(), "ga")
+    await scribe.create("zoe", "ben", "ann")
+    snapshot = await ports.log.load("ga")
+    assert snapshot is not None
+    assert [each.user_id for each in snapshot.members] == ["zoe", "ann", "ben"]
+
+
 async def test_who_comes_back_begins_anew(ports: Ports, scribe: Scribe) -> None:
     await scribe.remove("ben")
     await scribe.send("ann")

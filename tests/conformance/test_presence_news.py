@@ -19,16 +19,21 @@ MARKER = Presence("marker", False, 0)
 
 @pytest.fixture(params=SOFT_ENGINES)
 async def news(request: pytest.FixtureRequest) -> AsyncIterator[PresenceNews]:
-    async with SOFT_ENGINES[request.param]() as ports:
+    async with SOFT_ENGINES[request.param](request) as ports:
         yield ports.presence_news
 
 
 class Listener:
     """What one subscription is told."""
 
-    def __init__(self, news: PresenceNews, user_id: str) -> None:
+    unsubscribe: Callable[[], None]
+
+    def __init__(self) -> None:
         self.heard: asyncio.Queue[Presence] = asyncio.Queue()
-        self.unsubscribe: Callable[[], None] = news.subscribe(user_id, self.heard.put_nowait)
+        self.gaps = 0
+
+    def gap(self) -> None:
+        self.gaps += 1
 
     async def upto_marker(self) -> list[Presence]:
         heard = []
@@ -38,8 +43,14 @@ class Listener:
         return heard
 
 
+async def listen(news: PresenceNews, user_id: str) -> Listener:
+    listener = Listener()
+    listener.unsubscribe = await news.subscribe(user_id, listener.heard.put_nowait, listener.gap)
+    return listener
+
+
 async def test_watchers_are_told_and_nobody_else(news: PresenceNews) -> None:
-    b, c, d = (Listener(news, user_id) for user_id in "bcd")
+    b, c, d = [await listen(news, user_id) for user_id in "bcd"]
     await news.publish(ONLINE, ["b", "c"])
     await news.publish(MARKER, ["b", "c", "d"])
     assert await b.upto_marker() == await c.upto_marker() == [ONLINE]
@@ -47,28 +58,28 @@ async def test_watchers_are_told_and_nobody_else(news: PresenceNews) -> None:
 
 
 async def test_changes_come_in_their_order_with_all_they_say(news: PresenceNews) -> None:
-    b = Listener(news, "b")
+    b = await listen(news, "b")
     for presence in (ONLINE, OFFLINE, ONLINE, MARKER):
         await news.publish(presence, {"b"})
     assert await b.upto_marker() == [ONLINE, OFFLINE, ONLINE]
 
 
 async def test_each_subscription_of_a_user_is_told(news: PresenceNews) -> None:
-    phone, laptop = Listener(news, "b"), Listener(news, "b")
+    phone, laptop = await listen(news, "b"), await listen(news, "b")
     await news.publish(ONLINE, ["b"])
     await news.publish(MARKER, ["b"])
     assert await phone.upto_marker() == await laptop.upto_marker() == [ONLINE]
 
 
 async def test_who_has_unsubscribed_is_told_no_more_and_others_still_are(news: PresenceNews) -> None:
-    phone, laptop = Listener(news, "b"), Listener(news, "b")
+    phone, laptop = await listen(news, "b"), await listen(news, "b")
     phone.unsubscribe()
     phone.unsubscribe()
     await news.publish(ONLINE, ["b"])
     await news.publish(MARKER, ["b"])
     assert await laptop.upto_marker() == [ONLINE]
     # Its end of the queue was never written to: the marker that it hears is the one it gets after subscribing anew.
-    again = news.subscribe("b", phone.heard.put_nowait)
+    again = await news.subscribe("b", phone.heard.put_nowait, phone.gap)
     await news.publish(MARKER, ["b"])
     assert await phone.upto_marker() == []
     again()
@@ -88,8 +99,8 @@ async def test_one_who_unsubscribes_another_while_told_silences_them(news: Prese
 
         return told
 
-    others += [news.subscribe("b", tell("one")), news.subscribe("b", tell("two"))]
-    marker = Listener(news, "b")
+    others += [await news.subscribe("b", tell(name), lambda: None) for name in ("one", "two")]
+    marker = await listen(news, "b")
     await news.publish(ONLINE, ["b"])
     await news.publish(MARKER, ["b"])
     assert await marker.upto_marker() == [ONLINE]
@@ -99,6 +110,6 @@ async def test_one_who_unsubscribes_another_while_told_silences_them(news: Prese
 async def test_publishing_to_nobody_is_no_error(news: PresenceNews) -> None:
     await news.publish(ONLINE, [])
     await news.publish(ONLINE, ["nobody"])
-    b = Listener(news, "b")
+    b = await listen(news, "b")
     await news.publish(MARKER, ["b"])
     assert await b.upto_marker() == []

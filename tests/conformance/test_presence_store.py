@@ -15,7 +15,7 @@ NOW = 1_750_000_000_000
 
 @pytest.fixture(params=SOFT_ENGINES)
 async def store(request: pytest.FixtureRequest) -> AsyncIterator[PresenceStore]:
-    async with SOFT_ENGINES[request.param]() as ports:
+    async with SOFT_ENGINES[request.param](request) as ports:
         yield ports.presence_store
 
 

@@ -1,10 +1,10 @@
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 
 import pytest
 
-from tests.conformance.engines import Ports
+from tests.conformance.soft_state import PUSH_QUEUES
 from tidings.core.ports import DeadLetter, DevicePush, PushQueue, PushQueueDepth, QueuedPush
 from tidings.core.values import PushProvider, PushRequest
 
@@ -13,9 +13,10 @@ LEASE = 60_000
 FCM, APNS = PushProvider.FCM, PushProvider.APNS
 
 
-@pytest.fixture
-def queue(ports: Ports) -> PushQueue:
-    return ports.push_queue
+@pytest.fixture(params=PUSH_QUEUES)
+async def queue(request: pytest.FixtureRequest) -> AsyncIterator[PushQueue]:
+    async with PUSH_QUEUES[request.param](request) as opened:
+        yield opened
 
 
 def push(device: str = "v1", channel: str = "g1", seq: int = 7, provider: PushProvider = FCM) -> DevicePush:

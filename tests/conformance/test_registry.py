@@ -20,7 +20,7 @@ API = Server("one", ServerKind.API, "10.0.0.1:7001", "eu-central", 0.0, 50.1, 8.
 
 @pytest.fixture(params=SOFT_ENGINES)
 async def registry(request: pytest.FixtureRequest) -> AsyncIterator[Registry]:
-    async with SOFT_ENGINES[request.param]() as ports:
+    async with SOFT_ENGINES[request.param](request) as ports:
         yield ports.registry
 
 

@@ -139,6 +139,9 @@ class Backend:
         self.on_connect: Callable[[str], status_pb2.Status | None] = lambda server: None
         """May refuse a stream."""
         self.on_replay: Callable[[list[chat_pb2.Event]], list[chat_pb2.Event]] = lambda events: events
+        self.history_error: status_pb2.Status | None = None
+        """What HistoryService answers instead of events."""
+        self.history_asked = asyncio.Event()
         self.beats: list[float] = []
         self.present: dict[str, bool] = {}
         self.tracks: list[asyncio.Queue[presence_pb2.TrackResponse | No]] = []
@@ -429,6 +432,9 @@ class _History(history_pb2_grpc.HistoryServiceServicer):
         self, request: history_pb2.ListEventsRequest, context: Context
     ) -> history_pb2.ListEventsResponse:
         self._backend.asked.append(f"ListEvents {request.before_seq} {request.after_seq}")
+        self._backend.history_asked.set()
+        if self._backend.history_error is not None:
+            await _abort(context, No(self._backend.history_error))
         return history_pb2.ListEventsResponse(events=await self._page(request, context, is_wanted=lambda event: True))
 
     async def ListMessages(

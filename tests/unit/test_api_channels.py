@@ -4,77 +4,32 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from api_server import channel_convert
-from api_server.channels import Channels
-from chat_server.live import LiveSessions
-from chat_server.owner import Owner, OwnerEvents
-from tests.support.clock import FakeClock
-from tidings.backends.sqlite.accounts import SqliteAccountStore
-from tidings.backends.sqlite.contacts import SqliteContactStore
-from tidings.backends.sqlite.database import Database
-from tidings.backends.sqlite.directory import SqliteDirectory
-from tidings.backends.sqlite.log import SqliteChannelLog
+from tests.support.channels import World, open_world
 from tidings.core import actions
 from tidings.core.errors import Code, Refusal
 from tidings.core.ids import direct_channel_id
-from tidings.core.positions import Positions
-from tidings.core.values import ChannelKind, ChannelView, Device, Platform, Role, User
+from tidings.core.values import ChannelKind, ChannelView, Role
 from tidings.v1 import channel_pb2
 
 PEOPLE = ("ann", "ben", "cas", "dan")
 CROWD = [f"u{number:03}" for number in range(120)]
 
 
-@dataclass(frozen=True)
-class World:
-    """The rules on real storage and a real owner, and the people who use them."""
-
-    channels: Channels
-    owner: Owner
-    accounts: SqliteAccountStore
-    contacts: SqliteContactStore
-    clock: FakeClock
-
-    async def sign_up(self, *user_ids: str) -> None:
-        await asyncio.gather(
-            *(
-                self.accounts.create_user(
-                    User(each, each, each, "", 1),
-                    "hash",
-                    Device(f"v{each}", each, "", Platform.BOT, 1, 1),
-                    each.encode(),
-                )
-                for each in user_ids
-            )
-        )
-
-    async def group(self, *members: str, title: str = "tea") -> str:
-        """A group of ann and others; its id."""
-        return _id(await self.channels.create_group("ann", title, members))
-
-
 @pytest.fixture
 async def world(tmp_path: Path) -> AsyncIterator[World]:
-    database = Database(tmp_path)
-    clock = FakeClock()
-    events = OwnerEvents(
-        marked=lambda channel, users: None,
-        written=lambda channel, draft: None,
-        is_awake=lambda channel_id: True,
-        is_unsaved=lambda channel_id: False,
-    )
-    owner = Owner(SqliteChannelLog(database), LiveSessions(), Positions(clock), clock, events)
-    accounts, contacts = SqliteAccountStore(database), SqliteContactStore(database)
-    world = World(Channels(owner, SqliteDirectory(database), accounts, contacts), owner, accounts, contacts, clock)
-    await world.sign_up(*PEOPLE)
-    yield world
-    await owner.close()
-    await database.close()
+    async with open_world(tmp_path) as opened:
+        await opened.sign_up(*PEOPLE)
+        yield opened
+
+
+async def _group(world: World, *members: str, title: str = "tea") -> str:
+    """A group of ann and others; its id."""
+    return _id(await world.channels.create_group("ann", title, members))
 
 
 def _id(view: ChannelView) -> str:
@@ -152,7 +107,7 @@ async def test_a_group_belongs_to_whoever_makes_it(world: World) -> None:
 
 @pytest.mark.parametrize(("title", "actual"), [("", "0"), ("x" * 129, "129"), ("💬" * 129, "129")])
 async def test_a_title_has_1_to_128_characters(world: World, title: str, actual: str) -> None:
-    channel_id = await world.group()
+    channel_id = await _group(world)
     for call in (
         world.channels.create_group("ann", title, []),
         world.channels.update_group("ann", channel_id, title, None),
@@ -163,7 +118,7 @@ async def test_a_title_has_1_to_128_characters(world: World, title: str, actual:
 
 
 async def test_the_first_member_who_does_not_exist_is_named(world: World) -> None:
-    channel_id = await world.group()
+    channel_id = await _group(world)
     for call in (
         world.channels.create_group("ann", "tea", ["ben", "eve", "fay"]),
         world.channels.add_members("ann", channel_id, ["ben", "eve", "fay"]),
@@ -183,7 +138,7 @@ async def test_a_group_has_at_most_100_members(world: World) -> None:
     await world.sign_up(*CROWD)
     full = await world.channels.create_group("ann", "tea", CROWD[:99])
     assert len(_members(full)) == 100
-    room_for_one = await world.group(*CROWD[:98])
+    room_for_one = await _group(world, *CROWD[:98])
     for call, actual in (
         (world.channels.create_group("ann", "tea", CROWD[:100]), "101"),
         (world.channels.create_group("ann", "tea", [f"nobody{number}" for number in range(50_000)]), "50001"),
@@ -198,7 +153,7 @@ async def test_a_group_has_at_most_100_members(world: World) -> None:
 
 async def test_a_group_does_not_pass_100_under_adds_at_the_same_time(world: World) -> None:
     await world.sign_up(*CROWD)
-    channel_id = await world.group(*CROWD[:89])
+    channel_id = await _group(world, *CROWD[:89])
     outcomes = await asyncio.gather(
         *(world.channels.add_members("ann", channel_id, CROWD[at : at + 3]) for at in range(90, 120, 3)),
         return_exceptions=True,
@@ -212,7 +167,7 @@ async def test_a_group_does_not_pass_100_under_adds_at_the_same_time(world: Worl
 
 @pytest.mark.parametrize(("blocker", "blocked"), [("ann", "ben"), ("ben", "ann")])
 async def test_nobody_adds_whom_a_block_separates_from_them(world: World, blocker: str, blocked: str) -> None:
-    channel_id = await world.group("cas")
+    channel_id = await _group(world, "cas")
     await world.contacts.block(blocker, blocked, 1)
     for call in (
         world.channels.create_group("ann", "tea", ["dan", "ben"]),
@@ -224,7 +179,7 @@ async def test_nobody_adds_whom_a_block_separates_from_them(world: World, blocke
 
 
 async def test_a_block_between_others_and_with_present_members_does_not_matter(world: World) -> None:
-    channel_id = await world.group("ben", "cas")
+    channel_id = await _group(world, "ben", "cas")
     await world.contacts.block("ben", "ann", 1)
     await world.contacts.block("cas", "dan", 1)
     view = await world.channels.add_members("ann", channel_id, ["ben", "dan"])
@@ -233,7 +188,7 @@ async def test_a_block_between_others_and_with_present_members_does_not_matter(w
 
 async def test_adding_asks_for_somebody_to_add(world: World) -> None:
     refusal = await _refused(
-        world.channels.add_members("ann", await world.group(), []),
+        world.channels.add_members("ann", await _group(world), []),
         Code.INVALID_ARGUMENT,
         "INVALID_FIELD",
         "member_ids",
@@ -242,7 +197,7 @@ async def test_adding_asks_for_somebody_to_add(world: World) -> None:
 
 
 async def test_members_and_strangers_may_not_add(world: World) -> None:
-    channel_id = await world.group("ben")
+    channel_id = await _group(world, "ben")
     await _refused(world.channels.add_members("ben", channel_id, ["cas"]), Code.PERMISSION_DENIED, "ROLE_TOO_LOW")
     # Nobody new is no way round it.
     await _refused(world.channels.add_members("ben", channel_id, ["ann"]), Code.PERMISSION_DENIED, "ROLE_TOO_LOW")
@@ -262,7 +217,7 @@ async def test_a_direct_channel_is_no_group(world: World) -> None:
 
 
 async def test_removing_and_leaving(world: World) -> None:
-    channel_id = await world.group("ben", "cas")
+    channel_id = await _group(world, "ben", "cas")
     assert set(_members(await world.channels.remove_member("ann", channel_id, "ben"))) == {"ann", "cas"}
     await world.channels.leave("ann", channel_id)
     assert _members(await world.channels.get("cas", channel_id)) == {"cas": Role.OWNER}
@@ -272,7 +227,7 @@ async def test_removing_and_leaving(world: World) -> None:
 
 
 async def test_whom_one_cannot_remove(world: World) -> None:
-    channel_id = await world.group("ben", "cas")
+    channel_id = await _group(world, "ben", "cas")
     remove = world.channels.remove_member
     await _refused(remove("ann", channel_id, "dan"), Code.NOT_FOUND, "NOT_FOUND", "user_id")
     await _refused(remove("ann", channel_id, "ann"), Code.FAILED_PRECONDITION, "LEAVE_INSTEAD")
@@ -283,14 +238,14 @@ async def test_whom_one_cannot_remove(world: World) -> None:
 
 
 async def test_title_and_role_change_together(world: World) -> None:
-    channel_id = await world.group("ben")
+    channel_id = await _group(world, "ben")
     view = await world.channels.update_group("ann", channel_id, "coffee", ("ben", Role.OWNER))
     assert view.snapshot.title == "coffee"
     assert _members(view) == {"ann": Role.ADMIN, "ben": Role.OWNER}
 
 
 async def test_a_refused_role_change_leaves_the_title(world: World) -> None:
-    channel_id = await world.group("ben", "cas")
+    channel_id = await _group(world, "ben", "cas")
     await world.channels.update_group("ann", channel_id, None, ("ben", Role.ADMIN))
     update = world.channels.update_group
     await _refused(update("ben", channel_id, "coffee", ("cas", Role.ADMIN)), Code.PERMISSION_DENIED, "ROLE_TOO_LOW")
@@ -316,7 +271,7 @@ async def test_channels_are_listed_in_pages_latest_activity_first(world: World) 
     made = []
     for number in range(5):
         world.clock.advance(1)
-        made.append(await world.group(title=str(number)))
+        made.append(await _group(world, title=str(number)))
     made.append(_id(await world.channels.open_direct("ann", "ben")))
     # The direct channel, which has no event yet, comes last.
     expected = [*made[4::-1], made[5]]
@@ -336,7 +291,7 @@ async def test_channels_are_listed_in_pages_latest_activity_first(world: World) 
 
 
 async def test_a_page_of_channels_is_clamped(world: World) -> None:
-    await asyncio.gather(*(world.group() for _ in range(201)))
+    await asyncio.gather(*(_group(world) for _ in range(201)))
     for size, most in ((0, 100), (1_000_000, 200)):
         page = await world.channels.list("ann", size, "")
         assert len(page.channels) == most
@@ -351,7 +306,7 @@ async def test_a_page_token_that_was_not_given_out_is_refused(world: World, toke
 
 
 async def test_what_one_is_not_in_is_as_good_as_not_there(world: World) -> None:
-    channel_id = await world.group("ben")
+    channel_id = await _group(world, "ben")
     for calls in (
         [world.channels.get(who, which) for who, which in (("cas", channel_id), ("ann", "gx"), ("ann", ""))],
         [world.channels.set_mute(who, which, True) for who, which in (("cas", channel_id), ("ann", "gx"))],
@@ -364,7 +319,7 @@ async def test_what_one_is_not_in_is_as_good_as_not_there(world: World) -> None:
 
 
 async def test_a_mute_is_ones_own(world: World) -> None:
-    channel_id = await world.group("ben")
+    channel_id = await _group(world, "ben")
     await world.channels.set_mute("ben", channel_id, True)
     assert (await world.channels.get("ben", channel_id)).muted
     assert not (await world.channels.get("ann", channel_id)).muted
@@ -373,7 +328,7 @@ async def test_a_mute_is_ones_own(world: World) -> None:
 
 
 async def test_a_channel_in_the_contract(world: World) -> None:
-    channel_id = await world.group("ben")
+    channel_id = await _group(world, "ben")
     world.clock.advance(1.5)
     await world.channels.add_members("ann", channel_id, ["cas"])
     sent = await world.owner.submit(channel_id, "ann", actions.Send("one", "hello"))

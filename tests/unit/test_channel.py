@@ -123,7 +123,7 @@ def test_a_new_group_has_its_members_and_its_title_in_the_log() -> None:
     log = Log(channel)
     draft = log.draft()
     result = channel.apply("ann", CreateChannel(ChannelKind.GROUP, "plans", ("bob", "ann", "bob", "cid")), draft)
-    batch = draft.batch("g1", wakes_push=False)
+    batch = draft.batch("g1", is_awake=True)
     assert batch is not None
     assert batch.created == ChannelRecord("g1", ChannelKind.GROUP, 1_750_000_000_000)
     assert [(each.seq, each.kind, each.author_id) for each in batch.entries] == [
@@ -153,7 +153,7 @@ def test_a_direct_channel_is_made_without_an_entry_for_both_to_see_all() -> None
     log = Log(channel)
     draft = log.draft()
     assert channel.apply("ann", CreateChannel(ChannelKind.DIRECT, "", ("bob",)), draft) == Accepted("d1", 0, 0)
-    batch = draft.batch("d1", wakes_push=False)
+    batch = draft.batch("d1", is_awake=True)
     assert batch is not None
     assert batch.entries == ()
     assert [(each.user_id, each.role, each.since_seq) for each in batch.members] == [
@@ -699,4 +699,4 @@ def test_a_draft_without_entries_is_no_batch() -> None:
     log = group("bob")
     draft = log.draft()
     log.channel.apply("bob", MarkRead(2), draft)
-    assert draft.batch("g1", wakes_push=False) is None
+    assert draft.batch("g1", is_awake=True) is None

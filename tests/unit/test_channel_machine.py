@@ -17,13 +17,14 @@ from typing import Any, TypeVar
 from google.rpc import error_details_pb2
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
 from chat_server.live import LiveSessions
-from chat_server.owner import Outcome, Owner, OwnerEvents, Submission
+from chat_server.owner import Owner, OwnerEvents
 from chat_server.receipts import Receipts
 from chat_server.replay import Replayer
 from chat_server.session import Session
+from chat_server.submission import Outcome, Submission
 from tests.support.clock import FakeClock
 from tidings.backends.sqlite.database import Database
 from tidings.backends.sqlite.history import SqliteHistory
@@ -43,6 +44,8 @@ USERS = ("ann", "bob", "cid", "dan")
 DEVICES = ("ann 1", "ann 2", "bob 1", "bob 2", "cid 1", "dan 1")
 GROUP, DIRECT = "group", "direct"
 CHANNELS = st.sampled_from((GROUP, GROUP, DIRECT))
+PICKS = st.integers(0, 12)
+"""How many entries, or messages, back. No draw may depend on what is online: that is for the threads to say."""
 
 Entry = tuple[str, ...]
 """What an entry says: its sort, its author, and what it holds."""
@@ -170,6 +173,7 @@ class Device:
     name: str
     session: Session | None = None
     replay: asyncio.Task[None] | None = None
+    may_replay: asyncio.Event = field(default_factory=asyncio.Event)
     cursor: int = 0
     copies: dict[str, dict[int, Entry]] = field(default_factory=dict)
     wire: list[bytes] = field(default_factory=list)
@@ -270,8 +274,6 @@ class ChannelMachine(RuleBasedStateMachine):
         self.clock = FakeClock()
         self.devices = {name: Device(name) for name in DEVICES}
         self.model = {GROUP: ModelChannel(), DIRECT: ModelChannel(is_group=False)}
-        self.settled = {GROUP: 0, DIRECT: 0}
-        """How far each log was known to everybody when all was quiet last."""
         self.answers: list[tuple[Expected, list[Outcome]]] = []
         self.resendable: list[tuple[str, str, actions.Send]] = []
         self.count = 0
@@ -321,9 +323,15 @@ class ChannelMachine(RuleBasedStateMachine):
         device = self.devices[name]
         return device if device.session is not None and device.replay is not None and device.replay.done() else None
 
+    def pick_online(self, who: int) -> list[Device]:
+        """One of the devices that are online, or none when there are none."""
+        online = [device for device in map(self.online, DEVICES) if device is not None]
+        return online[who % max(1, len(online)) :][:1]
+
     async def quiet(self) -> None:
         """Waits until everything asked for is done."""
         for device in self.devices.values():
+            device.may_replay.set()
             if device.replay is not None:
                 await device.replay
         for channel_id in self.model:
@@ -352,37 +360,50 @@ class ChannelMachine(RuleBasedStateMachine):
 
     # --- messages -----------------------------------------------------------------------------------------------------
 
-    @rule(name=st.sampled_from(DEVICES), channel_id=CHANNELS, times=st.integers(1, 5))
-    def send(self, name: str, channel_id: str, times: int) -> None:
-        device = self.online(name)
-        for _ in range(times if device else 0):
-            assert device is not None
-            number = self.number()
-            message = actions.Send(f"m{number}", f"text {number}")
-            self.resendable.append((device.user_id, channel_id, message))
-            self.run(self.post(device, channel_id, message))
-
-    @precondition(lambda self: self.resendable)
-    @rule(data=st.data())
-    def resend(self, data: st.DataObject) -> None:
-        user_id, channel_id, message = data.draw(st.sampled_from(self.resendable))
-        for device in filter(None, map(self.online, DEVICES)):
-            if device.user_id == user_id:
+    @rule(who=PICKS, channel_id=CHANNELS, times=st.integers(1, 5))
+    def send(self, who: int, channel_id: str, times: int) -> None:
+        for device in self.pick_online(who):
+            for _ in range(times):
+                number = self.number()
+                message = actions.Send(f"m{number}", f"text {number}")
+                self.resendable.append((device.user_id, channel_id, message))
                 self.run(self.post(device, channel_id, message))
 
-    @rule(data=st.data(), name=st.sampled_from(DEVICES), channel_id=CHANNELS)
-    def edit_delete_or_mark(self, data: st.DataObject, name: str, channel_id: str) -> None:
-        device = self.online(name)
-        if device is None or not self.settled[channel_id]:
-            return
-        seq = data.draw(st.integers(1, self.settled[channel_id]))
-        choices: list[Action] = [
-            actions.Edit(seq, f"edited {self.count}"),
-            actions.Delete(seq),
-            actions.MarkRead(seq),
-            actions.MarkRead(len(self.model[channel_id].log) + 1),
-        ]
-        self.run(self.post(device, channel_id, data.draw(st.sampled_from(choices))))
+    @rule(ago=PICKS, times=st.integers(1, 3))
+    def resend(self, ago: int, times: int) -> None:
+        for user_id, channel_id, message in self.resendable[-1 - ago :][:times]:
+            for device in filter(None, map(self.online, DEVICES)):
+                if device.user_id == user_id:
+                    self.run(self.post(device, channel_id, message))
+
+    @rule(who=PICKS, channel_id=CHANNELS, deletes=st.booleans(), ago=PICKS)
+    def change_own(self, who: int, channel_id: str, deletes: bool, ago: int) -> None:
+        """Somebody edits or deletes a message of theirs."""
+        for device in self.pick_online(who):
+            device.read()
+            copy = device.copies.get(channel_id, {})
+            own = [seq for seq, entry in copy.items() if entry[:2] == ("message", device.user_id)]
+            self.change(device, channel_id, own, deletes, ago)
+
+    @rule(who=PICKS, channel_id=CHANNELS, deletes=st.booleans(), ago=PICKS)
+    def change_any(self, who: int, channel_id: str, deletes: bool, ago: int) -> None:
+        """Somebody tries to edit or delete whatever their device has."""
+        for device in self.pick_online(who):
+            device.read()
+            self.change(device, channel_id, list(device.copies.get(channel_id, {})), deletes, ago)
+
+    def change(self, device: Device, channel_id: str, seqs: list[int], deletes: bool, ago: int) -> None:
+        for seq in seqs[-1 - ago % max(1, len(seqs)) :][:1]:
+            action = actions.Delete(seq) if deletes else actions.Edit(seq, f"edited {self.number()}")
+            self.run(self.post(device, channel_id, action))
+
+    @rule(who=PICKS, channel_id=CHANNELS, ago=st.integers(-1, 5))
+    def mark_read(self, who: int, channel_id: str, ago: int) -> None:
+        """Somebody marks as read, a little beyond the head too."""
+        for device in self.pick_online(who):
+            seq = len(self.model[channel_id].log) - ago
+            if seq > 0:
+                self.run(self.post(device, channel_id, actions.MarkRead(seq)))
 
     # --- members ------------------------------------------------------------------------------------------------------
 
@@ -426,10 +447,25 @@ class ChannelMachine(RuleBasedStateMachine):
             device.session.begin_replay()
             self.live.add(device.session)
             assert older is None or older.ended is not None
-            device.replay = asyncio.create_task(self.replayer.run(device.session, device.cursor, device.write))
+            device.may_replay.clear()
+            device.replay = asyncio.create_task(replay(device.session))
             await asyncio.sleep(0)
 
+        async def replay(session: Session) -> None:
+            await device.may_replay.wait()
+            await self.replayer.run(session, device.cursor, device.write)
+
         device = self.devices[name]
+        self.run(work())
+
+    @rule(name=st.sampled_from(DEVICES))
+    def replay(self, name: str) -> None:
+        """The replay begins: some of what it brings has come live meanwhile, and waits behind it."""
+
+        async def work() -> None:
+            self.devices[name].may_replay.set()
+            await asyncio.sleep(0)
+
         self.run(work())
 
     @rule(name=st.sampled_from(DEVICES), reads=st.booleans())
@@ -484,8 +520,8 @@ class ChannelMachine(RuleBasedStateMachine):
     def tell_receipts(self) -> None:
         self.run(self.receipts.flush(everything=True))
 
-    @rule()
-    def restart(self) -> None:
+    @rule(come_back=st.booleans())
+    def restart(self, come_back: bool) -> None:
         """The server stops and another one starts on the same storage."""
 
         async def work() -> None:
@@ -497,6 +533,10 @@ class ChannelMachine(RuleBasedStateMachine):
         self.settle()
         self.run(work())
         self.start_server()
+        if come_back:
+            for name in DEVICES:
+                self.connect(name)
+            self.settle()
 
     # --- what must hold -----------------------------------------------------------------------------------------------
 
@@ -510,7 +550,6 @@ class ChannelMachine(RuleBasedStateMachine):
         self.answers.clear()
         for channel_id, model in self.model.items():
             self.run(self.check_storage(channel_id, model))
-            self.settled[channel_id] = len(model.log)
         for device in self.devices.values():
             if device.session is not None:
                 assert device.session.ended is None
@@ -572,7 +611,7 @@ class ChannelMachine(RuleBasedStateMachine):
 
 TestChannelMachine = ChannelMachine.TestCase
 TestChannelMachine.settings = settings(
-    max_examples=60,
+    max_examples=80,
     stateful_step_count=60,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],

@@ -8,17 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from api_server.history import HistoryReader
-from chat_server.live import LiveSessions
-from chat_server.owner import Owner, OwnerEvents
-from tests.support.clock import FakeClock
-from tidings.backends.sqlite.database import Database
-from tidings.backends.sqlite.history import SqliteHistory
-from tidings.backends.sqlite.log import SqliteChannelLog
+from tests.support.channels import World, open_world
 from tidings.core import actions
 from tidings.core.actions import Action
 from tidings.core.errors import Code, Refusal
-from tidings.core.positions import Positions
 from tidings.core.values import ChannelKind
 from tidings.v1 import chat_pb2, history_pb2
 
@@ -28,48 +21,39 @@ GRPC_CLIENT_BYTES = 4 << 20
 
 
 @dataclass(frozen=True)
-class World:
-    """A group of ann and ben on real storage, with a real owner."""
+class Group:
+    """A group of ann and ben."""
 
-    reader: HistoryReader
-    owner: Owner
-    clock: FakeClock
+    world: World
 
     async def do(self, user_id: str, action: Action) -> int:
         """Has somebody do something in the group, a second later; the seq that it got."""
-        self.clock.advance(1)
-        return (await self.owner.submit("ga", user_id, action)).seq
+        self.world.clock.advance(1)
+        return (await self.world.owner.submit("ga", user_id, action)).seq
 
     async def send(self, user_id: str, text: str) -> int:
         return await self.do(user_id, actions.Send(text[:20], text))
 
+    def now_ms(self) -> int:
+        return self.world.clock.now_ms()
+
     async def messages(
         self, user_id: str, before_seq: int = 0, after_seq: int = 0, size: int = 0
     ) -> list[chat_pb2.Message]:
-        return await self.reader.messages(user_id, "ga", before_seq, after_seq, size)
+        return await self.world.history.messages(user_id, "ga", before_seq, after_seq, size)
 
     async def events(
         self, user_id: str, before_seq: int = 0, after_seq: int = 0, size: int = 0
     ) -> list[chat_pb2.Event]:
-        return await self.reader.events(user_id, "ga", before_seq, after_seq, size)
+        return await self.world.history.events(user_id, "ga", before_seq, after_seq, size)
 
 
 @pytest.fixture
-async def world(tmp_path: Path) -> AsyncIterator[World]:
-    database = Database(tmp_path)
-    clock = FakeClock()
-    events = OwnerEvents(
-        marked=lambda channel, users: None,
-        written=lambda channel, draft: None,
-        is_awake=lambda channel_id: True,
-        is_unsaved=lambda channel_id: False,
-    )
-    owner = Owner(SqliteChannelLog(database), LiveSessions(), Positions(clock), clock, events)
-    world = World(HistoryReader(SqliteHistory(database)), owner, clock)
-    await world.do("ann", actions.CreateChannel(ChannelKind.GROUP, "tea", ("ben",)))
-    yield world
-    await owner.close()
-    await database.close()
+async def group(tmp_path: Path) -> AsyncIterator[Group]:
+    async with open_world(tmp_path) as world:
+        group = Group(world)
+        await group.do("ann", actions.CreateChannel(ChannelKind.GROUP, "tea", ("ben",)))
+        yield group
 
 
 def _texts(messages: list[chat_pb2.Message]) -> list[str]:
@@ -80,11 +64,11 @@ def _seq(event: chat_pb2.Event) -> int:
     return int(getattr(event, event.WhichOneof("body") or "").seq)
 
 
-async def test_a_message_is_shown_as_it_was_sent(world: World) -> None:
-    first = await world.send("ann", "one")
-    seq = await world.do("ben", actions.Send("name", "two", reply_to_seq=first))
-    _, message = await world.messages("ann")
-    assert message.created_at.ToMilliseconds() == world.clock.now_ms()
+async def test_a_message_is_shown_as_it_was_sent(group: Group) -> None:
+    first = await group.send("ann", "one")
+    seq = await group.do("ben", actions.Send("name", "two", reply_to_seq=first))
+    _, message = await group.messages("ann")
+    assert message.created_at.ToMilliseconds() == group.now_ms()
     message.ClearField("created_at")
     assert message.position > 0
     assert message == chat_pb2.Message(
@@ -98,13 +82,13 @@ async def test_a_message_is_shown_as_it_was_sent(world: World) -> None:
     )
 
 
-async def test_an_edited_message_shows_its_latest_text_and_when_it_changed(world: World) -> None:
-    seq = await world.send("ann", "one")
-    created_at_ms = world.clock.now_ms()
-    await world.do("ann", actions.Edit(seq, "two"))
-    await world.do("ann", actions.Edit(seq, "three"))
-    await world.send("ben", "other")
-    message, other = await world.messages("ben")
+async def test_an_edited_message_shows_its_latest_text_and_when_it_changed(group: Group) -> None:
+    seq = await group.send("ann", "one")
+    created_at_ms = group.now_ms()
+    await group.do("ann", actions.Edit(seq, "two"))
+    await group.do("ann", actions.Edit(seq, "three"))
+    await group.send("ben", "other")
+    message, other = await group.messages("ben")
     assert (message.seq, message.text, message.deleted) == (seq, "three", False)
     assert message.created_at.ToMilliseconds() == created_at_ms
     assert message.edited_at.ToMilliseconds() == created_at_ms + 2_000
@@ -112,21 +96,21 @@ async def test_an_edited_message_shows_its_latest_text_and_when_it_changed(world
 
 
 @pytest.mark.parametrize("edits", [0, 2])
-async def test_a_deleted_message_is_emptied_and_flagged(world: World, edits: int) -> None:
-    seq = await world.send("ann", "secret")
+async def test_a_deleted_message_is_emptied_and_flagged(group: Group, edits: int) -> None:
+    seq = await group.send("ann", "secret")
     for number in range(edits):
-        await world.do("ann", actions.Edit(seq, f"secret {number}"))
-    await world.do("ann", actions.Delete(seq))
-    (message,) = await world.messages("ben")
+        await group.do("ann", actions.Edit(seq, f"secret {number}"))
+    await group.do("ann", actions.Delete(seq))
+    (message,) = await group.messages("ben")
     assert (message.seq, message.sender_id, message.text, message.deleted) == (seq, "ann", "", True)
-    assert message.edited_at.ToMilliseconds() == world.clock.now_ms()
+    assert message.edited_at.ToMilliseconds() == group.now_ms()
 
 
-async def test_the_log_keeps_the_entries_of_a_deleted_message_without_its_texts(world: World) -> None:
-    seq = await world.send("ann", "secret")
-    await world.do("ann", actions.Edit(seq, "secret too"))
-    await world.do("ann", actions.Delete(seq))
-    events = await world.events("ben")
+async def test_the_log_keeps_the_entries_of_a_deleted_message_without_its_texts(group: Group) -> None:
+    seq = await group.send("ann", "secret")
+    await group.do("ann", actions.Edit(seq, "secret too"))
+    await group.do("ann", actions.Delete(seq))
+    events = await group.events("ben")
     assert [each.WhichOneof("body") for each in events] == [
         "membership_changed",
         "channel_updated",
@@ -139,9 +123,9 @@ async def test_the_log_keeps_the_entries_of_a_deleted_message_without_its_texts(
     assert all(b"secret" not in each.message_edited.SerializeToString() for each in events)
 
 
-async def test_the_log_comes_as_it_was_told(world: World) -> None:
-    await world.send("ann", "one")
-    events = await world.events("ben")
+async def test_the_log_comes_as_it_was_told(group: Group) -> None:
+    await group.send("ann", "one")
+    events = await group.events("ben")
     assert [_seq(each) for each in events] == [1, 2, 3]
     assert events[0].membership_changed.changes[1].user_id == "ben"
     assert events[1].channel_updated.title == "tea"
@@ -149,15 +133,15 @@ async def test_the_log_comes_as_it_was_told(world: World) -> None:
     assert [each.position for each in events] == sorted(each.position for each in events)
 
 
-async def test_who_was_removed_keeps_what_they_saw(world: World) -> None:
-    seen = await world.send("ann", "seen")
-    edited = await world.send("ann", "as it was")
-    deleted = await world.send("ann", "no more")
-    removed = await world.do("ann", actions.RemoveMember("ben"))
-    await world.do("ann", actions.Edit(edited, "as it is"))
-    await world.do("ann", actions.Delete(deleted))
-    await world.send("ann", "unseen")
-    messages = await world.messages("ben")
+async def test_who_was_removed_keeps_what_they_saw(group: Group) -> None:
+    seen = await group.send("ann", "seen")
+    edited = await group.send("ann", "as it was")
+    deleted = await group.send("ann", "no more")
+    removed = await group.do("ann", actions.RemoveMember("ben"))
+    await group.do("ann", actions.Edit(edited, "as it is"))
+    await group.do("ann", actions.Delete(deleted))
+    await group.send("ann", "unseen")
+    messages = await group.messages("ben")
     assert [(each.seq, each.text, each.deleted) for each in messages] == [
         (seen, "seen", False),
         # The edit came after they were gone.
@@ -165,85 +149,85 @@ async def test_who_was_removed_keeps_what_they_saw(world: World) -> None:
         # So did the deletion, but what is deleted is gone for everyone.
         (deleted, "", True),
     ]
-    events = await world.events("ben")
+    events = await group.events("ben")
     assert _seq(events[-1]) == removed
     assert events[-1].membership_changed.changes[0].user_id == "ben"
 
 
-async def test_who_comes_back_has_a_hole_where_they_were_away(world: World) -> None:
-    await world.send("ann", "seen")
-    removed = await world.do("ann", actions.RemoveMember("ben"))
-    await world.send("ann", "unseen")
-    back = await world.do("ann", actions.AddMembers(("ben",)))
-    await world.send("ann", "seen again")
-    assert _texts(await world.messages("ben")) == ["seen", "seen again"]
-    assert [_seq(each) for each in await world.events("ben", after_seq=removed - 1, size=3)] == [
+async def test_who_comes_back_has_a_hole_where_they_were_away(group: Group) -> None:
+    await group.send("ann", "seen")
+    removed = await group.do("ann", actions.RemoveMember("ben"))
+    await group.send("ann", "unseen")
+    back = await group.do("ann", actions.AddMembers(("ben",)))
+    await group.send("ann", "seen again")
+    assert _texts(await group.messages("ben")) == ["seen", "seen again"]
+    assert [_seq(each) for each in await group.events("ben", after_seq=removed - 1, size=3)] == [
         removed,
         back,
         back + 1,
     ]
-    assert [_seq(each) for each in await world.events("ben", before_seq=back + 1, size=2)] == [removed, back]
+    assert [_seq(each) for each in await group.events("ben", before_seq=back + 1, size=2)] == [removed, back]
 
 
-async def test_a_new_member_sees_nothing_before_they_came(world: World) -> None:
-    await world.send("ann", "before")
-    added = await world.do("ann", actions.AddMembers(("cas",)))
-    await world.send("ann", "after")
-    assert _texts(await world.messages("cas")) == ["after"]
-    assert [_seq(each) for each in await world.events("cas")] == [added, added + 1]
-    assert await world.messages("cas", before_seq=added) == []
+async def test_a_new_member_sees_nothing_before_they_came(group: Group) -> None:
+    await group.send("ann", "before")
+    added = await group.do("ann", actions.AddMembers(("cas",)))
+    await group.send("ann", "after")
+    assert _texts(await group.messages("cas")) == ["after"]
+    assert [_seq(each) for each in await group.events("cas")] == [added, added + 1]
+    assert await group.messages("cas", before_seq=added) == []
 
 
-async def test_pages_in_both_directions(world: World) -> None:
-    seqs = [await world.send("ann", f"m{number}") for number in range(10)]
-    assert _texts(await world.messages("ben", size=3)) == ["m7", "m8", "m9"]
-    assert _texts(await world.messages("ben", before_seq=seqs[7], size=3)) == ["m4", "m5", "m6"]
-    assert _texts(await world.messages("ben", after_seq=seqs[2], size=3)) == ["m3", "m4", "m5"]
-    assert _texts(await world.messages("ben", after_seq=seqs[9])) == []
-    assert _texts(await world.messages("ben", before_seq=seqs[0])) == []
-    assert [_seq(each) for each in await world.events("ben", after_seq=1, size=2)] == [2, 3]
-    assert [_seq(each) for each in await world.events("ben", before_seq=3, size=9)] == [1, 2]
+async def test_pages_in_both_directions(group: Group) -> None:
+    seqs = [await group.send("ann", f"m{number}") for number in range(10)]
+    assert _texts(await group.messages("ben", size=3)) == ["m7", "m8", "m9"]
+    assert _texts(await group.messages("ben", before_seq=seqs[7], size=3)) == ["m4", "m5", "m6"]
+    assert _texts(await group.messages("ben", after_seq=seqs[2], size=3)) == ["m3", "m4", "m5"]
+    assert _texts(await group.messages("ben", after_seq=seqs[9])) == []
+    assert _texts(await group.messages("ben", before_seq=seqs[0])) == []
+    assert [_seq(each) for each in await group.events("ben", after_seq=1, size=2)] == [2, 3]
+    assert [_seq(each) for each in await group.events("ben", before_seq=3, size=9)] == [1, 2]
 
 
-async def test_any_number_may_be_asked_for(world: World) -> None:
-    await world.send("ann", "one")
-    assert len(await world.events("ben", before_seq=LARGEST)) == 3
-    assert await world.events("ben", after_seq=LARGEST) == []
-    assert await world.messages("ben", after_seq=2**63 - 1) == []
+async def test_any_number_may_be_asked_for(group: Group) -> None:
+    await group.send("ann", "one")
+    assert len(await group.events("ben", before_seq=LARGEST)) == 3
+    assert await group.events("ben", after_seq=LARGEST) == []
+    assert await group.messages("ben", after_seq=2**63 - 1) == []
 
 
-async def test_page_sizes_have_a_default_and_are_clamped(world: World) -> None:
+async def test_page_sizes_have_a_default_and_are_clamped(group: Group) -> None:
     for number in range(210):
-        await world.send("ann", f"m{number}")
-    for read in (world.messages, world.events):
+        await group.send("ann", f"m{number}")
+    for read in (group.messages, group.events):
         assert len(await read("ben")) == 50
         assert len(await read("ben", size=200)) == 200
         assert len(await read("ben", size=2**32 - 1)) == 200
         assert len(await read("ben", size=1)) == 1
 
 
-async def test_a_page_fits_in_what_a_grpc_client_accepts(world: World) -> None:
+async def test_a_page_fits_in_what_a_grpc_client_accepts(group: Group) -> None:
     text = "💬" * 100_000
     for number in range(12):
-        seq = await world.do("ann", actions.Send(str(number), text))
+        seq = await group.do("ann", actions.Send(str(number), text))
         if number % 3 == 0:
-            await world.do("ann", actions.Edit(seq, text))
+            await group.do("ann", actions.Edit(seq, text))
     found: list[int] = []
-    while page := await world.messages("ben", before_seq=found[0] if found else 0, size=200):
+    while page := await group.messages("ben", before_seq=found[0] if found else 0, size=200):
         assert history_pb2.ListMessagesResponse(messages=page).ByteSize() < GRPC_CLIENT_BYTES
         assert len(page) < 12
         found = [each.seq for each in page] + found
     assert len(found) == 12
     events: list[int] = []
-    while entries := await world.events("ben", after_seq=events[-1] if events else 1, size=200):
+    while entries := await group.events("ben", after_seq=events[-1] if events else 1, size=200):
         assert history_pb2.ListEventsResponse(events=entries).ByteSize() < GRPC_CLIENT_BYTES
         events += map(_seq, entries)
     assert events == list(range(2, 2 + 1 + 12 + 4))
 
 
 @pytest.mark.parametrize("kind", ["messages", "events"])
-async def test_what_is_refused(world: World, kind: str) -> None:
-    read = getattr(world.reader, kind)
+async def test_what_is_refused(group: Group, kind: str) -> None:
+    read = getattr(group.world.history, kind)
     with pytest.raises(Refusal) as caught:
         await read("ann", "ga", 5, 3, 0)
     assert (caught.value.code, caught.value.reason) == (Code.INVALID_ARGUMENT, "INVALID_FIELD")

@@ -5,16 +5,17 @@ from __future__ import annotations
 from chat_server import wire
 from chat_server.live import Item, LiveSessions
 from chat_server.session import Session
+from chat_server.submission import Submission
 from tests.support.sessions import session, told
-from tidings.core.actions import Accepted
+from tidings.core.actions import Send
 from tidings.core.errors import Code
 from tidings.v1 import chat_pb2
 
 
 def item(seq: int, origin: Session | None = None, command_id: int = 0) -> Item:
     body = wire.message("c", seq, seq * 10, "ann", "", "x", 0)
-    result = b"" if origin is None else wire.accepted(command_id, Accepted("c", seq, seq * 10))
-    return Item(wire.frame(body), seq, seq * 10, origin, result)
+    maker = None if origin is None else Submission("ann", Send("", "x"), origin, command_id)
+    return Item(wire.frame(body), seq, seq * 10, maker)
 
 
 def live_with(*sessions: Session) -> LiveSessions:
@@ -109,10 +110,10 @@ def test_a_sender_who_is_gone_takes_nothing_from_the_others() -> None:
     assert phone.in_flight == 0
 
 
-def test_what_is_in_no_log_goes_to_all_sessions_of_some_besides_one() -> None:
+def test_what_is_in_no_log_goes_to_all_sessions_of_some() -> None:
     phone, laptop, bob = session("ann", "phone"), session("ann", "laptop"), session("bob")
-    live_with(phone, laptop, bob).send(["ann"], item(1).frame, besides=phone)
-    assert [told(each) for each in (phone, laptop, bob)] == [[], ["1"], []]
+    live_with(phone, laptop, bob).send(["ann"], item(1).frame)
+    assert [told(each) for each in (phone, laptop, bob)] == [["1"], ["1"], []]
 
 
 def _message(event: chat_pb2.Event) -> chat_pb2.Message:

@@ -11,8 +11,9 @@ from chat_server import owner as owner_module
 from chat_server import wire
 from chat_server.channel import Channel, Draft
 from chat_server.live import LiveSessions
-from chat_server.owner import Owner, OwnerEvents, Submission
+from chat_server.owner import Owner, OwnerEvents
 from chat_server.session import Session
+from chat_server.submission import Submission
 from tests.support.clock import FakeClock
 from tests.support.memory_log import Gate, MemoryLog, away
 from tests.support.sessions import brief, events, session, told
@@ -183,13 +184,13 @@ async def test_channels_do_not_wait_for_each_other(scene: Scene) -> None:
     assert (await slow).seq == 3
 
 
-async def test_a_message_wakes_push_unless_it_is_awake(scene: Scene) -> None:
+async def test_whatever_is_written_wakes_the_channel_unless_it_is_awake(scene: Scene) -> None:
     await scene.group("bob")
     await scene.owner.submit("g", "ann", Send("1", "x"))
     await scene.owner.submit("g", "ann", Retitle("y"))
     scene.awake.add("g")
     await scene.owner.submit("g", "ann", Send("2", "x"))
-    assert [each.wakes_push for each in scene.log.batches] == [True, False, False]
+    assert [each.wakes_push for each in scene.log.batches] == [True, True, False]
 
 
 async def test_an_audience_is_told_only_what_it_may_see(scene: Scene) -> None:
@@ -453,7 +454,7 @@ async def test_a_direct_channel_opened_from_both_sides_at_once_is_one(scene: Sce
 async def test_a_direct_channel_that_another_server_makes_at_the_same_time_is_one(scene: Scene) -> None:
     draft = Draft(scene.positions, {})
     Channel.unborn("d", ChannelKind.DIRECT, 5).apply("bob", CreateChannel(ChannelKind.DIRECT, "", ("ann",)), draft)
-    rival = draft.batch("d", wakes_push=False)
+    rival = draft.batch("d", is_awake=True)
     assert rival is not None
     scene.log.rivals.append(rival)
     made = await scene.owner.submit("d", "ann", CreateChannel(ChannelKind.DIRECT, "", ("bob",)))

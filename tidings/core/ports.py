@@ -310,6 +310,8 @@ class InboxCopy:
     user_ids: Collection[str]
     channel_id: str
     entries: Sequence[LogEntry]
+    position: int = 0
+    """Where the copy stands in the inbox; where its last entry stands unless given, as for one that is written late."""
 
 
 class Inbox(abc.ABC):
@@ -529,8 +531,81 @@ class PresenceNews(abc.ABC):
         """Tells `watchers` of a change."""
 
     @abc.abstractmethod
-    def subscribe(self, user_id: str, notify: Callable[[Presence], None]) -> Callable[[], None]:
-        """Calls `notify` for every change that concerns a user, until the function returned is called."""
+    async def subscribe(
+        self, user_id: str, notify: Callable[[Presence], None], gap: Callable[[], None]
+    ) -> Callable[[], None]:
+        """Calls `notify` for every change that concerns a user and is published from the return on.
+
+        Args:
+            user_id: Who is concerned.
+            notify: Takes a change.
+            gap: Called when changes may have been missed, by this subscription or by whoever should have published
+                them, and are missed no longer. Also called when the heartbeats may have been lost, which are whole
+                again after one of each device.
+
+        Returns:
+            What ends the subscription.
+        """
+
+
+# --- sessions ---------------------------------------------------------------------------------------------------------
+
+
+class Routes(abc.ABC):
+    """Which chat servers hold sessions of whom. Soft: whoever wrote into it writes it again when it was lost."""
+
+    @abc.abstractmethod
+    async def add(self, user_id: str, server_id: str) -> None:
+        """Notes that a server holds a session of a user. That is forgotten some time after, unless refreshed."""
+
+    @abc.abstractmethod
+    async def remove(self, user_id: str, server_id: str) -> None:
+        """Notes that a server holds no session of a user any more."""
+
+    @abc.abstractmethod
+    async def refresh(self, server_id: str, user_ids: Collection[str]) -> None:
+        """Notes that a server holds sessions of these users, still or again; it forgets none of the others."""
+
+    @abc.abstractmethod
+    async def lookup(self, user_ids: Collection[str]) -> Mapping[str, Collection[str]]:
+        """The servers that hold sessions of any of the users, with those of the users; each id is given once.
+
+        Raises:
+            Refusal: UNAVAILABLE when that is not known of all of them.
+        """
+
+    @abc.abstractmethod
+    async def generation(self) -> str:
+        """A word that changes when routes may have been lost.
+
+        A server reads it before it adds its first route, and every second from then on; when it has changed, the
+        server refreshes all its sessions.
+        """
+
+
+class SignOutNews(abc.ABC):
+    """Devices that have been signed out, told to all servers at once.
+
+    News may be lost; the truth is `AccountStore.revoked_since`, which whoever subscribes asks now and then as well.
+    """
+
+    @abc.abstractmethod
+    async def publish(self, device_ids: Collection[str], at_ms: int) -> None:
+        """Tells of devices whose access tokens from before a moment must not work."""
+
+    @abc.abstractmethod
+    async def subscribe(
+        self, notify: Callable[[Collection[str], int], None], gap: Callable[[], None]
+    ) -> Callable[[], None]:
+        """Calls `notify` with whatever is published from the return on.
+
+        Args:
+            notify: Takes the ids and the moment.
+            gap: Called when news may have been missed and are missed no longer: the time to ask for the truth.
+
+        Returns:
+            What ends the subscription.
+        """
 
 
 # --- discovery --------------------------------------------------------------------------------------------------------
@@ -554,6 +629,29 @@ class Registry(abc.ABC):
     @abc.abstractmethod
     def watch(self, kind: ServerKind) -> AsyncIterator[Sequence[Server]]:
         """The servers of a kind, now and after every change."""
+
+
+class ServerNumbers(abc.ABC):
+    """Numbers for the servers that give out positions: no two servers alive have the same."""
+
+    @abc.abstractmethod
+    async def take(self, lost: Callable[[], None]) -> int:
+        """Takes a free number, and holds it for as long as the process lives.
+
+        A process that was paused, or could not reach the others, for longer than a dead one is waited for loses it:
+        `lost` is called, once, as soon as it finds out; it may take another then. While nobody can be reached, it
+        keeps its number, and so may another get that for a moment: what must never happen twice is not to rest on it.
+
+        Returns:
+            0 to `MAX_SERVER_NUMBER`.
+
+        Raises:
+            Refusal: RESOURCE_EXHAUSTED when none is free.
+        """
+
+    @abc.abstractmethod
+    async def release(self) -> None:
+        """Gives the number back, if one is held; `lost` is not called."""
 
 
 class Recommender(abc.ABC):

@@ -170,7 +170,8 @@ class LogBatch:
     redactions: tuple[tuple[int, bytes], ...] = ()
     """Bodies to replace, by seq: the text of a deleted message leaves the log."""
     wakes_push: bool = False
-    """Whether the channel goes from having nothing to push to having something; remembered across a crash."""
+    """Whether the channel goes from having nothing undecided to having something: remembered across a crash, so that
+    whoever owns the channel next takes up what was left undone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,3 +279,5 @@ class Server:
     latitude: float = 0.0
     longitude: float = 0.0
     draining: bool = False
+    internal: str = ""
+    """Where other servers reach it: HOST:PORT; empty when they do not."""

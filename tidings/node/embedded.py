@@ -16,8 +16,11 @@ from api_server.history import HistoryReader
 from api_server.passwords import PasswordCost, Passwords
 from api_server.push_tokens import PushTokens
 from api_server.throttle import AccountLimits
+from chat_server.live import LiveSessions
+from chat_server.owned import OwnedChannels, OwnerPorts
 from chat_server.pushes import PushPorts
-from chat_server.server import ChatPorts, ChatServer, ChatSettings
+from chat_server.replay import Replayer
+from chat_server.server import ChatServer, ChatSettings
 from chat_server.service import ChatService
 from discovery.recommender import NearestFirst
 from discovery.service import DiscoveryService
@@ -105,17 +108,21 @@ class Embedded:
         contacts_store = AnnouncedContacts(stored_contacts, self._tracker.relation_changed)
         self._dispatcher = Dispatcher(queue, tokens, {PushProvider.LOG: LogProvider()}, clock)
         sink = QueueSink(queue, tokens, self._dispatcher, clock)
-        self._chat = ChatServer(
-            self._server_id,
-            ChatPorts(
-                log,
-                SqliteInbox(database),
-                PushPorts(SqlitePendingPush(database), history, directory, contacts_store, sink),
-            ),
+        live = LiveSessions()
+        self._owned = OwnedChannels(
+            OwnerPorts(log, PushPorts(SqlitePendingPush(database), history, directory, contacts_store, sink)),
+            live,
             Positions(clock, after=first_position),
+            clock,
+            settings.push_delay_seconds,
+        )
+        self._chat = ChatServer(
+            live,
+            self._owned,
+            Replayer(self._server_id, log, SqliteInbox(database), clock, settings.inbox_days),
             verifier,
             clock,
-            ChatSettings(settings.push_delay_seconds, settings.inbox_days, _rate(settings.rates.commands)),
+            ChatSettings(_rate(settings.rates.commands)),
         )
         rates, cost = settings.rates, settings.passwords
         self._passwords = Passwords(PasswordCost(cost.memory_kib, cost.iterations, cost.parallelism))
@@ -129,8 +136,8 @@ class Embedded:
             clock,
             AccountLimits(_rate(rates.sign_ups), _rate(rates.failed_log_ins), _rate(rates.failed_log_ins_by_address)),
         )
-        contacts = Contacts(contacts_store, self._accounts_store, self._chat.owner, clock)
-        channels = Channels(self._chat.owner, directory, self._accounts_store, contacts_store)
+        contacts = Contacts(contacts_store, self._accounts_store, self._owned.owner, clock)
+        channels = Channels(self._owned.owner, directory, self._accounts_store, contacts_store)
 
         self._listener = listener = Listener([Edge(verifier)])
         server = listener.server
@@ -201,7 +208,8 @@ class Embedded:
         # There is no other server here that clients could move to while this one still works.
         self._chat.drain(())
         self._tracker.drain()
-        await self._chat.close()
+        await self._owned.close()
+        self._chat.close()
 
     async def close(self) -> None:
         """Stops everything and lets go of the data folder."""
@@ -216,6 +224,7 @@ class Embedded:
 
     async def _run(self) -> None:
         async with asyncio.TaskGroup() as group:
+            group.create_task(self._owned.run())
             group.create_task(self._chat.run())
             group.create_task(self._tracker.run())
             group.create_task(self._dispatcher.run())

@@ -1,27 +1,43 @@
-"""Running the server: from the first port to the last commit."""
+"""`tidings serve`: the server, from the first port to the last commit."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import signal
+from pathlib import Path
+from typing import Annotated
 
+import typer
+
+from tidings.backends.sqlite.database import DataFolderError
 from tidings.node.embedded import Embedded
-from tidings.node.settings import Settings
+from tidings.node.settings import Settings, SettingsError, load
+from tidings.rpc.listener import ListenError
 
 _log = logging.getLogger(__name__)
 
 
-async def serve(settings: Settings) -> None:
-    """Serves until SIGTERM or SIGINT, then stops gracefully.
+def serve(
+    listen: Annotated[str | None, typer.Option(metavar="HOST:PORT", help="Where clients connect.")] = None,
+    data: Annotated[Path | None, typer.Option(metavar="DIR", help="The data folder.")] = None,
+    services: Annotated[
+        str | None, typer.Option(metavar="LIST", help="What to serve, by commas: chat, api, presence, discovery.")
+    ] = None,
+    config: Annotated[Path | None, typer.Option(metavar="FILE", help="Settings, in TOML.")] = None,
+) -> None:
+    """Runs the server until it is told to stop (SIGTERM or Ctrl-C)."""
+    given = {"listen": listen, "data": data, "services": services}
+    try:
+        settings = load(config, **{name: value for name, value in given.items() if value is not None})
+        asyncio.run(_serve(settings))
+    except (SettingsError, DataFolderError, ListenError) as error:
+        typer.echo(f"tidings: {error}", err=True)
+        raise typer.Exit(1) from None
 
-    Prints ``listening on HOST:PORT`` once clients can connect.
 
-    Raises:
-        SettingsError: A setting cannot be followed.
-        DataFolderError: The data folder cannot be used.
-        ListenError: The address cannot be listened at.
-    """
+async def _serve(settings: Settings) -> None:
+    """Serves until SIGTERM or SIGINT, then stops gracefully; says where it listens once clients can connect."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()

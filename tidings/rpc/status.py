@@ -8,7 +8,7 @@ import grpc
 from google.protobuf import any_pb2, duration_pb2
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 
-from tidings.core.errors import Refusal
+from tidings.core.errors import Code, FieldViolation, Refusal
 
 DOMAIN = "tidings"
 """The domain in google.rpc.ErrorInfo."""
@@ -42,6 +42,26 @@ def to_status(refusal: Refusal) -> status_pb2.Status:
         delay.FromNanoseconds(int(refusal.retry_after * 1e9))
         status.details.append(_any(error_details_pb2.RetryInfo(retry_delay=delay)))
     return status
+
+
+def from_status(status: status_pb2.Status) -> Refusal:
+    """The refusal that a google.rpc.Status stands for: how one server passes on another's no."""
+    refusal = Refusal(Code(code_pb2.Code.Name(status.code)), status.message)
+    for packed in status.details:
+        bad_request, info, retry = (
+            error_details_pb2.BadRequest(),
+            error_details_pb2.ErrorInfo(),
+            error_details_pb2.RetryInfo(),
+        )
+        if packed.Unpack(bad_request):
+            refusal.violations = tuple(
+                FieldViolation(each.field, each.description) for each in bad_request.field_violations
+            )
+        elif packed.Unpack(info):
+            refusal.reason, refusal.metadata = info.reason, dict(info.metadata)
+        elif packed.Unpack(retry):
+            refusal.retry_after = retry.retry_delay.ToNanoseconds() / 1e9
+    return refusal
 
 
 class _Abortable(Protocol):

@@ -46,7 +46,11 @@ class Account:
         return {event.receipt.channel_id: event.receipt.members for event in kept.events}
 
     def save_marks(self, marks: Mapping[str, Sequence[chat_pb2.MemberReceipt]]) -> None:
-        """Keeps how far others have received and read, by channel."""
+        """Keeps how far others have received and read, by channel.
+
+        Raises:
+            OSError: It cannot be written.
+        """
         kept = chat_pb2.ConnectResponse(
             events=[
                 chat_pb2.Event(receipt=chat_pb2.Receipt(channel_id=channel_id, members=receipts))
@@ -54,6 +58,7 @@ class Account:
             ]
         )
         new = self._marks_path.with_suffix(".new")
+        new.touch(mode=0o600)
         new.write_bytes(kept.SerializeToString())
         new.replace(self._marks_path)
 

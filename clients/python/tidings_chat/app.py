@@ -28,7 +28,8 @@ class ChatApp(App[None]):
     ENABLE_COMMAND_PALETTE = False
     CSS = """
     Footer { background: $boost; }
-    Toast { width: 44; max-width: 60%; }
+    ToastRack { dock: top; margin: 1 1 0 0; }
+    Toast { width: 40; max-width: 50%; padding: 0 1; margin: 0 0 1 0; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [Binding("ctrl+q", "quit", "Quit", priority=True)]
 
@@ -91,6 +92,13 @@ class ChatApp(App[None]):
             text = f"{count(unsent, 'message')} not sent yet, which would be lost: Ctrl+Q again quits all the same"
             self.notify(text, severity="warning", markup=False)
             return
+        await self._leave()
+
+    def leave(self) -> None:
+        """Ends the program in good order, whatever is on its way: the terminal goes away, or somebody said so."""
+        self.call_later(self._leave)
+
+    async def _leave(self) -> None:
         await self._end()
         self.exit()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -17,7 +18,7 @@ from tidings_client import SignedOutError, Tidings, TidingsError
 from tidings_client.transport import Tls
 
 
-class _CannotStartError(Exception):
+class CannotStartError(Exception):
     """Why there is nothing to show, in a sentence."""
 
 
@@ -38,23 +39,24 @@ def chat(
     """Talks to people, in the terminal."""
     try:
         if server and ":" not in server:
-            raise _CannotStartError(f"--server {server} is not HOST:PORT")
+            raise CannotStartError(f"--server {server} is not HOST:PORT")
+        tls = _tls(plaintext, ca)
         if not (sys.stdin.isatty() and sys.stdout.isatty()):
-            raise _CannotStartError("chat needs a terminal to run in")
-        asyncio.run(_chat(Accounts(data or default_folder()), server, user, _tls(plaintext, ca)))
-    except _CannotStartError as error:
+            raise CannotStartError("chat needs a terminal to run in")
+        asyncio.run(_chat(Accounts(data or default_folder()), server, user, tls))
+    except CannotStartError as error:
         typer.echo(f"tidings chat: {error}", err=True)
         raise typer.Exit(1) from None
 
 
 def _tls(plaintext: bool, ca: Path | None) -> Tls:
     if plaintext and ca is not None:
-        raise _CannotStartError("--plaintext and --ca exclude one another")
+        raise CannotStartError("--plaintext and --ca exclude one another")
     if ca is not None:
         try:
             return ca.read_bytes()
         except OSError as error:
-            raise _CannotStartError(f"{ca} cannot be read: {error.strerror}") from None
+            raise CannotStartError(f"{ca} cannot be read: {error.strerror}") from None
     return False if plaintext else None
 
 
@@ -62,6 +64,8 @@ async def _chat(accounts: Accounts, server: str, user: str, tls: Tls) -> None:
     # gRPC's own log lines would land in the middle of the screen.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     app = await prepare(accounts, server, user, tls)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        asyncio.get_running_loop().add_signal_handler(number, app.leave)
     await app.run_async()
     if app.return_code:
         raise typer.Exit(app.return_code)
@@ -79,7 +83,7 @@ async def prepare(accounts: Accounts, server: str, user: str, tls: Tls) -> ChatA
     try:
         remembered = accounts.remembered(user, server)
     except OSError as error:
-        raise _CannotStartError(f"{accounts.folder} cannot be used: {error.strerror}") from None
+        raise CannotStartError(f"{accounts.folder} cannot be used: {error.strerror}") from None
     found: tuple[Tidings, Account] | None = None
     message = ""
     if len(remembered) == 1 or (user and remembered):
@@ -90,7 +94,7 @@ async def prepare(accounts: Accounts, server: str, user: str, tls: Tls) -> ChatA
             user, server = account.username, account.server
         except TidingsError as error:
             if user or error.reason != "STATE_IN_USE":
-                raise _CannotStartError(explain(error)) from None
+                raise CannotStartError(explain(error)) from None
             # Another terminal talks as the only account there is: in this one it is to be somebody else.
             server = account.server
             message = f"{account.username} is open in another terminal; sign in as somebody else"

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from typing import Protocol, TypeVar
 
 import grpc
@@ -161,7 +161,9 @@ class Session:
 
     def _save_marks(self) -> None:
         if self.chats.is_loaded:
-            self._account.save_marks(self.chats.marks())
+            # A convenience: without it, a mark shows when it next moves.
+            with contextlib.suppress(OSError):
+                self._account.save_marks(self.chats.marks())
 
     # --- what the model lacks -----------------------------------------------------------------------------------------
 
@@ -189,7 +191,8 @@ class Session:
                 self._refreshing[channel_id] = False
                 is_new = channel_id not in self.chats.channels
                 channel = self.chats.put(await self._insist(lambda: self.client.get_channel(channel_id)))
-                await self._learn_peer(channel)
+                if channel.is_direct:
+                    await self.know([channel.peer])
                 if is_new and self.status is Status.LIVE:
                     self._listener.appeared(channel)
                 self._listener.changed()
@@ -219,9 +222,10 @@ class Session:
             while wanted:
                 self._spawn(self._learn_quote(channel, channel.timeline, wanted.pop()))
 
-    async def _learn_peer(self, channel: Channel) -> None:
-        if channel.is_direct and not self.chats.person(channel.peer).username:
-            await self._learn_person(channel.peer)
+    async def know(self, user_ids: Iterable[str]) -> None:
+        """Waits until the names of some people are known."""
+        unknown = [user_id for user_id in user_ids if not self.chats.person(user_id).username]
+        await asyncio.gather(*(self._learn_person(user_id) for user_id in unknown))
 
     async def _learn_person(self, user_id: str) -> None:
         try:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Coroutine
 from typing import Any, TypeAlias, TypeVar
 
+import grpc
 from grpc import aio
 
 from tidings_client.errors import TidingsError, from_rpc
@@ -12,26 +14,40 @@ from tidings_client.errors import TidingsError, from_rpc
 _Stream: TypeAlias = "aio.StreamStreamCall[Any, Any]"
 _Value = TypeVar("_Value")
 
+# What grpc.aio says for itself when a write fails.
+_OWN = grpc.StatusCode.INTERNAL, "Internal error from Core"
+_LOOK_EVERY_SECONDS = 0.01
+_LOOKS = 30
+
 
 class Ending:
     """Keeps the status that a stream ended with.
 
     A write to a stream that the server has ended fails, and grpc.aio then puts an INTERNAL of its own in the place of
     the status that the server gave (https://github.com/grpc/grpc/issues/36066). That would hide, of all things, that a
-    token is refused or that the device has a newer stream. So the status is read in the moment when it comes.
+    token is refused or that the device has a newer stream. When the server's status comes first, it is read in the
+    moment when it comes, before it is replaced; when the failure comes first, the server's status replaces that very
+    soon, which nothing tells; but not before everything that it sent has been read.
     """
 
     def __init__(self, stream: _Stream) -> None:
         """Watches a stream that was just opened."""
+        self._stream = stream
         self._error: aio.AioRpcError | None = None
         stream.add_done_callback(self._note)
 
-    def why(self, failure: aio.AioRpcError) -> TidingsError:
-        """The error that the stream ended with.
+    async def why(self, failure: aio.AioRpcError) -> TidingsError:
+        """The error that the stream ended with. To be asked before the stream's channel is closed.
 
         Args:
             failure: What reading it raised.
         """
+        for _ in range(_LOOKS):
+            error = self._error or failure
+            if (error.code(), error.details()) != _OWN:
+                break
+            await asyncio.sleep(_LOOK_EVERY_SECONDS)
+            self._note(self._stream)
         return from_rpc(self._error or failure)
 
     def _note(self, stream: _Stream) -> None:

@@ -96,7 +96,7 @@ class Link:
         self._token_timer: asyncio.TimerHandle | None = None
         self._token = ""
         self._was_refused = False
-        self._leaving = False
+        self._farewell: chat_pb2.ConnectRequest | None = None
         self.status = Status.CONNECTING
         self.server: discovery_pb2.Server | None = None
         """The server of the stream that is open or being opened."""
@@ -145,8 +145,8 @@ class Link:
 
     async def leave(self) -> None:
         """Says what is left to say before the stream is closed."""
-        if self._reader is not None and self._dialogue.farewell() is not None:
-            self._leaving = True
+        if self._reader is not None and (farewell := self._dialogue.farewell()) is not None:
+            self._farewell = farewell
             self._writable.set()
             self._roomy.set()
             # The server has heard it when it ends the stream in turn.
@@ -201,7 +201,7 @@ class Link:
             await self._roomy.wait()
 
     def _is_crowded(self, most: int) -> bool:
-        return len(self._dialogue.inbox) > most and not len(self._dialogue.outbox) and not self._leaving
+        return len(self._dialogue.inbox) > most and not len(self._dialogue.outbox) and self._farewell is None
 
     # --- one stream ---------------------------------------------------------------------------------------------------
 
@@ -224,6 +224,7 @@ class Link:
         self._schedule_renewal()
         try:
             await asyncio.wait({reader})
+            return await _why(reader, ending)
         finally:
             self._reader = None
             for timer in (self._write_timer, self._move_timer, self._token_timer):
@@ -237,36 +238,29 @@ class Link:
             self._set_status(Status.CONNECTING)
             await asyncio.gather(reader, writer, return_exceptions=True)
             await channel.close()
-        if reader.cancelled():
-            return None
-        failure = reader.exception()
-        if failure is None or isinstance(failure, TidingsError):
-            return failure
-        if isinstance(failure, aio.AioRpcError):
-            return ending.why(failure)
-        raise failure
 
     async def _read(self, stream: _Stream, server: discovery_pb2.Server) -> None:
         dialogue = self._dialogue
         now = asyncio.get_running_loop().time
+        # Not by `read`, which refuses once a write has failed: results and the reason lie behind what is still unread.
+        frames = aiter(stream)
         try:
             async with asyncio.timeout(_WELCOME_SECONDS):
                 with contextlib.suppress(aio.AioRpcError, asyncio.InvalidStateError):
                     await stream.write(dialogue.open())
                 # If that did not go well, reading tells why.
-                frame = await stream.read()
+                frame = await anext(frames, None)
         except TimeoutError:
             raise refusal(grpc.StatusCode.DEADLINE_EXCEEDED, f"{server.endpoint} does not answer") from None
-        # What is no response is the end.
-        while isinstance(frame, chat_pb2.ConnectResponse):
-            if not self._leaving:
+        while frame is not None:
+            if self._farewell is None:
                 dialogue.receive(frame, now())
                 if dialogue.inbox.need is not None:
                     await self._repair()
                 self._react(server)
                 self._on_events()
                 await self._room()
-            frame = await stream.read()
+            frame = await anext(frames, None)
         raise refusal(grpc.StatusCode.UNAVAILABLE, f"{server.endpoint} ended the stream")
 
     async def _repair(self) -> None:
@@ -313,10 +307,8 @@ class Link:
                 if frame is not None:
                     # What is asked meanwhile gathers, and goes with the next frame.
                     await stream.write(frame)
-                elif self._leaving:
-                    last = dialogue.farewell()
-                    if last is not None:
-                        await stream.write(last)
+                elif self._farewell is not None:
+                    await stream.write(self._farewell)
                     await stream.done_writing()
                     return
                 else:
@@ -377,3 +369,15 @@ class Link:
             self._dialogue.reauthenticate(self._token)
             self.wake()
             self._schedule_renewal()
+
+
+async def _why(reader: asyncio.Task[None], ending: Ending) -> TidingsError | None:
+    """Why a stream ended whose reader is done; None when it was given up on purpose."""
+    if reader.cancelled():
+        return None
+    failure = reader.exception()
+    if failure is None or isinstance(failure, TidingsError):
+        return failure
+    if isinstance(failure, aio.AioRpcError):
+        return await ending.why(failure)
+    raise failure

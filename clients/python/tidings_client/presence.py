@@ -147,11 +147,10 @@ class Presence:
         ending = Ending(stream)
         heart = asyncio.create_task(self._beat(stream))
         try:
-            # What is no response is the end.
-            while isinstance(frame := await stream.read(), presence_pb2.TrackResponse):
+            async for frame in stream:
                 self._take(frame)
         except aio.AioRpcError as failure:
-            raise ending.why(failure) from None
+            raise await ending.why(failure) from None
         finally:
             heart.cancel()
             stream.cancel()

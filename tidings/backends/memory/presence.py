@@ -76,8 +76,10 @@ class MemoryPresenceNews(PresenceNews):
                 if notify is not None:
                     notify(presence)
 
-    def subscribe(self, user_id: str, notify: Callable[[Presence], None]) -> Callable[[], None]:
-        """See `PresenceNews.subscribe`."""
+    async def subscribe(
+        self, user_id: str, notify: Callable[[Presence], None], gap: Callable[[], None]
+    ) -> Callable[[], None]:
+        """See `PresenceNews.subscribe`. There is never a gap."""
         key = object()
         self._subscribers.setdefault(user_id, {})[key] = notify
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Sequence
 
+from tidings.backends.view import ServersView
 from tidings.core.ports import Registry
 from tidings.core.values import Server, ServerKind
 
@@ -14,34 +14,20 @@ class MemoryRegistry(Registry):
 
     def __init__(self) -> None:
         """No server is there."""
-        self._servers: dict[ServerKind, dict[str, Server]] = {kind: {} for kind in ServerKind}
-        # Set at the next change of a kind, and replaced then.
-        self._changes = {kind: asyncio.Event() for kind in ServerKind}
+        self._view = ServersView()
 
     async def register(self, server: Server) -> None:
         """See `Registry.register`."""
-        servers = self._servers[server.kind]
-        if servers.get(server.server_id) != server:
-            servers[server.server_id] = server
-            self._changed(server.kind)
+        self._view.put(server)
 
     async def unregister(self, server_id: str, kind: ServerKind) -> None:
         """See `Registry.unregister`."""
-        if self._servers[kind].pop(server_id, None) is not None:
-            self._changed(kind)
+        self._view.drop(server_id, kind)
 
     def servers(self, kind: ServerKind) -> Sequence[Server]:
         """See `Registry.servers`."""
-        servers = self._servers[kind]
-        return [servers[server_id] for server_id in sorted(servers)]
+        return self._view.servers(kind)
 
-    async def watch(self, kind: ServerKind) -> AsyncIterator[Sequence[Server]]:
+    def watch(self, kind: ServerKind) -> AsyncIterator[Sequence[Server]]:
         """See `Registry.watch`. Changes that come while the consumer is busy become one."""
-        while True:
-            change = self._changes[kind]
-            yield self.servers(kind)
-            await change.wait()
-
-    def _changed(self, kind: ServerKind) -> None:
-        change, self._changes[kind] = self._changes[kind], asyncio.Event()
-        change.set()
+        return self._view.watch(kind)

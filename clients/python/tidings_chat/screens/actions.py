@@ -105,9 +105,8 @@ class Actions:
 
     async def _do_members(self, command: Command) -> None:
         channel = self._channel()
-        text = members_text(self._session.chats, channel)
-        self._session.complete()
-        await self._read(f"{count(len(channel.members), 'member')}", text)
+        await self._session.know(channel.members)
+        await self._read(count(len(channel.members), "member"), members_text(self._session.chats, channel))
 
     async def _do_add(self, command: Command) -> None:
         channel = self._group()
@@ -123,7 +122,7 @@ class Actions:
 
     async def _do_remove(self, command: Command) -> None:
         channel = self._group()
-        person = self._member(channel, command)
+        person = await self._member(channel, command)
         await self._session.remove(channel, person.user_id)
 
     async def _do_role(self, command: Command) -> None:
@@ -131,7 +130,7 @@ class Actions:
         name, _, role = command.rest.partition(" ")
         if role.strip() not in _ROLES:
             raise _NotNow("usage: /role NAME admin, member or owner")
-        person = self._member(channel, Command("role", name))
+        person = await self._member(channel, Command("role", name))
         await self._session.change_role(channel, person.user_id, _ROLES[role.strip()])
 
     async def _do_title(self, command: Command) -> None:
@@ -205,9 +204,7 @@ class Actions:
             self._desk.say(f"{person.name} is not among your contacts any more")
 
     async def _do_contacts(self, command: Command) -> None:
-        text = contacts_text(self._session.chats)
-        self._session.complete()
-        await self._read("Contacts", text)
+        await self._read("Contacts", contacts_text(self._session.chats))
 
     async def _do_block(self, command: Command) -> None:
         person = await self._person(command, "Block")
@@ -278,8 +275,9 @@ class Actions:
             raise _NotNow(f"there is nobody named {name}")
         return person
 
-    def _member(self, channel: Channel, command: Command) -> Person:
+    async def _member(self, channel: Channel, command: Command) -> Person:
         chats = self._session.chats
+        await self._session.know(channel.members)
         people = [chats.person(user_id) for user_id in channel.members]
         for person in people:
             if command.names and person.username == command.names[0]:

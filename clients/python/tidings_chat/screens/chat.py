@@ -160,7 +160,7 @@ class ChatScreen(Screen[None]):
     def appeared(self, channel: Channel) -> None:
         """Somebody has begun to talk to the user, or has put them in a group."""
         chats = self.session.chats
-        text = "has written to you for the first time" if channel.is_direct else "is a group that you are in now"
+        text = "writes to you for the first time" if channel.is_direct else "you are in this group now"
         if not self.app.app_focus:
             self.app.bell()
         self.app.notify(text, title=chats.name_of(channel), timeout=4, markup=False)
@@ -194,7 +194,9 @@ class ChatScreen(Screen[None]):
     def _draw_head(self, channel: Channel | None) -> None:
         chats = self.session.chats
         text, colour = _STATUS[self.session.status]
-        self.query_one("#status", Static).update(Text(text, colour))
+        beside = chats.unread(channel.channel_id if channel is not None else "")
+        unread = f"{beside} unread  " if beside else ""
+        self.query_one("#status", Static).update(Text.assemble((unread, "bold"), (text, colour)))
         hint = self.query_one("#hint", Static)
         hint.display = not chats.channels
         hint.update("Ctrl+N talks to somebody,\nCtrl+G makes a group" if chats.is_loaded else "loading …")
@@ -203,8 +205,6 @@ class ChatScreen(Screen[None]):
         gone = channel is not None and not channel.is_member
         composer.placeholder = "" if gone else "Write a message, or / and a command"
         composer.border_subtitle = "you are not in this group any more" if gone else "Enter sends"
-        beside = chats.unread(channel.channel_id if channel is not None else "")
-        self.app.title = f"({beside}) tidings" if beside else "tidings"
 
     def _title(self, channel: Channel) -> Text:
         chats = self.session.chats

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from textual import events
+from textual.binding import Binding, BindingType
 from textual.message import Message
 from textual.widgets import TextArea
 
@@ -27,6 +30,8 @@ class Composer(TextArea):
         & .text-area--cursor-line { background: transparent; }
     }
     """
+
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "leave", "Messages")]
 
     class Submitted(Message):
         """Enter was pressed.
@@ -64,6 +69,10 @@ class Composer(TextArea):
         self.text = text
         self.move_cursor(self.document.end)
 
+    def action_leave(self) -> None:
+        """Asks for the messages, or for what is under way to be given up."""
+        self.post_message(self.Left("escape"))
+
     async def _on_key(self, event: events.Key) -> None:
         match event.key:
             case "enter":
@@ -78,7 +87,7 @@ class Composer(TextArea):
             case "down" if self.cursor_at_last_line:
                 self._claim(event)
                 self._recall(1)
-            case "pageup" | "pagedown" | "escape":
+            case "pageup" | "pagedown":
                 self._claim(event)
                 self.post_message(self.Left(event.key))
             case "tab" if (completed := complete(self.text)) != self.text:

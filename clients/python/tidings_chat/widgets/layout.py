@@ -18,7 +18,7 @@ FOLD_LINES = 24
 """A longer message shows this much of itself until it is asked for."""
 _INDENT = 2
 _LONGEST_SHOWN = 4_000
-_PALETTE = ("#7dcfff", "#9ece6a", "#e0af68", "#bb9af7", "#f7768e", "#73daca", "#ff9e64", "#7aa2f7")
+_PALETTE = ("#7dcfff", "#9ece6a", "#e0af68", "#bb9af7", "#f7768e", "#73daca", "#7aa2f7")
 
 _Part: TypeAlias = tuple[str, Style]
 Line: TypeAlias = Text

@@ -15,7 +15,7 @@ from textual.message import Message
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
-from tidings_chat.rows import MessageRow, Row
+from tidings_chat.rows import MessageRow, NoticeRow, Row
 from tidings_chat.widgets.layout import Layout, Styles
 
 # From the first line on: early enough that the next page is there before somebody who scrolls gets to the top.
@@ -60,7 +60,7 @@ class MessagePane(ScrollView, can_focus=True):
         Binding("down,j", "select(1)", "Down", show=False),
         Binding("pageup", "page(-1)", "Page up", show=False),
         Binding("pagedown", "page(1)", "Page down", show=False),
-        Binding("home", "scroll_home", "Oldest", show=False),
+        Binding("home", "to_start", "Oldest", show=False),
         Binding("end,G", "to_end", "Latest", show=False),
         Binding("enter", "unfold", "Show all", show=False),
         Binding("r", "ask('reply')", "Reply"),
@@ -214,14 +214,16 @@ class MessagePane(ScrollView, can_focus=True):
         return Style(color=(ground + styles.color).rich_color) + styles.text_style
 
     def _anchor(self) -> tuple[str, int]:
-        """The row at the top of the screen, and how many of its lines are above."""
+        """The row by which the view is held, and how many of its lines are above: the first one that is in the log.
+
+        The rows between, such as that of a day, may stand elsewhere once older rows are there.
+        """
         if not self._starts:
             return "", 0
         top = self.scroll_offset.y
         index = bisect_right(self._starts, top) - 1
-        # The very first row only says that there is more.
-        if index == 0 and len(self._rows) > 1:
-            index = 1
+        while index < len(self._rows) - 1 and not isinstance(self._rows[index], MessageRow | NoticeRow):
+            index += 1
         return self._rows[index].key, top - self._starts[index]
 
     def _go_to_end(self) -> None:
@@ -246,6 +248,10 @@ class MessagePane(ScrollView, can_focus=True):
         """Scrolls by a page."""
         step = direction * max(1, self.size.height - 2)
         self.scroll_to(y=self.scroll_offset.y + step, animate=False, force=True, immediate=True)
+
+    def action_to_start(self) -> None:
+        """Scrolls to the oldest message there is, which makes older ones come."""
+        self.scroll_to(y=0, animate=False, force=True, immediate=True)
 
     def action_to_end(self) -> None:
         """Scrolls to the latest message."""

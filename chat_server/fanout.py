@@ -1,0 +1,184 @@
+"""From a committed batch to everyone it concerns, across servers.
+
+What happens to a batch, in this order: the sessions on this server get it; the servers that hold other members'
+sessions are looked up, and get it; the members' inboxes get it; members who had no session at first are looked up once
+more. A device that connects meanwhile makes itself known before it reads its inbox. So it either is found by one of the
+two look-ups, or reads an inbox that has the batch.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from chat_server.live import Item, LiveSessions
+from chat_server.peers import PeerOutbox, Peers
+from chat_server.routes import TrustedRoutes
+from tidings.core.clock import Clock
+from tidings.core.errors import Refusal
+from tidings.core.failures import without_message
+from tidings.core.ports import Inbox, InboxCopy
+from tidings.core.positions import Positions
+
+_log = logging.getLogger(__name__)
+
+# Batches looked up, or put into inboxes, together.
+_TOGETHER = 256
+_RETRY_SECONDS = 0.5
+# After that a copy takes a new position: a device's cursor may have passed the old one by more than a replay goes back.
+_BOUND_SECONDS = 30.0
+
+
+@dataclass(slots=True)
+class _Batch:
+    channel_id: str
+    audience: Collection[str]
+    items: Sequence[Item]
+    since: float
+    absent: Collection[str] = ()
+    """Who had no session when the batch went out."""
+
+
+class MeshFanout:
+    """The fan-out of an owner among many servers."""
+
+    def __init__(
+        self,
+        live: LiveSessions,
+        peers: Peers,
+        routes: TrustedRoutes,
+        inbox: Inbox,
+        positions: Positions,
+        clock: Clock,
+    ) -> None:
+        """Delivers to `live` here and through `peers` elsewhere, as `routes` says, and writes to `inbox`."""
+        self._live = live
+        self._peers = peers
+        self._routes = routes
+        self._inbox = inbox
+        self._positions = positions
+        self._clock = clock
+        self._outgoing: list[_Batch] = []
+        self._copies: list[_Batch] = []
+        self._news: list[tuple[Collection[str], bytes]] = []
+        self._unfinished: defaultdict[str, int] = defaultdict(int)
+        self._go_out = asyncio.Event()
+        self._copy = asyncio.Event()
+
+    def deliver(self, channel_id: str, audience: Collection[str], items: Sequence[Item]) -> None:
+        """See `Fanout.deliver`."""
+        self._live.deliver(channel_id, audience, items)
+        self._unfinished[channel_id] += 1
+        self._outgoing.append(_Batch(channel_id, audience, items, self._clock.monotonic()))
+        self._go_out.set()
+
+    def send(self, users: Collection[str], frame: bytes) -> None:
+        """See `Fanout.send`."""
+        self._live.send(users, frame)
+        self._news.append((users, frame))
+        self._go_out.set()
+
+    def is_finished(self, channel_id: str) -> bool:
+        """Whether everything of a channel is in the inboxes."""
+        return channel_id not in self._unfinished
+
+    async def run(self) -> None:
+        """Does the work, until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(_forever(self._go_out, self._send_out))
+            group.create_task(_forever(self._copy, self._put))
+
+    async def finish(self) -> None:
+        """Waits until everything is in the inboxes."""
+        while self._unfinished:
+            await self._send_out()
+            await self._put()
+
+    # --- to the sessions ----------------------------------------------------------------------------------------------
+
+    async def _send_out(self) -> None:
+        while self._outgoing or self._news:
+            batches, self._outgoing = self._outgoing[:_TOGETHER], self._outgoing[_TOGETHER:]
+            news, self._news = self._news[:_TOGETHER], self._news[_TOGETHER:]
+            users = {user for batch in batches for user in batch.audience}
+            users.update(user for audience, _ in news for user in audience)
+            servers_of = await self._routes.lookup(users, self._peers.alive)
+            for batch in batches:
+                self._to_peers(batch, batch.audience, servers_of)
+                batch.absent = [user for user in batch.audience if user not in servers_of and not self._live.has(user)]
+            for audience, frame in news:
+                for server_id, there in _by_server(audience, servers_of).items():
+                    self._peers.outbox(server_id).news(frame, there)
+            self._copies += batches
+            self._copy.set()
+
+    def _to_peers(self, batch: _Batch, audience: Collection[str], servers_of: Mapping[str, Collection[str]]) -> None:
+        going = {self._peers.outbox(server_id): there for server_id, there in _by_server(audience, servers_of).items()}
+        for item in batch.items:
+            if item.maker is not None and isinstance(item.maker.peer, PeerOutbox):
+                # Whatever the routes say: somebody there waits for the result.
+                going.setdefault(item.maker.peer, [])
+        for outbox, there in going.items():
+            outbox.deliver(batch.channel_id, batch.items, there)
+
+    # --- to the inboxes -----------------------------------------------------------------------------------------------
+
+    async def _put(self) -> None:
+        while self._copies:
+            batches, self._copies = self._copies[:_TOGETHER], self._copies[_TOGETHER:]
+            await self._put_all(batches)
+            late = {user for batch in batches for user in batch.absent}
+            servers_of = await self._routes.lookup(late, self._peers.alive) if late else {}
+            for batch in batches:
+                here = [user for user in batch.absent if self._live.has(user)]
+                there = [user for user in batch.absent if user in servers_of]
+                # Whoever made it has had the result.
+                items = [Item(item.frame, item.seq, item.position, entry=item.entry) for item in batch.items]
+                if here:
+                    self._live.deliver(batch.channel_id, here, items)
+                if there:
+                    late_batch = _Batch(batch.channel_id, there, items, batch.since)
+                    self._to_peers(late_batch, there, servers_of)
+                self._unfinished[batch.channel_id] -= 1
+                if not self._unfinished[batch.channel_id]:
+                    del self._unfinished[batch.channel_id]
+
+    async def _put_all(self, batches: Sequence[_Batch]) -> None:
+        while True:
+            copies = [self._copy_of(batch) for batch in batches]
+            try:
+                await self._inbox.put(copies)
+                return
+            except Refusal as refusal:
+                _log.warning("copies wait for the inboxes: %s", refusal)
+            await asyncio.sleep(_RETRY_SECONDS)
+
+    def _copy_of(self, batch: _Batch) -> InboxCopy:
+        entries = [item.entry for item in batch.items if item.entry is not None]
+        if self._clock.monotonic() - batch.since < _BOUND_SECONDS:
+            return InboxCopy(batch.audience, batch.channel_id, entries)
+        batch.since = self._clock.monotonic()
+        return InboxCopy(batch.audience, batch.channel_id, entries, self._positions.next())
+
+
+def _by_server(audience: Iterable[str], servers_of: Mapping[str, Collection[str]]) -> Mapping[str, list[str]]:
+    by_server: defaultdict[str, list[str]] = defaultdict(list)
+    for user in audience:
+        for server_id in servers_of.get(user, ()):
+            by_server[server_id].append(user)
+    return by_server
+
+
+async def _forever(event: asyncio.Event, work: object) -> None:
+    while True:
+        await event.wait()
+        event.clear()
+        try:
+            await work()  # type: ignore[operator]
+        except Exception as error:
+            _log.error("fan-out failed", exc_info=without_message(error))
+            await asyncio.sleep(_RETRY_SECONDS)
+            event.set()

@@ -1,0 +1,141 @@
+"""The channels that this server owns, as sessions and other servers use them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from chat_server import pushes, receipts, wire
+from chat_server.live import Fanout
+from chat_server.owner import Owner, OwnerEvents
+from chat_server.pushes import Pushes, PushPorts
+from chat_server.receipts import Receipts
+from chat_server.rounds import every
+from chat_server.submission import Outcome, Submission
+from tidings.core.actions import Accepted
+from tidings.core.clock import Clock
+from tidings.core.errors import Refusal, not_found
+from tidings.core.ports import ChannelLog
+from tidings.core.positions import Positions
+from tidings.v1 import chat_pb2
+
+
+class Channels(Protocol):
+    """The way from a session to a channel, whoever owns it."""
+
+    def post(self, channel_id: str, submission: Submission) -> None:
+        """Asks something of a channel; what one session asks of one channel is done in this order."""
+
+    def received(self, channel_id: str, user_id: str, seq: int) -> None:
+        """A member's device has received events."""
+
+    async def typing(self, channel_id: str, user_id: str, typing: bool) -> None:
+        """A member is typing, or stopped.
+
+        Raises:
+            Refusal: NOT_FOUND, where it is known here that they are no member.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class OwnerPorts:
+    """What an owner of channels stands on."""
+
+    log: ChannelLog
+    push: PushPorts
+
+
+class OwnedChannels:
+    """`Channels` at their owner, with all that an owner does for them: numbering, receipts, decisions about push."""
+
+    def __init__(
+        self, ports: OwnerPorts, fanout: Fanout, positions: Positions, clock: Clock, push_delay: float
+    ) -> None:
+        """Hands what is committed to `fanout`; `run` makes it do what has to be done from time to time."""
+        self._fanout = fanout
+        self.owner = Owner(
+            ports.log,
+            fanout,
+            positions,
+            clock,
+            OwnerEvents(
+                marked=lambda channel, user_ids: self._receipts.changed(channel, user_ids),
+                written=lambda channel, draft: self._pushes.written(channel, draft),
+                is_awake=lambda channel_id: self._pushes.is_awake(channel_id),
+                is_unsaved=lambda channel_id: self._receipts.is_unsaved(channel_id),
+            ),
+        )
+        self._receipts = Receipts(ports.log, fanout, positions, clock, self.owner.loaded)
+        self._pushes = Pushes(ports.push, clock, push_delay, self.owner.channel)
+        self._under_way: set[asyncio.Task[None]] = set()
+
+    async def run(self) -> None:
+        """Tells receipts and decides about pushes, until cancelled."""
+        await self._pushes.load()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(every(receipts.TICK, self._receipts.flush))
+            group.create_task(every(pushes.TICK, self._pushes.decide))
+
+    async def close(self) -> None:
+        """Finishes what is under way."""
+        await self.owner.close()
+        await self._receipts.flush(everything=True)
+
+    def post(self, channel_id: str, submission: Submission) -> None:
+        """See `Channels.post`."""
+        self.owner.post(channel_id, submission)
+
+    def received(self, channel_id: str, user_id: str, seq: int) -> None:
+        """See `Channels.received`."""
+        channel = self.owner.loaded(channel_id)
+        if channel is None:
+            self._later(self._load_and_receive(channel_id, user_id, seq))
+        elif channel.delivered(user_id, seq):
+            self._receipts.changed(channel, {user_id})
+
+    async def typing(self, channel_id: str, user_id: str, typing: bool) -> None:
+        """See `Channels.typing`."""
+        channel = await self.owner.channel(channel_id)
+        if channel is None or user_id not in channel.members:
+            raise not_found("channel", "set_typing.channel_id")
+        if not channel.blocked:
+            event = chat_pb2.Typing(channel_id=channel_id, user_id=user_id, typing=typing)
+            others = [each for each in channel.members if each != user_id]
+            self._fanout.send(others, wire.framed(chat_pb2.Event(typing=event)))
+
+    def show_typing(self, channel_id: str, user_id: str, typing: bool) -> None:
+        """The same for those who do not wait for a no."""
+        self._later(self.typing(channel_id, user_id, typing))
+
+    def refresh(self, channel_id: str, answer: Callable[[Outcome], None]) -> None:
+        """Reads again what is kept beside a channel's log, and tells when it is done."""
+        self._later(self._refresh(channel_id, answer))
+
+    async def _load_and_receive(self, channel_id: str, user_id: str, seq: int) -> None:
+        channel = await self.owner.channel(channel_id)
+        if channel is not None and channel.delivered(user_id, seq):
+            self._receipts.changed(channel, {user_id})
+
+    async def _refresh(self, channel_id: str, answer: Callable[[Outcome], None]) -> None:
+        try:
+            await self.owner.refresh(channel_id)
+        except Refusal as refusal:
+            answer(refusal)
+        else:
+            answer(Accepted(channel_id, 0, 0))
+
+    def _later(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(_without_refusal(work))
+        # The loop itself holds its tasks weakly.
+        self._under_way.add(task)
+        task.add_done_callback(self._under_way.discard)
+
+
+async def _without_refusal(work: Coroutine[Any, Any, None]) -> None:
+    # Nobody waits for it: what cannot be done now is lost, as a mark that the next one makes good for.
+    try:
+        await work
+    except Refusal:
+        return

@@ -1,0 +1,77 @@
+"""The rules of channels and their history on a database of their own, with the real owner of the channels."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from api_server.channels import Channels
+from api_server.history import HistoryReader
+from api_server.push_tokens import PushTokens
+from chat_server.live import LiveSessions
+from chat_server.owner import Owner, OwnerEvents
+from tests.support.clock import FakeClock
+from tidings.backends.sqlite.accounts import SqliteAccountStore
+from tidings.backends.sqlite.contacts import SqliteContactStore
+from tidings.backends.sqlite.database import Database
+from tidings.backends.sqlite.directory import SqliteDirectory
+from tidings.backends.sqlite.history import SqliteHistory
+from tidings.backends.sqlite.log import SqliteChannelLog
+from tidings.backends.sqlite.push import SqlitePushTokenStore
+from tidings.core.positions import Positions
+from tidings.core.values import Device, Platform, User
+
+
+@dataclass(frozen=True)
+class World:
+    channels: Channels
+    history: HistoryReader
+    push_tokens: PushTokens
+    push_token_store: SqlitePushTokenStore
+    owner: Owner
+    accounts: SqliteAccountStore
+    contacts: SqliteContactStore
+    clock: FakeClock
+
+    async def sign_up(self, *user_ids: str) -> None:
+        await asyncio.gather(
+            *(
+                self.accounts.create_user(
+                    User(each, each, each, "", 1),
+                    "hash",
+                    Device(f"v{each}", each, "", Platform.BOT, 1, 1),
+                    each.encode(),
+                )
+                for each in user_ids
+            )
+        )
+
+
+@asynccontextmanager
+async def open_world(folder: Path) -> AsyncIterator[World]:
+    database = Database(folder)
+    clock = FakeClock()
+    events = OwnerEvents(
+        marked=lambda channel, users: None,
+        written=lambda channel, draft: None,
+        is_awake=lambda channel_id: True,
+        is_unsaved=lambda channel_id: False,
+    )
+    owner = Owner(SqliteChannelLog(database), LiveSessions(), Positions(clock), clock, events)
+    accounts, contacts = SqliteAccountStore(database), SqliteContactStore(database)
+    tokens = SqlitePushTokenStore(database)
+    yield World(
+        Channels(owner, SqliteDirectory(database), accounts, contacts),
+        HistoryReader(SqliteHistory(database)),
+        PushTokens(tokens),
+        tokens,
+        owner,
+        accounts,
+        contacts,
+        clock,
+    )
+    await owner.close()
+    await database.close()

@@ -1,0 +1,1 @@
+"""The ports on Cassandra, for many servers at once."""

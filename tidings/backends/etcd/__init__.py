@@ -1,0 +1,1 @@
+"""The ports for what the servers must agree on, on etcd."""

@@ -1,0 +1,65 @@
+"""Ports of loopback, and asking a server one thing."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import socket
+
+HOST = "127.0.0.1"
+
+_FIRST, _LAST = 20_000, 32_000
+"""Below what Linux gives to clients (32768 and up): a port stays free for the server that comes back to it."""
+
+
+def free_port() -> int:
+    """A TCP port that nobody listens at."""
+    while True:
+        if is_free(port := random.randint(_FIRST, _LAST)):
+            return port
+
+
+def is_free(port: int) -> bool:
+    """Whether a server can listen at a TCP port."""
+    with socket.socket() as attempt:
+        # As servers do: connections that have ended are not in their way.
+        attempt.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            attempt.bind((HOST, port))
+        except OSError:
+            return False
+        return True
+
+
+class Conversation:
+    """A connection for a few questions, closed when the block ends.
+
+    Everything raises OSError (EOFError when the server closes) when nobody answers.
+    """
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+
+    async def __aenter__(self) -> Conversation:
+        self._reader, self._writer = await asyncio.open_connection(HOST, self._port)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._writer.close()
+
+    async def send(self, request: bytes) -> None:
+        """Sends bytes."""
+        self._writer.write(request)
+        await self._writer.drain()
+
+    async def line(self) -> bytes:
+        """The next line, empty at the end."""
+        return await self._reader.readline()
+
+    async def exactly(self, count: int) -> bytes:
+        """So many bytes."""
+        return await self._reader.readexactly(count)
+
+    async def rest(self) -> bytes:
+        """All that comes until the server closes."""
+        return await self._reader.read()
