@@ -100,6 +100,10 @@ class LiveSessions:
                 if session not in origins:
                     session.deliver(frame, count, channel_id, position, seq)
 
+    def users(self) -> Iterator[str]:
+        """Who has sessions here."""
+        return iter(self._by_user)
+
     def has(self, user_id: str) -> bool:
         """Whether a user has a session here."""
         return user_id in self._by_user

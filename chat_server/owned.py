@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
+import logging
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from chat_server import pushes, receipts, wire
-from chat_server.live import Fanout
+from chat_server.live import Fanout, Item
 from chat_server.owner import Owner, OwnerEvents
 from chat_server.pushes import Pushes, PushPorts
 from chat_server.receipts import Receipts
@@ -19,7 +21,13 @@ from tidings.core.clock import Clock
 from tidings.core.errors import Refusal, not_found
 from tidings.core.ports import ChannelLog
 from tidings.core.positions import Positions
+from tidings.core.values import LogEntry, SeqRange
 from tidings.v1 import chat_pb2
+
+_log = logging.getLogger(__name__)
+
+# Of a channel that was busy when its owner died, the latest entries are enough: whoever lacks more finds a gap.
+_AGAIN = 1_000
 
 
 class Channels(Protocol):
@@ -51,10 +59,30 @@ class OwnedChannels:
     """`Channels` at their owner, with all that an owner does for them: numbering, receipts, decisions about push."""
 
     def __init__(
-        self, ports: OwnerPorts, fanout: Fanout, positions: Positions, clock: Clock, push_delay: float
+        self,
+        ports: OwnerPorts,
+        fanout: Fanout,
+        positions: Positions,
+        clock: Clock,
+        push_delay: float,
+        *,
+        is_mine: Callable[[str], bool] = lambda _: True,
+        is_finished: Callable[[str], bool] = lambda _: True,
     ) -> None:
-        """Hands what is committed to `fanout`; `run` makes it do what has to be done from time to time."""
+        """Owns channels from the first `change_hands` on; `run` does what has to be done from time to time.
+
+        Args:
+            ports: The engines.
+            fanout: Where what is committed goes.
+            positions: Numbers events.
+            clock: Tells the time.
+            push_delay: Seconds without an acknowledgement after which a push goes out.
+            is_mine: Whether this server owns a channel.
+            is_finished: Whether all of a channel that was handed to `fanout` has reached its members' inboxes.
+        """
+        self._ports = ports
         self._fanout = fanout
+        self._is_mine = is_mine
         self.owner = Owner(
             ports.log,
             fanout,
@@ -68,12 +96,11 @@ class OwnedChannels:
             ),
         )
         self._receipts = Receipts(ports.log, fanout, positions, clock, self.owner.loaded)
-        self._pushes = Pushes(ports.push, clock, push_delay, self.owner.channel)
+        self._pushes = Pushes(ports.push, clock, push_delay, self.owner.channel, is_finished)
         self._under_way: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
         """Tells receipts and decides about pushes, until cancelled."""
-        await self._pushes.load()
         async with asyncio.TaskGroup() as group:
             group.create_task(every(receipts.TICK, self._receipts.flush))
             group.create_task(every(pushes.TICK, self._pushes.decide))
@@ -82,6 +109,33 @@ class OwnedChannels:
         """Finishes what is under way."""
         await self.owner.close()
         await self._receipts.flush(everything=True)
+
+    async def change_hands(self) -> None:
+        """Lets go of the channels that others own now, and takes up what was left undone of those that are its own."""
+        await self._receipts.flush(everything=True)
+        self.owner.release(self._is_mine)
+        self._pushes.release(self._is_mine)
+        for channel_id, next_seq in (await self._pushes.take_up(self._is_mine)).items():
+            try:
+                await self._hand_out_again(channel_id, next_seq)
+            except Refusal as refusal:
+                _log.warning("channel %s is not handed out again: %s", channel_id, refusal)
+
+    async def _hand_out_again(self, channel_id: str, next_seq: int) -> None:
+        """Hands out what the last owner may not have: those who have it drop it by its seq."""
+        channel = await self.owner.channel(channel_id)
+        if channel is None:
+            return
+        entries = await self._ports.push.history.entries(channel_id, [SeqRange(next_seq)], 0, 0, _AGAIN)
+        gone = {user_id: entry.seq for entry in entries for user_id in wire.gone(entry)}
+
+        def audience(entry: LogEntry) -> frozenset[str]:
+            here = {user_id for user_id, member in channel.members.items() if member.since_seq <= entry.seq}
+            return frozenset(here.union(user_id for user_id, seq in gone.items() if entry.seq <= seq))
+
+        for user_ids, group in itertools.groupby(entries, audience):
+            items = [Item(wire.frame(entry.body), entry.seq, entry.position, entry=entry) for entry in group]
+            self._fanout.deliver(channel_id, user_ids, items)
 
     def post(self, channel_id: str, submission: Submission) -> None:
         """See `Channels.post`."""

@@ -10,7 +10,7 @@ import asyncio
 import heapq
 import logging
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from chat_server.channel import Channel, Draft
@@ -85,7 +85,12 @@ class Pushes:
     """The channels that wait for a decision."""
 
     def __init__(
-        self, ports: PushPorts, clock: Clock, delay: float, channel: Callable[[str], Awaitable[Channel | None]]
+        self,
+        ports: PushPorts,
+        clock: Clock,
+        delay: float,
+        channel: Callable[[str], Awaitable[Channel | None]],
+        is_handed_out: Callable[[str], bool] = lambda _: True,
     ) -> None:
         """Decides `delay` seconds after a message.
 
@@ -94,28 +99,46 @@ class Pushes:
             clock: Gives monotonic seconds.
             delay: In seconds. In a busy channel it may become longer by a fifth.
             channel: Gives a channel's state; without suspending when it is in memory.
+            is_handed_out: Whether all of a channel has reached its members' inboxes. Until then the channel stays
+                marked in the storage: should this server die, another one finishes that.
         """
         self._ports = ports
         self._clock = clock
         self._delay = delay
         self._step = delay / _STEPS
         self._channel = channel
+        self._is_handed_out = is_handed_out
         self._waiting: dict[str, _Waiting] = {}
         self._due: list[tuple[float, str]] = []
 
-    async def load(self) -> None:
-        """Takes up what was undecided when the server stopped.
+    async def take_up(self, is_mine: Callable[[str], bool]) -> Mapping[str, int]:
+        """Takes up what was left undecided: by this server when it stopped, or by the last owner of a channel.
 
         The delay begins again: the devices that lost their streams with the server are given the time to come back.
+
+        Args:
+            is_mine: Whether a channel is for this server to decide about.
+
+        Returns:
+            The channels that were not known here, with the first seq that may have been left undone.
         """
+        taken: dict[str, int] = {}
         for channel_id, next_seq in (await self._ports.pending.channels()).items():
+            if not is_mine(channel_id):
+                continue
             waiting = self._waiting.get(channel_id)
             if waiting is None:
+                taken[channel_id] = next_seq
                 waiting = self._waiting[channel_id] = _Waiting(next_seq)
                 heapq.heappush(self._due, (self._clock.monotonic() + self._delay, channel_id))
             # There already is one when the channel was written to before this.
             waiting.next_seq = min(waiting.next_seq, next_seq)
             await self._note_stored(channel_id, waiting)
+        return taken
+
+    def release(self, is_mine: Callable[[str], bool]) -> None:
+        """Leaves the channels that others own now to them."""
+        self._waiting = {key: waiting for key, waiting in self._waiting.items() if is_mine(key)}
 
     def is_awake(self, channel_id: str) -> bool:
         """Whether a decision about a channel is due at some time."""
@@ -140,7 +163,9 @@ class Pushes:
             await asyncio.gather(*map(self._decide_or_retry, due[first : first + _TOGETHER]))
 
     async def _decide_or_retry(self, channel_id: str) -> None:
-        waiting = self._waiting[channel_id]
+        waiting = self._waiting.get(channel_id)
+        if waiting is None:
+            return
         try:
             again_in = await self._decide(channel_id, waiting)
         except Refusal as refusal:
@@ -155,6 +180,8 @@ class Pushes:
 
     async def _decide(self, channel_id: str, waiting: _Waiting) -> float:
         """Decides about what is due; returns the seconds until there is more, should the channel still wait then."""
+        if not self._is_handed_out(channel_id):
+            return self._step
         channel = await self._channel(channel_id)
         if channel is None or all(_seen(channel, user_id) >= channel.head_seq for user_id in channel.members):
             return await self._sleep(channel_id, waiting)

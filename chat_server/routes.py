@@ -1,11 +1,14 @@
-"""Which other servers hold a user's sessions."""
+"""Which servers hold whose sessions: what this one makes known, and what it believes of the others."""
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections import defaultdict
 from collections.abc import Collection, Mapping
 
+from chat_server.live import LiveSessions
+from chat_server.rounds import every
 from tidings.core.clock import Clock
 from tidings.core.errors import Refusal
 from tidings.core.ports import Routes
@@ -14,49 +17,110 @@ _log = logging.getLogger(__name__)
 
 # While routes cannot be trusted, everyone is sent everything; more servers than that could not bear it.
 _MOST_BROADCAST = 16
+_LOOK_SECONDS = 1.0
+_REFRESH_SECONDS = 20.0
+_REFRESH_TOGETHER = 2_000
 
 
 class TrustedRoutes:
     """The routes, and what to do while they are not to be trusted.
 
-    When Redis is away or was wiped, an empty answer says nothing. Everyone is sent everything then, until all servers
-    have had the time to make their sessions known again.
+    When the engine is away or was wiped, an empty answer says nothing. Everyone is sent everything then, until all
+    servers have had the time to make their sessions known again.
     """
 
-    def __init__(self, routes: Routes, server_id: str, clock: Clock, settle: float = 5.0) -> None:
-        """Asks `routes`, from the server `server_id`; a new generation of them is trusted after `settle` seconds."""
+    def __init__(self, routes: Routes, clock: Clock, settle: float = 5.0) -> None:
+        """Asks `routes`; a new generation of them is trusted after `settle` seconds."""
         self._routes = routes
-        self._server_id = server_id
         self._clock = clock
         self._settle = settle
-        self._generation = ""
+        self._generation: str | None = None
         self._trusted_from = 0.0
 
-    def seen(self, generation: str | None) -> bool:
-        """Notes the generation that the routes have now, None when they cannot be asked; True when it is a new one."""
-        if generation == self._generation and generation is not None:
-            return False
-        is_first = not self._generation
-        self._generation = generation or "away"
-        self._trusted_from = self._clock.monotonic() + (0.0 if is_first else self._settle)
-        return True
+    def saw(self, generation: str | None) -> None:
+        """Notes the generation that the routes have now; None when they cannot be asked."""
+        if generation != self._generation:
+            if self._generation is not None or generation is None:
+                self._trusted_from = self._clock.monotonic() + self._settle
+            self._generation = generation or "away"
 
     async def lookup(self, users: Collection[str], alive: Collection[str]) -> Mapping[str, Collection[str]]:
         """The other servers that hold sessions of each user; users without any are left out."""
         if not users or not alive:
             return {}
+        found: Mapping[str, Collection[str]] = {}
         try:
-            found = await self._routes.lookup(users)
+            # The generation comes after the routes: were they wiped before they were read, it is another one.
+            found, generation = await asyncio.gather(self._routes.lookup(users), self._routes.generation())
+            self.saw(generation)
         except Refusal as refusal:
             _log.warning("routes are not known: %s", refusal)
-            self.seen(None)
-            found = None
-        if found is None or self._clock.monotonic() < self._trusted_from:
-            everyone = tuple(alive) if len(alive) <= _MOST_BROADCAST else ()
-            return dict.fromkeys(users, everyone) if everyone else {}
+            self.saw(None)
+        if self._clock.monotonic() < self._trusted_from:
+            everyone = tuple(alive)
+            return dict.fromkeys(users, everyone) if len(everyone) <= _MOST_BROADCAST else {}
         servers_of: defaultdict[str, list[str]] = defaultdict(list)
         for server_id, there in found.items():
             if server_id in alive:
                 for user in there:
                     servers_of[user].append(server_id)
         return servers_of
+
+
+class OwnRoutes:
+    """Makes the sessions of this server known, and known again when that was lost."""
+
+    def __init__(self, routes: Routes, server_id: str, live: LiveSessions) -> None:
+        """Writes to `routes` that `server_id` holds the sessions of `live`."""
+        self._routes = routes
+        self._server_id = server_id
+        self._live = live
+        self._generation = ""
+        self._leaving: set[asyncio.Task[None]] = set()
+
+    async def enter(self, user_id: str) -> None:
+        """See `Registrar.enter`. While the engine is away, owners do without it, and `run` makes it good."""
+        try:
+            await self._routes.add(user_id, self._server_id)
+        except Refusal as refusal:
+            _log.warning("a route is not known yet: %s", refusal)
+
+    def leave(self, user_id: str) -> None:
+        """See `Registrar.leave`."""
+        task = asyncio.get_running_loop().create_task(self._leave(user_id))
+        self._leaving.add(task)
+        task.add_done_callback(self._leaving.discard)
+
+    async def run(self) -> None:
+        """Watches over the routes, until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(every(_LOOK_SECONDS, self._look))
+            group.create_task(every(_REFRESH_SECONDS, self._refresh))
+
+    async def _leave(self, user_id: str) -> None:
+        if self._live.has(user_id):
+            return
+        try:
+            await self._routes.remove(user_id, self._server_id)
+        except Refusal as refusal:
+            _log.info("a route is forgotten when its time is over: %s", refusal)
+            return
+        if self._live.has(user_id):
+            # Somebody came back while it was being removed.
+            await self.enter(user_id)
+
+    async def _look(self) -> None:
+        try:
+            generation = await self._routes.generation()
+        except Refusal as refusal:
+            _log.warning("routes cannot be watched: %s", refusal)
+            self._generation = ""
+            return
+        if generation != self._generation:
+            await self._refresh()
+            self._generation = generation
+
+    async def _refresh(self) -> None:
+        users = list(self._live.users())
+        for at in range(0, len(users), _REFRESH_TOGETHER):
+            await self._routes.refresh(self._server_id, users[at : at + _REFRESH_TOGETHER])

@@ -9,7 +9,7 @@ from google.rpc import status_pb2
 
 from tidings.core import positions
 from tidings.core.actions import Accepted
-from tidings.core.values import Marks, Role
+from tidings.core.values import EntryKind, LogEntry, Marks, Role
 from tidings.v1 import chat_pb2
 
 # Field 1 of ConnectResponse, length-delimited: joined frames are a frame with all their events.
@@ -121,6 +121,14 @@ def membership_changed(
             created_at=_time(position),
         ),
     ).SerializeToString()
+
+
+def gone(entry: LogEntry) -> list[str]:
+    """Who went with an entry of a log: its last one for them."""
+    if entry.kind is not EntryKind.MEMBERSHIP:
+        return []
+    changes = chat_pb2.Event.FromString(entry.body).membership_changed.changes
+    return [each.user_id for each in changes if not each.role]
 
 
 def channel_updated(channel_id: str, seq: int, position: int, actor_id: str, title: str) -> bytes:

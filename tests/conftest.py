@@ -41,3 +41,9 @@ def cassandra(engines: Engines) -> Iterator[CassandraSpace]:
     space = engines.cassandra()
     yield space
     engines.drop(space)
+
+
+@pytest.fixture
+def shared_cassandra(engines: Engines) -> CassandraSpace:
+    """One keyspace for all tests with ids of their own: making the tables anew for each takes seconds."""
+    return engines.shared_cassandra()

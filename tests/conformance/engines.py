@@ -1,4 +1,4 @@
-"""The engines that the suites run on. Another engine is one more function here, and one more name in `conftest.engine`."""
+"""The engines that the suites run on. Another engine is one more function here, and a name in `conftest.engine`."""
 
 from __future__ import annotations
 

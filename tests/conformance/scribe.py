@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import itertools
-
-from tidings.core.ports import ChannelLog
+from tests.support.clock import FakeClock
+from tidings.core import positions
+from tidings.core.ports import ChannelLog, Inbox, InboxCopy
 from tidings.core.values import (
     Appended,
     ChannelKind,
@@ -20,22 +20,33 @@ CREATED_AT_MS = 1_750_000_000_000
 
 
 class Ticker:
-    """Positions for all channels of a test, each larger than the last."""
+    """Positions for all channels of a test, each later than the last by `STEP_SECONDS`, and so is the time."""
 
-    def __init__(self) -> None:
-        self._next = itertools.count(1_000, 10)
+    STEP_SECONDS = 50
+
+    def __init__(self, clock: FakeClock | None = None) -> None:
+        self._clock = clock or FakeClock()
         self.latest = 0
 
     def next(self) -> int:
-        self.latest = next(self._next)
+        self._clock.advance(self.STEP_SECONDS)
+        self.latest = positions.at(self._clock.now_ms())
         return self.latest
 
 
 class Scribe:
-    """Keeps one channel's log; what it wrote last is at the head."""
+    """Keeps one channel's log; what it wrote last is at the head. Given an inbox, it puts what it writes into it."""
 
-    def __init__(self, log: ChannelLog, ticker: Ticker, channel_id: str, kind: ChannelKind = ChannelKind.GROUP) -> None:
+    def __init__(
+        self,
+        log: ChannelLog,
+        ticker: Ticker,
+        channel_id: str,
+        kind: ChannelKind = ChannelKind.GROUP,
+        inbox: Inbox | None = None,
+    ) -> None:
         self.log = log
+        self.inbox = inbox
         self.ticker = ticker
         self.channel_id = channel_id
         self.kind = kind
@@ -114,3 +125,6 @@ class Scribe:
     async def _write(self, batch: LogBatch) -> None:
         assert await self.log.append(batch) == Appended()
         self.entries += batch.entries
+        if self.inbox is not None and batch.entries:
+            audience = self.members.keys() | {each.user_id for each in batch.members}
+            await self.inbox.put([InboxCopy(audience, self.channel_id, batch.entries)])

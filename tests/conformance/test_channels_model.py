@@ -7,12 +7,12 @@ import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.conformance.engines import ENGINES, Ports
-from tests.conformance.scribe import Scribe, Ticker
+from tests.conformance.engines import OpenPorts, Ports
+from tests.conformance.scribe import CREATED_AT_MS, Scribe, Ticker
+from tidings.core import positions
 from tidings.core.values import EntryKind, LogEntry, Marks, MessageRow, SeqRange
 
 USERS = ("ann", "ben", "cas")
@@ -36,9 +36,9 @@ class Model:
     """The channels as lists, and each user's stays in them."""
 
     def __init__(self, ports: Ports) -> None:
-        self.ticker = Ticker()
+        self.ticker = Ticker(ports.clock)
         self.ports = ports
-        self.scribes = {each: Scribe(ports.log, self.ticker, each) for each in CHANNELS}
+        self.scribes = {each: Scribe(ports.log, self.ticker, each, inbox=ports.inbox) for each in CHANNELS}
         self.stays: dict[tuple[str, str], list[SeqRange]] = {}
         self.marks: dict[str, dict[str, Marks]] = {each: {} for each in CHANNELS}
 
@@ -124,12 +124,20 @@ async def _check_history(model: Model, data: st.DataObject) -> None:
 
 async def _check_inbox(model: Model, data: st.DataObject) -> None:
     for user_id in USERS:
-        after, upto = (data.draw(st.integers(980, model.ticker.latest + 20)) for _ in range(2))
+        steps_taken = (positions.time_ms(model.ticker.latest) - CREATED_AT_MS) // 1000 // Ticker.STEP_SECONDS
+        # From before the first position to beyond the last, on one or beside it.
+        after, upto = (
+            positions.at(CREATED_AT_MS + data.draw(st.integers(0, steps_taken + 2)) * Ticker.STEP_SECONDS * 1000)
+            + data.draw(st.integers(-1, 1))
+            for _ in range(2)
+        )
+        first = after - positions.at(positions.EPOCH_MS + model.ports.replay_before_ms)
+        last = upto + positions.at(positions.EPOCH_MS + model.ports.replay_beyond_ms)
         due = sorted(
             (entry.position, channel_id, entry.seq, entry.body)
             for channel_id in CHANNELS
             for entry in model.seen(channel_id, user_id)
-            if after < entry.position <= upto
+            if first < entry.position <= last
         )
         replay = await model.ports.inbox.replay(user_id, after, upto)
         assert replay.first_position == (due[0][0] if due else 0)
@@ -154,12 +162,11 @@ async def _check_directory(model: Model) -> None:
             assert view.unread_count == model.unread(scribe.channel_id, user_id)
 
 
-@pytest.mark.parametrize("name", ENGINES)
 @settings(max_examples=50, deadline=None)
 @given(steps=steps, data=st.data())
-def test_reading_agrees_with_the_model(name: str, steps: list[Step], data: st.DataObject) -> None:
+def test_reading_agrees_with_the_model(engine: OpenPorts, steps: list[Step], data: st.DataObject) -> None:
     async def run(folder: Path) -> None:
-        async with ENGINES[name](folder) as ports:
+        async with engine(folder) as ports:
             model = Model(ports)
             await model.begin()
             for step in steps:

@@ -21,6 +21,8 @@ from tidings.core.values import (
     User,
 )
 
+pytestmark = pytest.mark.parametrize("engine", ["sqlite"], indirect=True, scope="session")
+
 NOW = 1_750_000_000_000
 
 

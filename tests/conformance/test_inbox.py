@@ -8,6 +8,7 @@ import pytest
 
 from tests.conformance.engines import Ports
 from tests.conformance.scribe import Scribe, Ticker
+from tidings.core import positions
 from tidings.core.ports import Replay, ReplayChunk
 from tidings.core.values import ChannelKind, LogEntry, Marks
 
@@ -18,8 +19,8 @@ CHUNK_EVENTS = 2_000
 
 
 @pytest.fixture
-def ticker() -> Ticker:
-    return Ticker()
+def ticker(ports: Ports) -> Ticker:
+    return Ticker(ports.clock)
 
 
 async def _chunks(replay: Replay) -> list[ReplayChunk]:
@@ -35,9 +36,23 @@ def _in_order(entries: Iterable[LogEntry]) -> list[bytes]:
     return [each.body for each in sorted(entries, key=lambda entry: entry.position)]
 
 
+def _span(ms: int) -> int:
+    """A time as a difference of positions."""
+    return positions.at(positions.EPOCH_MS + ms)
+
+
+def _due(ports: Ports, entries: Iterable[LogEntry], after: int = 0, upto: int = FOREVER) -> list[bytes]:
+    """What of some entries a replay brings."""
+    first, last = after - _span(ports.replay_before_ms), upto + _span(ports.replay_beyond_ms)
+    return _in_order(each for each in entries if first < each.position <= last)
+
+
 async def _two_channels(ports: Ports, ticker: Ticker) -> tuple[Scribe, Scribe]:
     """A group and a direct channel of ann and ben, whose events alternate."""
-    group, direct = Scribe(ports.log, ticker, "ga"), Scribe(ports.log, ticker, "dx", ChannelKind.DIRECT)
+    group, direct = (
+        Scribe(ports.log, ticker, "ga", inbox=ports.inbox),
+        Scribe(ports.log, ticker, "dx", ChannelKind.DIRECT, inbox=ports.inbox),
+    )
     await group.create("ann", "ben")
     await direct.create("ann", "ben")
     for _ in range(3):
@@ -61,23 +76,26 @@ async def test_everything_comes_in_order_of_position(ports: Ports, ticker: Ticke
 
 async def test_only_what_is_beyond_the_cursor_comes(ports: Ports, ticker: Ticker) -> None:
     entries = sorted((entry for each in await _two_channels(ports, ticker) for entry in each.entries), key=_position)
-    for at, entry in enumerate(entries):
-        assert await _events(ports, "ann", after=entry.position) == _in_order(entries[at + 1 :])
-        # A position between two events.
-        assert await _events(ports, "ann", after=entry.position - 1) == _in_order(entries[at:])
+    for entry in entries:
+        # The second one is between two events.
+        for after in (entry.position, entry.position - 1):
+            assert await _events(ports, "ann", after=after) == _due(ports, entries, after=after)
 
 
 async def test_nothing_beyond_the_end_comes(ports: Ports, ticker: Ticker) -> None:
     entries = sorted((entry for each in await _two_channels(ports, ticker) for entry in each.entries), key=_position)
-    for at, entry in enumerate(entries):
-        assert await _events(ports, "ann", upto=entry.position) == _in_order(entries[: at + 1])
-        assert await _events(ports, "ann", upto=entry.position - 1) == _in_order(entries[:at])
-    assert await _events(ports, "ann", entries[2].position, entries[4].position) == _in_order(entries[3:5])
+    for entry in entries:
+        for upto in (entry.position, entry.position - 1):
+            assert await _events(ports, "ann", upto=upto) == _due(ports, entries, upto=upto)
+    between = entries[2].position, entries[4].position
+    assert await _events(ports, "ann", *between) == _due(ports, entries, *between)
 
 
 async def test_who_has_seen_all_gets_nothing(ports: Ports, ticker: Ticker) -> None:
     group, _ = await _two_channels(ports, ticker)
-    for after, upto in ((group.head.position, FOREVER), (FOREVER, FOREVER), (0, group.entries[0].position - 1)):
+    beyond = group.head.position + _span(ports.replay_before_ms)
+    before = group.entries[0].position - _span(ports.replay_beyond_ms) - 1
+    for after, upto in ((beyond, FOREVER), (FOREVER, FOREVER), (0, before)):
         replay = await ports.inbox.replay("ann", after, upto)
         assert replay.first_position == 0
         assert await _chunks(replay) == []
@@ -86,9 +104,10 @@ async def test_who_has_seen_all_gets_nothing(ports: Ports, ticker: Ticker) -> No
 
 async def test_the_first_position_is_that_of_the_oldest_unseen_event(ports: Ports, ticker: Ticker) -> None:
     group, direct = await _two_channels(ports, ticker)
-    assert (await ports.inbox.replay("ann", direct.entries[1].position, FOREVER)).first_position == (
-        group.entries[2].position
-    )
+    after = direct.entries[1].position + _span(ports.replay_before_ms)
+    entries = sorted((*group.entries, *direct.entries), key=_position)
+    oldest = next(each for each in entries if each.position > direct.entries[1].position)
+    assert (await ports.inbox.replay("ann", after, FOREVER)).first_position == oldest.position
 
 
 async def test_a_new_member_gets_the_channel_from_where_they_came_in(ports: Ports, ticker: Ticker) -> None:
@@ -99,16 +118,16 @@ async def test_a_new_member_gets_the_channel_from_where_they_came_in(ports: Port
 
 
 async def test_who_was_removed_gets_the_entry_that_says_so_and_nothing_after_it(ports: Ports, ticker: Ticker) -> None:
-    group = Scribe(ports.log, ticker, "ga")
+    group = Scribe(ports.log, ticker, "ga", inbox=ports.inbox)
     await group.create("ann", "ben")
     cursor = group.head.position
     missed = [await group.send("ann"), await group.remove("ben")]
     await group.send("ann")
-    assert await _events(ports, "ben", after=cursor) == _in_order(missed)
+    assert await _events(ports, "ben", after=cursor) == _due(ports, [*group.entries[:1], *missed], after=cursor)
 
 
 async def test_each_stay_comes_and_nothing_between_them(ports: Ports, ticker: Ticker) -> None:
-    group = Scribe(ports.log, ticker, "ga")
+    group = Scribe(ports.log, ticker, "ga", inbox=ports.inbox)
     await group.create("ann", "ben")
     seen: list[LogEntry] = [group.head]
     for _ in range(3):
@@ -118,8 +137,8 @@ async def test_each_stay_comes_and_nothing_between_them(ports: Ports, ticker: Ti
         await group.send("ann")
         seen.append(await group.add("ben"))
     assert await _events(ports, "ben") == _in_order(seen)
-    for at, entry in enumerate(seen):
-        assert await _events(ports, "ben", after=entry.position) == _in_order(seen[at + 1 :])
+    for entry in seen:
+        assert await _events(ports, "ben", after=entry.position) == _due(ports, seen, after=entry.position)
     (chunk,) = await _chunks(await ports.inbox.replay("ben", 0, FOREVER))
     assert chunk.heads == {"ga": (group.head.position, group.head.seq)}
 
@@ -135,7 +154,7 @@ async def test_what_is_written_during_a_replay_is_left_to_the_live_stream(ports:
 
 
 async def test_changes_come_as_events_and_deleted_texts_do_not(ports: Ports, ticker: Ticker) -> None:
-    group = Scribe(ports.log, ticker, "ga")
+    group = Scribe(ports.log, ticker, "ga", inbox=ports.inbox)
     await group.create("ann", "ben")
     message = await group.send("ann", b"secret")
     await group.edit(message, b"secret too")
@@ -166,7 +185,7 @@ def _check_chunks(chunks: Sequence[ReplayChunk], scribes: Sequence[Scribe], larg
 
 
 async def test_many_events_come_in_chunks_that_each_say_how_far_they_go(ports: Ports, ticker: Ticker) -> None:
-    scribes = [Scribe(ports.log, ticker, f"g{number}") for number in range(3)]
+    scribes = [Scribe(ports.log, ticker, f"g{number}", inbox=ports.inbox) for number in range(3)]
     for scribe in scribes:
         await scribe.create("ann")
     for number in range(1_500):
@@ -179,7 +198,7 @@ async def test_many_events_come_in_chunks_that_each_say_how_far_they_go(ports: P
 
 
 async def test_large_events_come_in_chunks_of_bounded_bytes(ports: Ports, ticker: Ticker) -> None:
-    scribes = [Scribe(ports.log, ticker, f"g{number}") for number in range(2)]
+    scribes = [Scribe(ports.log, ticker, f"g{number}", inbox=ports.inbox) for number in range(2)]
     for scribe in scribes:
         await scribe.create("ann")
     for number in range(12):
@@ -206,7 +225,7 @@ async def test_receipts_come_for_channels_where_any_changed_since(ports: Ports, 
 
 
 async def test_receipts_come_only_for_channels_that_one_is_in(ports: Ports, ticker: Ticker) -> None:
-    group = Scribe(ports.log, ticker, "ga")
+    group = Scribe(ports.log, ticker, "ga", inbox=ports.inbox)
     await group.create("ann", "ben")
     await group.remove("ben")
     await ports.log.save_marks("ga", ticker.next(), {"ann": Marks(2, 2)})

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from tests.conformance.engines import ENGINES, Ports
+from tests.conformance.engines import OpenPorts, Ports
 from tests.conformance.scribe import Scribe, Ticker
 from tidings.core.values import Appended, EntryKind, HeadMoved, LogBatch
 
@@ -60,8 +60,8 @@ async def test_a_decision_moves_on_or_ends_the_wait(ports: Ports) -> None:
     assert await ports.pending_push.channels() == {"ga": 7}
 
 
-async def test_what_waits_still_waits_after_the_storage_was_closed(engine: str, tmp_path: Path) -> None:
-    async with ENGINES[engine](tmp_path / "again") as ports:
+async def test_what_waits_still_waits_after_the_storage_was_closed(engine: OpenPorts, tmp_path: Path) -> None:
+    async with engine(tmp_path / "again") as ports:
         await _wake(await _group(ports))
-    async with ENGINES[engine](tmp_path / "again") as ports:
+    async with engine(tmp_path / "again") as ports:
         assert await ports.pending_push.channels() == {"ga": 2}

@@ -17,7 +17,8 @@ from cassandra.cluster import Session
 from redis.asyncio import Redis as RedisClient
 
 from tests.support.engines import SOON_UP, CassandraSpace, EtcdSpace, RedisSpace, cassandra_cluster
-from tidings.node.cluster import Cassandra, EngineError, Etcd, Redis
+from tidings.node.cluster import Cassandra, Engine, EngineError, Etcd, Redis
+from tidings.node.cluster.loopback import is_free
 
 
 async def test_etcd_answers_its_client(etcd: EtcdSpace) -> None:
@@ -101,7 +102,7 @@ async def test_cassandra_killed_keeps_what_it_acknowledged(tmp_path: Path) -> No
         await engine.kill()
         await engine.start()
         assert await asyncio.to_thread(read) == list(range(100))
-        await engine.kill()
+    assert not engine.running
 
 
 Make = Callable[[Path], Etcd | Redis]
@@ -146,11 +147,36 @@ async def test_a_port_in_use_is_refused(tmp_path: Path) -> None:
             await Redis(tmp_path / "two", port=engine.port).start()
 
 
-async def test_one_that_ends_instead_of_starting_tells_why(tmp_path: Path) -> None:
-    engine = Redis(tmp_path / "redis", databases=0)
-    with pytest.raises(EngineError, match="Redis ended with code 1 instead of starting: argument must be"):
-        await engine.start()
-    assert not engine.running
+async def test_a_port_once_given_is_nobody_elses_while_its_engine_is_down(tmp_path: Path) -> None:
+    engine = await Redis(tmp_path / "redis").start()
+    await engine.stop()
+    assert is_free(engine.port)
+    with socket.socket(socket.AF_UNIX) as claim, pytest.raises(OSError, match="in use"):
+        claim.bind(f"\0tidings-port-{engine.port}")
+
+
+@pytest.mark.parametrize(
+    ("engine", "why"),
+    [
+        (lambda folder: Redis(folder, databases=0), "Redis ended with code 1 instead of starting: argument must be"),
+        (lambda folder: Cassandra(folder, heap="x"), "Cassandra ended with code 1 instead of starting: Error: .*exit"),
+    ],
+)
+async def test_one_that_ends_instead_of_starting_tells_why(
+    engine: Callable[[Path], Engine], why: str, tmp_path: Path
+) -> None:
+    made = engine(tmp_path / "engine")
+    with pytest.raises(EngineError, match=why):
+        await made.start()
+    assert not made.running
+
+
+async def test_of_many_last_words_the_error_is_told(tmp_path: Path) -> None:
+    made = Etcd(tmp_path / "etcd")
+    (made.folder / "data").parent.mkdir()
+    (made.folder / "data").write_text("not a folder")
+    with pytest.raises(EngineError, match=r"etcd ended with code 1 instead of starting: .*not a directory"):
+        await made.start()
 
 
 async def test_one_that_is_not_installed_tells_how_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -142,11 +142,18 @@ class Backend:
         self.history_error: status_pb2.Status | None = None
         """What HistoryService answers instead of events."""
         self.history_asked = asyncio.Event()
-        self.beats: list[float] = []
+        self.beats = 0
+        self.beat = asyncio.Event()
         self.present: dict[str, bool] = {}
         self.tracks: list[asyncio.Queue[presence_pb2.TrackResponse | No]] = []
         self._ids = itertools.count(1)
         self._position = itertools.count(1000, 7)
+
+    async def beaten(self, times: int) -> None:
+        """Waits until that many heartbeats have come."""
+        while self.beats < times:
+            self.beat.clear()
+            await self.beat.wait()
 
     # --- accounts -----------------------------------------------------------------------------------------------------
 
@@ -346,8 +353,7 @@ class _Accounts(account_pb2_grpc.AccountServiceServicer):
         backend = self._backend
         if backend.passwords.get(request.username) != request.password:
             await _abort(context, no("UNAUTHENTICATED", "wrong", reason="BAD_CREDENTIALS"))
-        if request.device_id in backend.revoked:
-            await _abort(context, no("NOT_FOUND", "no such device"))
+        backend.revoked.discard(request.device_id)
         return account_pb2.LogInResponse(**self._device(backend.users[request.username], request.device_id))
 
     async def RefreshTokens(
@@ -567,7 +573,8 @@ class _Presence(presence_pb2_grpc.PresenceServiceServicer):
 
         async def listen() -> None:
             async for _ in request_iterator:
-                backend.beats.append(time.monotonic())
+                backend.beats += 1
+                backend.beat.set()
 
         listener = asyncio.create_task(listen())
         try:

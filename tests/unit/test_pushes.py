@@ -110,14 +110,14 @@ async def database(tmp_path: Path) -> AsyncIterator[Database]:
 @pytest.fixture
 async def server(database: Database) -> Server:
     server = Server(database, FakeClock(), Sink())
-    await server.pushes.load()
+    await server.pushes.take_up(lambda _: True)
     return server
 
 
 async def restarted(server: Server, database: Database) -> Server:
     """Another process on the same storage; the first one's memory is lost."""
     after = Server(database, server.clock, server.sink)
-    await after.pushes.load()
+    await after.pushes.take_up(lambda _: True)
     return after
 
 
@@ -346,7 +346,7 @@ async def test_writing_before_what_was_undecided_is_loaded_forgets_nothing(serve
     of_ann = await server.say("ann")
     again = Server(database, server.clock, server.sink)
     of_ben = await again.say("ben")
-    await again.pushes.load()
+    await again.pushes.take_up(lambda _: True)
     assert await again.after(5) == [("ann", "g1", of_ben), ("ben", "g1", of_ann), ("cid", "g1", of_ben)]
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import pytest
 
 from presence_server.contacts import AnnouncedContacts
 from presence_server.track import Track
-from presence_server.tracker import Tracker
+from presence_server.tracker import REFRESH_AFTER_SECONDS, Tracker
 from tests.support.clock import FakeClock
 from tests.support.contacts import FakeContacts
 from tidings.backends.memory.presence import MemoryPresenceNews, MemoryPresenceStore
@@ -517,3 +517,127 @@ async def test_a_hundred_may_be_asked_for_and_no_more(world: World) -> None:
     assert refused.value.code is Code.INVALID_ARGUMENT
     assert [each.field for each in refused.value.violations] == ["user_ids"]
     assert refused.value.metadata == {"limit": "100", "actual": "101"}
+
+
+# --- gaps in the news -------------------------------------------------------------------------------------------------
+
+
+class NewsWithGaps(MemoryPresenceNews):
+    """News that can lose what is published."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gaps: list[Callable[[], None]] = []
+        self.is_lost = False
+
+    async def publish(self, presence: Presence, watchers: Collection[str]) -> None:
+        if not self.is_lost:
+            await super().publish(presence, watchers)
+
+    async def subscribe(
+        self, user_id: str, notify: Callable[[Presence], None], gap: Callable[[], None]
+    ) -> Callable[[], None]:
+        self.gaps.append(gap)
+        return await super().subscribe(user_id, notify, gap)
+
+    def gap(self) -> None:
+        self.is_lost = False
+        for gap in self.gaps:
+            gap()
+
+
+@pytest.fixture
+async def gappy() -> tuple[World, NewsWithGaps]:
+    world, news = World(), NewsWithGaps()
+    world.tracker = Tracker(world.store, news, world.contacts, world.clock)
+    await world.friends("a", "b", "c")
+    return world, news
+
+
+async def test_after_a_gap_the_states_are_told_again_once_all_devices_were_heard(
+    gappy: tuple[World, NewsWithGaps],
+) -> None:
+    world, news = gappy
+    a = await world.online("a/phone")
+    await world.online("b/phone")
+    told(a)
+    news.is_lost = True
+    await world.online("c/phone")
+    assert not a.has_news()
+    news.gap()
+    await world.wait(REFRESH_AFTER_SECONDS - 0.1)
+    assert not a.has_news(), "heartbeats that were lost need their time to come again"
+    await world.wait(0.1)
+    assert told(a) == {"b": True, "c": True}
+    await world.wait(REFRESH_AFTER_SECONDS)
+    assert not a.has_news(), "once is enough"
+
+
+async def test_what_is_told_while_the_states_are_read_again_is_newer(gappy: tuple[World, NewsWithGaps]) -> None:
+    world, news = gappy
+    a = await world.online("a/phone")
+    told(a)
+    # What waits from before is not.
+    await news.publish(Presence("b", True, 0), ["a"])
+    a.refresh_begins()
+    await news.publish(Presence("c", True, 0), ["a"])
+    a.refresh({"b": Presence("b", False, 0), "c": Presence("c", False, 0)})
+    assert told(a) == {"b": False, "c": True}
+
+
+async def test_who_told_a_newer_change_while_reading_is_not_told_the_older(gappy: tuple[World, NewsWithGaps]) -> None:
+    world, news = gappy
+    a = await world.online("a/phone")
+    told(a)
+    a.refresh_begins()
+    await news.publish(Presence("c", True, 0), ["a"])
+    assert told(a) == {"c": True}
+    a.refresh({"c": Presence("c", False, 0)})
+    assert not a.has_news()
+
+
+async def test_streams_that_could_not_be_told_again_are_told_later(
+    gappy: tuple[World, NewsWithGaps], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world, news = gappy
+    a = await world.online("a/phone")
+    told(a)
+    news.gap()
+
+    async def away(_: Collection[str]) -> dict[str, Presence]:
+        raise unavailable("the engine is away", "ENGINE_UNAVAILABLE")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(world.store, "presences", away)
+        await world.wait(REFRESH_AFTER_SECONDS)
+    assert not a.has_news()
+    await world.wait(1)
+    assert told(a) == {"b": False, "c": False}
+
+
+async def test_a_closed_stream_is_not_told_again(gappy: tuple[World, NewsWithGaps]) -> None:
+    world, news = gappy
+    a = await world.online("a/phone")
+    told(a)
+    news.gap()
+    world.tracker.close(a)
+    await world.wait(REFRESH_AFTER_SECONDS)
+    assert not a.has_news()
+
+
+async def test_a_heartbeat_whose_answer_was_lost_is_announced_if_it_arrived(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a, b = await world.online("a/phone"), await world.open("b/phone")
+    told(a)
+    beat = world.store.beat
+
+    async def unanswered(user_id: str, device_id: str, now_ms: int) -> bool:
+        await beat(user_id, device_id, now_ms)
+        raise unavailable("the engine is away", "ENGINE_UNAVAILABLE")
+
+    monkeypatch.setattr(world.store, "beat", unanswered)
+    with pytest.raises(Refusal):
+        await world.tracker.beat(b)
+    await world.tracker.tick()
+    assert told(a) == {"b": True}

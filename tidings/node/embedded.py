@@ -190,6 +190,7 @@ class Embedded:
         """
         settings = self._settings
         self._revocations.add(await self._accounts_store.revoked_since(self._revocations.oldest_ms()))
+        await self._owned.change_hands()
         listening = await self._listener.start(settings.listen, _certificate(settings), settings.plaintext)
         self._endpoint = settings.advertise or listening
         await self._register()

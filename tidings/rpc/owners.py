@@ -51,6 +51,11 @@ class Owners(ChannelOwner):
         """The servers that own channels now."""
         return self._ring
 
+    @property
+    def links(self) -> Sequence[Link]:
+        """The links to the chat servers there are, open or not."""
+        return [link for _, link, _ in self._links.values()]
+
     def when_changed(self, notify: Callable[[Ring], None]) -> None:
         """Calls `notify` whenever channels may have changed hands."""
         self._on_change.append(notify)

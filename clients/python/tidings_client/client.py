@@ -144,7 +144,7 @@ class Tidings:
                 request.device_id = before.device_id
             async with open_channel(server, tls) as channel:
                 stub = account_pb2_grpc.AccountServiceStub(channel)
-                answer = await _log_in(stub, request, timeout)
+                answer = await call(stub.LogIn, request, timeout)
             return cls._begin(state, server, answer, tls, timeout)
         except BaseException:
             state.close()
@@ -458,17 +458,3 @@ class Tidings:
 
 def _is_there(data: Path) -> bool:
     return pathlib.Path(data).exists()
-
-
-async def _log_in(
-    stub: account_pb2_grpc.AccountServiceAsyncStub, request: account_pb2.LogInRequest, timeout: float
-) -> account_pb2.LogInResponse:
-    try:
-        answer = await call(stub.LogIn, request, timeout)
-    except TidingsError as error:
-        # The device in the file was revoked: it signs in as a new one.
-        if error.code is not grpc.StatusCode.NOT_FOUND or not request.device_id:
-            raise
-        request.device_id = ""
-        answer = await call(stub.LogIn, request, timeout)
-    return answer

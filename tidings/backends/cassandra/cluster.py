@@ -107,6 +107,10 @@ class Statement:
     fetch_size: int = 5_000
 
 
+Write = tuple[Statement, Sequence[object]]
+"""A statement that writes, and the values for its `?`."""
+
+
 class Cassandra:
     """A connection to a cluster. It belongs to the event loop that opened it."""
 
@@ -150,14 +154,13 @@ class Cassandra:
         prepared = self._prepared.get(statement) or await self._prepare(statement)
         return await self._send(prepared.bind(values), statement.conditional, statement.serial)
 
-    async def batch(
-        self, statements: Iterable[tuple[Statement, Sequence[object]]], conditional: bool = False
-    ) -> list[Row]:
+    async def batch(self, statements: Iterable[Write], conditional: bool = False, logged: bool = False) -> list[Row]:
         """Executes writes to one partition, all or none; with a condition in one of them, none unless it holds.
 
         Args:
             statements: Which, each with its values.
             conditional: Whether there is a condition.
+            logged: Whether they are to several partitions: all are done in the end, or none, at the price of a log.
 
         Returns:
             As for `execute`.
@@ -165,7 +168,7 @@ class Cassandra:
         Raises:
             Refusal: UNAVAILABLE. They may have been done all the same, or may be done yet.
         """
-        batch = BatchStatement(BatchType.UNLOGGED)
+        batch = BatchStatement(BatchType.LOGGED if logged else BatchType.UNLOGGED)
         for statement, values in statements:
             batch.add(self._prepared.get(statement) or await self._prepare(statement), values)
         batch.is_idempotent = not conditional

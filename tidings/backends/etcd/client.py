@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from typing import Any
 
 import grpc
@@ -130,7 +130,7 @@ class Etcd:
         with contextlib.suppress(LeaseGone):
             await self._call(lambda channel: rpc.LeaseStub(channel).LeaseRevoke, rpc.LeaseRevokeRequest(ID=lease))
 
-    async def kept(self, lease: int, seconds: int) -> AsyncIterator[bool]:
+    async def kept(self, lease: int, seconds: int) -> AsyncGenerator[bool, None]:
         """Keeps a lease alive until it has gone, and says each time whether etcd has answered.
 
         While etcd is away the lease may be there still: it counts its time, and gives all leases their full time again

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from redis.asyncio import Connection
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from tidings.backends.redis.link import AWAY, Argument, Link, connect
+from tidings.backends.redis.link import AWAY, Argument, Link, connect, read
 from tidings.core.errors import Refusal
 
 _log = logging.getLogger(__name__)
@@ -96,7 +96,6 @@ class Feed:
     async def _run(self) -> None:
         while True:
             connection = self._link.connection()
-            connection.socket_timeout = _SILENCE_SECONDS
             try:
                 await self._connected(connection)
             except* AWAY as group:
@@ -143,7 +142,8 @@ class Feed:
 
     async def _read(self, connection: Connection) -> None:
         while True:
-            message = await connection.read_response()
+            async with asyncio.timeout(_SILENCE_SECONDS):
+                message = await read(connection)
             # A ping is answered by its word alone as long as nothing is subscribed.
             kind, *rest = message if isinstance(message, list) else (b"pong", message)
             if kind == b"message":

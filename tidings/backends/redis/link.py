@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
+import math
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -147,7 +148,8 @@ class Link:
             while self._waiting:
                 batch, self._waiting = self._waiting[:_BATCH], self._waiting[_BATCH:]
                 try:
-                    await self._exchange(await self._open(), batch)
+                    async with asyncio.timeout(REPLY_SECONDS):
+                        await self._exchange(await self._open(), batch)
                 except AWAY as error:
                     # What came meanwhile would only wait for the same.
                     self._waiting = batch + self._waiting
@@ -201,7 +203,7 @@ class Link:
         unknown = []
         for _, call in calls:
             try:
-                answer = await connection.read_response()
+                answer = await read(connection)
             except NoScriptError:
                 unknown.append(call)
             except ResponseError as error:
@@ -224,7 +226,10 @@ class Link:
 
 
 async def connect(connection: Connection) -> None:
-    """Opens a connection.
+    """Opens a connection that waits for ever from then on: its users bound what they do, each time as a whole.
+
+    A bound of the connection's own would cost a timer for every answer. It also swallows a cancellation now and then
+    (`asyncio.wait_for` before Python 3.12), and a connection that is used after that opens itself anew, unnoticed.
 
     Raises:
         redis.exceptions.ConnectionError: It cannot be opened: for want of a server or of its consent.
@@ -234,6 +239,12 @@ async def connect(connection: Connection) -> None:
     except RedisError as error:
         # Among them what is no `RedisConnectionError`: wrong credentials, say.
         raise RedisConnectionError(str(error)) from error
+    connection.socket_timeout = None
+
+
+async def read(connection: Connection) -> Any:
+    """The next answer, whenever it comes."""
+    return await connection.read_response(timeout=math.inf, disconnect_on_error=False)
 
 
 def _refuse(call: _Call, refusal: Refusal) -> None:

@@ -22,8 +22,9 @@ _ADD = Script(
     + """
 for i = 4, #ARGV do
   local key = ARGV[1] .. ARGV[i]
+  redis.call('ZREMRANGEBYSCORE', key, '-inf', now)
   redis.call('ZADD', key, now + ARGV[3], ARGV[2])
-  redis.call('PEXPIRE', key, ARGV[3])
+  if redis.call('PTTL', key) < tonumber(ARGV[3]) then redis.call('PEXPIRE', key, ARGV[3]) end
 end
 """
 )

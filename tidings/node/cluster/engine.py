@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import shutil
 import signal
+import weakref
 from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import ClassVar, Self
@@ -17,6 +19,8 @@ from tidings.node.cluster.process import Process
 
 _POLL_SECONDS = 0.05
 _ANSWER_SECONDS = 2.0
+_ERROR = re.compile(r'^Exception \(|"level":"(error|fatal)"')
+"""How Cassandra and etcd tell what stopped them, before they tell where; Redis says it in its last line."""
 
 
 class EngineError(Exception):
@@ -48,6 +52,7 @@ class Engine(ABC):
         self._ports = dict(ports)
         self._detach = detach
         self._process: Process | None = None
+        self._log_start = 0
         self._find()
 
     async def start(self) -> Self:
@@ -59,11 +64,8 @@ class Engine(ABC):
         if self.running:
             raise EngineError(f"{self.name} runs already on {self.folder}, as process {self.pid}.")
         self.folder.mkdir(parents=True, exist_ok=True)
-        self._ports = {name: port or free_port() for name, port in self._ports.items()}
-        for port in self._ports.values():
-            # It would end soon, but until then another server may answer in its place.
-            if not is_free(port):
-                raise EngineError(f"{self.name} cannot listen at port {port}: another process does.")
+        self._take_ports()
+        self._log_start = self.log.stat().st_size if self.log.exists() else 0
         self._process = Process.spawn(
             self._command(), folder=self.folder, log=self.log, detach=self._detach, environment=self._environment()
         )
@@ -183,6 +185,15 @@ class Engine(ABC):
         else:
             self._ports = {name: port or note["ports"][name] for name, port in self._wanted.items()}
 
+    def _take_ports(self) -> None:
+        for name, port in self._ports.items():
+            if port == 0:
+                self._ports[name], claim = free_port()
+                weakref.finalize(self, claim.close)
+            elif not is_free(port):
+                # It would find out by itself, but until then another server may answer in its place.
+                raise EngineError(f"{self.name} cannot listen at port {port}: another process does.")
+
     async def _answering(self, process: Process) -> None:
         while True:
             if not process.running:
@@ -198,8 +209,13 @@ class Engine(ABC):
             await asyncio.sleep(_POLL_SECONDS)
 
     def _last_words(self) -> str:
-        lines = self.log.read_text(errors="replace").splitlines()
-        return next((line for line in reversed(lines) if line.strip()), "it printed nothing.")
+        """The last line that names an error, or the last one at all, of what it printed since its start."""
+        with self.log.open("rb") as log:
+            log.seek(self._log_start)
+            lines = [line.strip() for line in log.read().decode(errors="replace").splitlines() if line.strip()]
+        # What follows an exception is where it happened, in many lines.
+        errors = [line for line in lines if _ERROR.search(line)]
+        return (errors or lines or ["it printed nothing."])[-1]
 
 
 def program(name: str, package: str) -> str:

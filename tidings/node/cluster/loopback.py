@@ -10,13 +10,29 @@ HOST = "127.0.0.1"
 
 _FIRST, _LAST = 20_000, 32_000
 """Below what Linux gives to clients (32768 and up): a port stays free for the server that comes back to it."""
+_CHANCE = random.SystemRandom()
 
 
-def free_port() -> int:
-    """A TCP port that nobody listens at."""
+def free_port() -> tuple[int, socket.socket]:
+    """A TCP port that nobody listens at.
+
+    Returns:
+        The port, and a claim to it: until that is closed (or its process ends) nobody else is given the port here, also
+        while the server has yet to listen or was killed to be started again.
+    """
     while True:
-        if is_free(port := random.randint(_FIRST, _LAST)):
-            return port
+        # Not the shared generator: tests seed it, and then all of them would try the same ports.
+        port = _CHANCE.randint(_FIRST, _LAST)
+        claim = socket.socket(socket.AF_UNIX)
+        try:
+            # A name in no folder, which the kernel frees together with the socket.
+            claim.bind(f"\0tidings-port-{port}")
+        except OSError:
+            claim.close()
+            continue
+        if is_free(port):
+            return port, claim
+        claim.close()
 
 
 def is_free(port: int) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import shutil
 import signal
@@ -101,7 +102,7 @@ class Process:
 
     def signal(self, number: int) -> None:
         """Sends a signal; one that has ended gets none."""
-        if self.running:
+        with contextlib.suppress(ProcessLookupError):
             signal.pidfd_send_signal(self._pidfd, number)
 
     async def wait(self) -> None:

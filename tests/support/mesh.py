@@ -1,0 +1,192 @@
+"""Several chat servers in one process, on one SQLite database: a mesh without its engines, but with its links."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from grpc import aio
+
+from chat_server.member import Member, MemberPorts
+from chat_server.owned import OwnerPorts
+from chat_server.pushes import PushPorts
+from chat_server.server import ChatSettings
+from chat_server.service import ChatService
+from notifier.dispatcher import Dispatcher
+from notifier.sink import QueueSink
+from tests.support.raw import Api, Device
+from tidings.backends.memory.registry import MemoryRegistry
+from tidings.backends.memory.routes import MemoryRoutes
+from tidings.backends.sqlite.contacts import SqliteContactStore
+from tidings.backends.sqlite.database import Database
+from tidings.backends.sqlite.directory import SqliteDirectory
+from tidings.backends.sqlite.history import SqliteHistory
+from tidings.backends.sqlite.inbox import SqliteInbox
+from tidings.backends.sqlite.log import SqliteChannelLog, SqlitePendingPush
+from tidings.backends.sqlite.push import SqlitePushQueue, SqlitePushTokenStore
+from tidings.core.clock import SystemClock
+from tidings.core.positions import Positions
+from tidings.core.rate import Rate
+from tidings.core.values import Server, ServerKind
+from tidings.rpc.edge import Edge
+from tidings.rpc.listener import Listener
+from tidings.rpc.owners import Owners
+from tidings.rpc.tokens import Revocations, TokenIssuer, TokenVerifier
+from tidings.v1 import account_pb2
+
+_TOKEN_MS = 3_600_000
+
+
+class WipeableRoutes(MemoryRoutes):
+    """Routes that can be lost, as a Redis that is wiped loses them."""
+
+    def __init__(self, clock: SystemClock) -> None:
+        super().__init__(clock)
+        self._lives = 0
+
+    def wipe(self) -> None:
+        self._routes.clear()
+        self._lives += 1
+
+    async def generation(self) -> str:
+        return str(self._lives)
+
+
+class Node:
+    """One chat server of the mesh."""
+
+    def __init__(self, mesh: Mesh, number: int) -> None:
+        self.server_id = f"chat-{number}"
+        self._mesh = mesh
+        database, clock = mesh.database, mesh.clock
+        log, history, directory = SqliteChannelLog(database), SqliteHistory(database), SqliteDirectory(database)
+        tokens, queue = SqlitePushTokenStore(database), SqlitePushQueue(database)
+        sink = QueueSink(queue, tokens, Dispatcher(queue, tokens, {}, clock), clock)
+        push = PushPorts(SqlitePendingPush(database), history, directory, SqliteContactStore(database), sink)
+        self.member = Member(
+            self.server_id,
+            MemberPorts(OwnerPorts(log, push), SqliteInbox(database), mesh.routes, mesh.registry),
+            Positions(clock, number),
+            mesh.verifier,
+            clock,
+            ChatSettings(Rate(1e6, 1e6)),
+            dial=aio.insecure_channel,
+            push_delay=5.0,
+            inbox_days=30,
+        )
+        self._public = Listener([Edge(mesh.verifier)])
+        ChatService(self.member.chat).add_to(self._public.server)
+        self._internal = Listener([])
+        self.member.peer_service.add_to(self._internal.server)
+        self._task: asyncio.Task[None] | None = None
+        self.endpoint = ""
+        self._here: Server | None = None
+
+    async def start(self) -> None:
+        self.endpoint = await self._public.start("127.0.0.1:0")
+        internal = await self._internal.start("127.0.0.1:0")
+        self._task = asyncio.create_task(self.member.run())
+        self._here = Server(self.server_id, ServerKind.CHAT, self.endpoint, "here", 0.0, internal=internal)
+        await self._mesh.registry.register(self._here)
+
+    async def vanish(self) -> None:
+        """It is gone, without a word to anybody."""
+        assert self._task is not None
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+        await asyncio.gather(self._public.stop(0), self._internal.stop(0))
+
+    async def leave(self) -> None:
+        """It drains, and stops."""
+        assert self._task is not None and self._here is not None
+        await self._mesh.registry.register(
+            Server(
+                self.server_id, ServerKind.CHAT, self.endpoint, "here", 0.0, draining=True, internal=self._here.internal
+            )
+        )
+        others = [node._here for node in self._mesh.nodes if node is not self and node._here is not None]
+        await self.member.drain(others)
+        await self.member.close()
+        await self._mesh.registry.unregister(self.server_id, ServerKind.CHAT)
+        await self.vanish()
+
+
+@dataclass
+class Mesh:
+    """The mesh, and what all of it shares."""
+
+    database: Database
+    clock: SystemClock
+    registry: MemoryRegistry
+    routes: WipeableRoutes
+    issuer: TokenIssuer
+    verifier: TokenVerifier
+    nodes: list[Node]
+    owners: Owners
+
+    def device(self, node: Node, user_id: str, device: str = "") -> Device:
+        """A signed-in device that talks to one of the servers."""
+        token, _ = self.issuer.issue(user_id, device or f"{user_id}-device")
+        user = account_pb2.User(user_id=user_id, username=user_id)
+        return Device(Api(node.endpoint), user, device, account_pb2.Tokens(access_token=token))
+
+    def owner(self, channel_id: str) -> Node:
+        """The server that owns a channel."""
+        owner = self.owners.ring.owner(channel_id)
+        return next(node for node in self.nodes if node.server_id == owner)
+
+    def channel_of(self, node: Node, kind: str = "g") -> str:
+        """A name for a channel that a server owns."""
+        return next(name for n in range(1_000) if self.owner(name := f"{kind}{n}") is node)
+
+    async def until_known(self) -> None:
+        """Waits until every server is linked to every other, and so is the way in from here."""
+        for node in self.nodes:
+            await _until_linked(node.member.owners, len(self.nodes) - 1)
+        await _until_linked(self.owners, len(self.nodes))
+
+
+async def _until_linked(owners: Owners, count: int) -> None:
+    async with asyncio.timeout(10):
+        while len(owners.links) < count:
+            await asyncio.sleep(0)
+        for link in list(owners.links):
+            await link.is_open.wait()
+
+
+@asynccontextmanager
+async def little_mesh(folder: Path, servers: int) -> AsyncIterator[Mesh]:
+    """A mesh whose servers know one another."""
+    database, clock = Database(folder), SystemClock()
+    key = Ed25519PrivateKey.generate()
+    registry = MemoryRegistry()
+    verifier = TokenVerifier({"k": key.public_key()}, clock, Revocations(clock, _TOKEN_MS))
+    mesh = Mesh(
+        database,
+        clock,
+        registry,
+        WipeableRoutes(clock),
+        TokenIssuer(key, "k", clock, _TOKEN_MS),
+        verifier,
+        [],
+        Owners(registry, aio.insecure_channel),
+    )
+    following = asyncio.create_task(mesh.owners.run())
+    mesh.nodes = [Node(mesh, number) for number in range(servers)]
+    try:
+        for node in mesh.nodes:
+            await node.start()
+        await mesh.until_known()
+        yield mesh
+    finally:
+        following.cancel()
+        for node in mesh.nodes:
+            with contextlib.suppress(Exception):
+                await node.vanish()
+        await asyncio.gather(following, return_exceptions=True)
+        await database.close()

@@ -1,0 +1,35 @@
+"""Whose a device is, in Cassandra."""
+
+from __future__ import annotations
+
+from tidings.backends.cache import ReadThrough
+from tidings.backends.cassandra.cluster import Cassandra, Statement, Write
+from tidings.core.clock import Clock
+
+_FIND = Statement("SELECT user_id FROM device_users WHERE device_id = ?")
+_KEEP = Statement("INSERT INTO device_users (device_id, user_id) VALUES (?, ?)")
+
+# A device never changes hands: what was true once may be remembered for as long as there is room.
+_REMEMBERED_S = 24 * 3600.0
+
+
+class DeviceUsers:
+    """The users of devices."""
+
+    def __init__(self, cassandra: Cassandra, clock: Clock) -> None:
+        """Reads `cassandra`."""
+        self._cassandra = cassandra
+        self._users = ReadThrough(self._read, clock, _REMEMBERED_S)
+
+    async def user_of(self, device_id: str) -> str | None:
+        """The user of a device, if there is such a device."""
+        return await self._users.get(device_id)
+
+    @staticmethod
+    def keep(device_id: str, user_id: str) -> Write:
+        """What makes a device known."""
+        return _KEEP, (device_id, user_id)
+
+    async def _read(self, device_id: str) -> str | None:
+        rows = await self._cassandra.execute(_FIND, (device_id,)) if device_id else []
+        return str(rows[0][0]) if rows else None

@@ -1,0 +1,340 @@
+"""Each user's own queue, in Cassandra: copies of small events, references to large ones, a partition a user and day.
+
+A row stands where its first event stands. When it is written much later, by whoever takes a channel over, it stands at
+the time of writing: a device whose cursor has gone on meanwhile finds it there. So that none is missed that was still
+being written when another was read, a replay begins `OVERLAP_MS` before the cursor; a device drops what it has by seq.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from cassandra.query import UNSET_VALUE
+
+from tidings.backends.cassandra.cluster import Cassandra, Row, Statement
+from tidings.backends.cassandra.reading import LogReader
+from tidings.backends.cassandra.rows import bucket_of, decode_marks
+from tidings.core import positions
+from tidings.core.clock import Clock
+from tidings.core.errors import unavailable
+from tidings.core.ports import Inbox, InboxCopy, Replay, ReplayChunk
+from tidings.core.values import EntryKind, Marks
+
+OVERLAP_MS = 60_000
+"""How far before the cursor a replay begins."""
+AHEAD_MS = 5_000
+"""How far beyond its end a replay may go: the clock of the server that gave out a position may be ahead of ours."""
+
+# A row that is written later than this is one of a takeover. With what a write may take, it is less than the overlap.
+_LATE_MS = 15_000
+_WRITE_SECONDS = 30.0
+_DAY_MS = 24 * 3600 * 1000
+# A little longer than promised, so that what is replayed does not expire meanwhile.
+_EXPIRES_LATER_DAYS = 1
+
+# Larger ones are read from the log: a hundred copies of them cost more than that.
+_COPY_BYTES = 4 << 10
+_CHUNK_EVENTS = 1_000
+_CHUNK_BYTES = 256 << 10
+_PAGE_ROWS = 250
+_TOGETHER = 50
+# In a frame (an encoded ConnectResponse): field 1, length-delimited.
+_EVENTS_TAG = b"\x0a"
+
+_PUT = Statement(
+    "INSERT INTO inbox (user_id, day, position, channel_id, first_seq, last_seq, first_position, last_position,"
+    " targets, events) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) USING TTL ?"
+)
+_ROWS = (
+    "SELECT position, channel_id, first_seq, last_seq, first_position, last_position, targets, events"
+    " FROM inbox WHERE user_id = ? AND day = ?"
+)
+_PAGE = Statement(f"{_ROWS} AND (position, channel_id, first_seq) > (?, ?, ?) AND (position) <= (?) LIMIT {_PAGE_ROWS}")
+_FIRST_STAY = Statement("SELECT min(joined_at_ms) FROM memberships_of_user WHERE user_id = ?")
+_STAYS = Statement("SELECT channel_id, until_seq FROM memberships_of_user WHERE user_id = ?")
+_RECEIPTS = Statement("SELECT channel_id, position, marks FROM receipts WHERE channel_id IN ?")
+_CHANGES = Statement("SELECT channel_id, target_seq, seq, kind FROM changes WHERE channel_id IN ? AND bucket = ?")
+
+
+@dataclass(frozen=True, slots=True)
+class _InboxRow:
+    """Consecutive events of one channel."""
+
+    position: int
+    channel_id: str
+    first_seq: int
+    last_seq: int
+    first_position: int
+    last_position: int
+    targets: Sequence[int] | None
+    events: bytes | None
+
+    @property
+    def key(self) -> tuple[int, str, int]:
+        return self.position, self.channel_id, self.first_seq
+
+
+class CassandraInbox(Inbox):
+    """The inbox on a `Cassandra`."""
+
+    def __init__(self, cassandra: Cassandra, clock: Clock, keeps_days: int = 30) -> None:
+        """Reads and writes `cassandra`, and keeps copies for some days."""
+        self._cassandra = cassandra
+        self._clock = clock
+        self._keeps_ms = (keeps_days + _EXPIRES_LATER_DAYS) * _DAY_MS
+        self._reader = LogReader(cassandra)
+
+    async def put(self, copies: Sequence[InboxCopy]) -> None:
+        """See `Inbox.put`. What a user gets at a time is one write."""
+        ttl = self._keeps_ms // 1000
+        rows: defaultdict[tuple[str, int], list[Row]] = defaultdict(list)
+        for copy in copies:
+            position, *values = self._values(copy)
+            day = _day(position)
+            for user_id in copy.user_ids:
+                rows[user_id, day].append((user_id, day, position, *values, ttl))
+        try:
+            async with asyncio.timeout(_WRITE_SECONDS):
+                await asyncio.gather(*map(self._write, rows.values()))
+        except TimeoutError as error:
+            raise unavailable("the storage does not answer", "STORAGE_UNAVAILABLE") from error
+
+    async def replay(self, user_id: str, after: int, upto: int) -> Replay:
+        """See `Inbox.replay`."""
+        now_ms = self._clock.now_ms()
+        kept_since_ms = now_ms - self._keeps_ms
+        if positions.time_ms(after) < kept_since_ms:
+            ((first_stay_ms,),) = await self._cassandra.execute(_FIRST_STAY, (user_id,))
+            if first_stay_ms is not None and first_stay_ms < kept_since_ms:
+                return _Expired(after)
+        begin_ms = max(positions.time_ms(after) - OVERLAP_MS, kept_since_ms)
+        end_ms = min(positions.time_ms(upto), now_ms) + AHEAD_MS
+        replay = _CassandraReplay(
+            self._cassandra,
+            self._reader,
+            user_id,
+            max(after - positions.at(positions.EPOCH_MS + OVERLAP_MS), 0),
+            min(upto + positions.at(positions.EPOCH_MS + AHEAD_MS), (1 << 63) - 1),
+            range(begin_ms // _DAY_MS, end_ms // _DAY_MS + 1),
+        )
+        await replay.begin()
+        return replay
+
+    async def receipts_since(self, user_id: str, after: int) -> Mapping[str, Mapping[str, Marks]]:
+        """See `Inbox.receipts_since`."""
+        stays = await self._cassandra.execute(_STAYS, (user_id,))
+        present = [channel_id for channel_id, until_seq in stays if not until_seq]
+        answers = await asyncio.gather(
+            *(
+                self._cassandra.execute(_RECEIPTS, (present[at : at + _TOGETHER],))
+                for at in range(0, len(present), _TOGETHER)
+            )
+        )
+        return {
+            channel_id: decode_marks(marks)
+            for rows in answers
+            for channel_id, position, marks in rows
+            if position > after
+        }
+
+    def _values(self, copy: InboxCopy) -> Row:
+        entries = copy.entries
+        first, last = entries[0], entries[-1]
+        now_ms = self._clock.now_ms()
+        is_late = now_ms - positions.time_ms(first.position) > _LATE_MS
+        targets = [each.target_seq for each in entries if each.target_seq]
+        size = sum(len(each.body) for each in entries)
+        return (
+            positions.at(now_ms) if is_late else first.position,
+            copy.channel_id,
+            first.seq,
+            last.seq,
+            first.position,
+            last.position,
+            targets or UNSET_VALUE,
+            b"".join([_frame(each.body) for each in entries]) if size <= _COPY_BYTES else UNSET_VALUE,
+        )
+
+    async def _write(self, rows: Sequence[Row]) -> None:
+        if len(rows) == 1:
+            await self._cassandra.execute(_PUT, rows[0])
+        else:
+            await self._cassandra.batch([(_PUT, row) for row in rows])
+
+
+class _Expired(Replay):
+    """Something of it may not be there any more. It lies so far back that the device begins anew."""
+
+    def __init__(self, after: int) -> None:
+        self.first_position = after + 1
+
+    async def chunks(self) -> AsyncIterator[ReplayChunk]:
+        """See `Replay.chunks`: what is left would have gaps."""
+        return
+        yield
+
+
+class _CassandraReplay(Replay):
+    def __init__(
+        self, cassandra: Cassandra, reader: LogReader, user_id: str, after: int, upto: int, days: range
+    ) -> None:
+        self._cassandra = cassandra
+        self._reader = reader
+        self._user_id = user_id
+        self._days = days
+        # The key of the row after which it goes on; beyond every row at that position.
+        self._after: tuple[int, str, int] = (after, "\uffff", 0)
+        self._upto = upto
+        self._first_page: Sequence[_InboxRow] = ()
+        self._seen: defaultdict[str, _Seen] = defaultdict(_Seen)
+        self.first_position = 0
+
+    async def begin(self) -> None:
+        """Finds the first row."""
+        self._first_page = await self._next_page()
+        self.first_position = min((each.first_position for each in self._first_page), default=0)
+
+    async def chunks(self) -> AsyncIterator[ReplayChunk]:
+        """See `Replay.chunks`."""
+        page, self._first_page = self._first_page, ()
+        chunk = _Chunk()
+        while page:
+            redacted = await self._redacted(page)
+            # By their own position: a row that was written late stands behind its successors.
+            for row in sorted(page, key=lambda each: each.first_position):
+                for first, last in self._seen[row.channel_id].add(row.first_seq, row.last_seq):
+                    async for item in self._items(row, first, last, redacted):
+                        chunk.add(row.channel_id, *item)
+                        if chunk.is_full:
+                            yield chunk.closed()
+                            chunk = _Chunk()
+            page = await self._next_page()
+        if chunk.events:
+            yield chunk.closed()
+
+    async def _next_page(self) -> Sequence[_InboxRow]:
+        while self._days:
+            values = self._user_id, self._days[0], *self._after, self._upto
+            rows = [_InboxRow(*row) for row in await self._cassandra.execute(_PAGE, values)]
+            if len(rows) < _PAGE_ROWS:
+                self._days = self._days[1:]
+            if rows:
+                self._after = rows[-1].key
+                return rows
+        return ()
+
+    async def _items(
+        self, row: _InboxRow, first: int, last: int, redacted: Mapping[str, set[int]]
+    ) -> AsyncIterator[tuple[Sequence[bytes], int, int]]:
+        """Events of a row, with the last position and seq among them."""
+        gone = redacted.get(row.channel_id, ())
+        if row.events is None or any(first <= seq <= last for seq in gone):
+            for entry in await self._reader.range(row.channel_id, first, last):
+                yield [entry.body], entry.position, entry.seq
+        else:
+            events = list(_split(row.events))
+            yield events[first - row.first_seq :][: last - first + 1], row.last_position, last
+
+    async def _redacted(self, page: Iterable[_InboxRow]) -> Mapping[str, set[int]]:
+        """By channel: the entries whose text has been deleted since they were copied."""
+        wanted: defaultdict[int, set[str]] = defaultdict(set)
+        for row in page:
+            seqs = row.first_seq, row.last_seq, *(row.targets or ())
+            for bucket in {bucket_of(seq) for seq in seqs}:
+                wanted[bucket].add(row.channel_id)
+        asked = [
+            (ids[at : at + _TOGETHER], bucket)
+            for bucket, channel_ids in wanted.items()
+            for ids in [list(channel_ids)]
+            for at in range(0, len(ids), _TOGETHER)
+        ]
+        answers = await asyncio.gather(*(self._cassandra.execute(_CHANGES, each) for each in asked))
+        changing: defaultdict[tuple[str, int], set[int]] = defaultdict(set)
+        deleted: set[tuple[str, int]] = set()
+        for channel_id, target_seq, seq, kind in (row for rows in answers for row in rows):
+            changing[channel_id, target_seq].add(seq)
+            if kind == EntryKind.DELETION:
+                deleted.add((channel_id, target_seq))
+        redacted: defaultdict[str, set[int]] = defaultdict(set)
+        for channel_id, target_seq in deleted:
+            redacted[channel_id] |= {target_seq} | changing[channel_id, target_seq]
+        return redacted
+
+
+@dataclass(slots=True)
+class _Seen:
+    """Which entries of a channel have been in a replay: ranges that do not touch, in order."""
+
+    ranges: list[tuple[int, int]] = field(default_factory=list)
+
+    def add(self, first: int, last: int) -> Sequence[tuple[int, int]]:
+        """Adds a range; returns the parts of it that were not there yet."""
+        new: list[tuple[int, int]] = []
+        before = [each for each in self.ranges if each[1] < first - 1]
+        after = [each for each in self.ranges if each[0] > last + 1]
+        touching = self.ranges[len(before) : len(self.ranges) - len(after)]
+        at = first
+        for begin, end in touching:
+            if at < begin:
+                new.append((at, min(last, begin - 1)))
+            at = max(at, end + 1)
+        if at <= last:
+            new.append((at, last))
+        whole = min([first, *(begin for begin, _ in touching)]), max([last, *(end for _, end in touching)])
+        self.ranges = [*before, whole, *after]
+        return new
+
+
+class _Chunk:
+    """Events that are gathered."""
+
+    def __init__(self) -> None:
+        self.events: list[bytes] = []
+        self._heads: dict[str, tuple[int, int]] = {}
+        self._size = 0
+
+    @property
+    def is_full(self) -> bool:
+        return len(self.events) >= _CHUNK_EVENTS or self._size >= _CHUNK_BYTES
+
+    def add(self, channel_id: str, events: Sequence[bytes], position: int, seq: int) -> None:
+        self.events += events
+        self._size += sum(map(len, events))
+        self._heads[channel_id] = max(self._heads.get(channel_id, (0, 0)), (position, seq))
+
+    def closed(self) -> ReplayChunk:
+        return ReplayChunk(self.events, max(position for position, _ in self._heads.values()), self._heads)
+
+
+def _day(position: int) -> int:
+    return positions.time_ms(position) // _DAY_MS
+
+
+def _frame(event: bytes) -> bytes:
+    size = len(event)
+    prefix = bytearray(_EVENTS_TAG)
+    while size > 0x7F:
+        prefix.append(size & 0x7F | 0x80)
+        size >>= 7
+    prefix.append(size)
+    return bytes(prefix) + event
+
+
+def _split(frames: bytes) -> Iterator[bytes]:
+    """The events of joined frames."""
+    at = 0
+    while at < len(frames):
+        at += len(_EVENTS_TAG)
+        size = shift = 0
+        while True:
+            byte = frames[at]
+            at += 1
+            size |= (byte & 0x7F) << shift
+            shift += 7
+            if byte < 0x80:
+                break
+        yield frames[at : at + size]
+        at += size

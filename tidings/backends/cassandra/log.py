@@ -1,0 +1,440 @@
+"""The channels' logs in Cassandra.
+
+A log is divided into partitions of 1,000 entries. A batch is one conditional write to one of them: it is done only if
+its first entry is not there yet. Entries have no gaps, so that decides for all of them, and an owner that does not know
+that it has been replaced cannot write. Partition b + 1 is opened, by a conditional write to the channel's row, before
+anything is written to it; with what the channel was up to there. So a channel is loaded from that row and the open
+partition.
+
+What was sent lately is kept in memory, by author and client message id, and read from the log when the channel is
+loaded: `tail.py`. Other tables follow from the log. They are written after it, before anybody hears of the batch; if
+that fails, whoever loads the channel next does it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections import OrderedDict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from cassandra.query import UNSET_VALUE
+
+from tidings.backends.cassandra.cluster import Cassandra, Row, Statement
+from tidings.backends.cassandra.pending import CassandraPendingPush, Wake
+from tidings.backends.cassandra.reading import LogReader, is_change
+from tidings.backends.cassandra.rows import bucket_of, by_bucket, decode_marks, encode_marks
+from tidings.backends.cassandra.tail import MOST_SENT, REMEMBERED_MS, Key, Tail, latest, room
+from tidings.core import positions
+from tidings.core.clock import Clock
+from tidings.core.errors import Refusal
+from tidings.core.ports import ChannelLog, ContactStore
+from tidings.core.values import (
+    Appended,
+    AppendOutcome,
+    ChannelKind,
+    ChannelRecord,
+    ChannelSnapshot,
+    EntryKind,
+    HeadMoved,
+    LogBatch,
+    LogEntry,
+    Marks,
+    Member,
+    MembershipChange,
+    Role,
+)
+
+_CREATE = Statement(
+    "INSERT INTO channels (channel_id, kind, created_at_ms, head_bucket, state_seq, state_position, title, members)"
+    " VALUES (?, ?, ?, 0, 0, 0, '', ?) IF NOT EXISTS",
+    conditional=True,
+)
+_OPEN_BUCKET = Statement(
+    "UPDATE channels SET head_bucket = ?, state_seq = ?, state_position = ?, title = ?, members = ?"
+    " WHERE channel_id = ? IF head_bucket = ?",
+    conditional=True,
+)
+_CHANNEL = Statement(
+    "SELECT kind, created_at_ms, head_bucket, state_seq, state_position, title, members, derived_seq"
+    " FROM channels WHERE channel_id = ?",
+    serial=True,
+)
+_DERIVED = Statement("UPDATE channels USING TIMESTAMP ? SET derived_seq = ? WHERE channel_id = ?")
+
+_FIRST_ENTRY = Statement(
+    "INSERT INTO log (channel_id, bucket, seq, position, kind, author_id, client_message_id, target_seq, body,"
+    " members, title, redactions) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) IF NOT EXISTS",
+    conditional=True,
+)
+_ENTRY = Statement(
+    "INSERT INTO log (channel_id, bucket, seq, position, kind, author_id, client_message_id, target_seq, body)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+)
+_BODY = Statement("UPDATE log SET body = ? WHERE channel_id = ? AND bucket = ? AND seq = ?")
+_REDACTED = Statement(
+    "UPDATE log SET body = ? WHERE channel_id = ? AND bucket = ? AND seq = ? IF EXISTS", conditional=True
+)
+_POSITION = Statement("SELECT position FROM log WHERE channel_id = ? AND bucket = ? AND seq = ?", serial=True)
+_OPEN = Statement(
+    "SELECT seq, position, author_id, client_message_id, members, title, redactions"
+    " FROM log WHERE channel_id = ? AND bucket = ?",
+    serial=True,
+)
+_SENT = Statement("SELECT seq, position, author_id, client_message_id FROM log WHERE channel_id = ? AND bucket = ?")
+_CHANGE = Statement("INSERT INTO changes (channel_id, bucket, target_seq, seq, kind) VALUES (?, ?, ?, ?, ?)")
+
+_MEMBERSHIP = Statement(
+    "INSERT INTO memberships (channel_id, user_id, since_seq, until_seq, role, joined_at_ms)"
+    " VALUES (?, ?, ?, ?, ?, ?) USING TIMESTAMP ?"
+)
+_MEMBERSHIP_OF_USER = Statement(
+    "INSERT INTO memberships_of_user (user_id, channel_id, since_seq, until_seq, joined_at_ms)"
+    " VALUES (?, ?, ?, ?, ?) USING TIMESTAMP ?"
+)
+_TITLE = Statement("UPDATE memberships USING TIMESTAMP ? SET title = ? WHERE channel_id = ?")
+
+_SAVE_MARKS = Statement("INSERT INTO receipts (channel_id, position, marks) VALUES (?, ?, ?) USING TIMESTAMP ?")
+_MARKS = Statement("SELECT marks FROM receipts WHERE channel_id = ?")
+
+# All channels together: what is kept of what was sent, and how many are kept. Those used longest ago go first.
+_SENT_KEPT = 1_000_000
+_TAILS_KEPT = 50_000
+
+
+@dataclass(slots=True)
+class _Effects:
+    """What a batch says for other tables, besides its entries."""
+
+    seq: int
+    """The first entry of the batch; 0 for the members of a direct channel, who have none."""
+    members: Sequence[MembershipChange] = ()
+    title: str | None = None
+    redactions: Mapping[int, bytes] = field(default_factory=dict)
+
+    def __bool__(self) -> bool:
+        return bool(self.members or self.redactions or self.title is not None)
+
+    def followed_by(self, later: _Effects) -> _Effects:
+        """Both together."""
+        return _Effects(
+            later.seq,
+            latest((*self.members, *later.members)),
+            self.title if later.title is None else later.title,
+            {**self.redactions, **later.redactions},
+        )
+
+
+class CassandraChannelLog(ChannelLog):
+    """The log on a `Cassandra`. A channel is appended to by one caller at a time; several logs may contend for it."""
+
+    def __init__(
+        self, cassandra: Cassandra, contacts: ContactStore, pending: CassandraPendingPush, clock: Clock
+    ) -> None:
+        """Reads and writes `cassandra`.
+
+        Args:
+            cassandra: The storage.
+            contacts: Tells who has blocked whom.
+            pending: Where a batch that wakes push notes that.
+            clock: Gives the present, for `committed_position`.
+        """
+        self._cassandra = cassandra
+        self._contacts = contacts
+        self._pending = pending
+        self._clock = clock
+        self._reader = LogReader(cassandra)
+        self._tails: OrderedDict[str, Tail] = OrderedDict()
+        self._sent = 0
+        self._committed = 0
+
+    async def append(self, batch: LogBatch) -> AppendOutcome:
+        """See `ChannelLog.append`."""
+        outcome: AppendOutcome = HeadMoved()
+        try:
+            outcome = await self._append(batch)
+            return outcome
+        finally:
+            # Refused, or who knows: the next batch begins from what the storage has.
+            if isinstance(outcome, HeadMoved):
+                self._drop(batch.channel_id)
+
+    def room(self, head_seq: int) -> int:
+        """See `ChannelLog.room`: a batch is within one partition."""
+        return room(head_seq)
+
+    async def load(self, channel_id: str) -> ChannelSnapshot | None:
+        """See `ChannelLog.load`."""
+        tail = await self._load(channel_id)
+        if tail is None:
+            return None
+        members = tail.members_in_order()
+        marks, blocked = await asyncio.gather(
+            self._cassandra.execute(_MARKS, (channel_id,)), self._is_blocked(tail.record, members)
+        )
+        return ChannelSnapshot(
+            tail.record,
+            tail.title,
+            members,
+            tail.head_seq,
+            tail.head_position,
+            decode_marks(marks[0][0]) if marks else {},
+            blocked,
+        )
+
+    async def message_with_changes(self, channel_id: str, seqs: Collection[int]) -> Mapping[int, Sequence[LogEntry]]:
+        """See `ChannelLog.message_with_changes`."""
+        messages, changes = await asyncio.gather(
+            self._reader.entries(channel_id, seqs), self._reader.changes(channel_id, seqs)
+        )
+        found = await self._reader.entries(channel_id, list(itertools.chain.from_iterable(changes.values())))
+        return {
+            seq: [
+                message,
+                *(found[each] for each in changes.get(seq, ()) if each in found and is_change(found[each], seq)),
+            ]
+            for seq, message in messages.items()
+            if message.kind is EntryKind.MESSAGE
+        }
+
+    async def save_marks(self, channel_id: str, position: int, marks: Mapping[str, Marks]) -> None:
+        """See `ChannelLog.save_marks`."""
+        # The position is the time of writing as well: an owner that comes late changes nothing.
+        await self._cassandra.execute(_SAVE_MARKS, (channel_id, position, encode_marks(marks), position))
+
+    async def committed_position(self) -> int:
+        """See `ChannelLog.committed_position`: that of now, since positions are times and no server knows all logs."""
+        return max(self._committed, positions.at(self._clock.now_ms() + 1) - 1)
+
+    # --- writing ------------------------------------------------------------------------------------------------------
+
+    async def _append(self, batch: LogBatch) -> AppendOutcome:
+        channel_id = batch.channel_id
+        if batch.created is not None:
+            tail = await self._create(batch, batch.created)
+            if tail is None or not batch.entries:
+                return HeadMoved() if tail is None else Appended()
+        elif batch.entries:
+            tail = self._tails.get(channel_id) or await self._load(channel_id)
+        else:
+            await self._redact(channel_id, dict(batch.redactions))
+            return Appended()
+        if tail is None:
+            return HeadMoved()
+        refusal = tail.refuses(batch)
+        if refusal is not None:
+            return refusal
+        if bucket_of(batch.entries[0].seq) != tail.bucket and not await self._open_bucket(tail):
+            return HeadMoved()
+        return await self._commit(batch)
+
+    async def _commit(self, batch: LogBatch) -> AppendOutcome:
+        wake = await self._announce(batch)
+        statements, redactions = _statements(batch)
+        try:
+            (applied, *_), *_ = await self._cassandra.batch(statements, conditional=True)
+            if not applied:
+                # Usually somebody else's; ours when an answer was lost on the way.
+                applied = await self._is_ours(batch)
+        except Refusal:
+            applied = await self._is_ours(batch)
+            if applied is None:
+                raise
+        if not applied:
+            if wake is not None:
+                await self._pending.take_back(batch.channel_id, wake)
+            return HeadMoved()
+        first, last = batch.entries[0].seq, batch.entries[-1]
+        effects = _Effects(first, latest(batch.members), batch.title, redactions)
+        await self._derive(batch.channel_id, effects, last.seq)
+        self._committed = max(self._committed, last.position)
+        # It may have been loaded again meanwhile, with or without this batch.
+        tail = self._tails.get(batch.channel_id)
+        if tail is not None and tail.head_seq + 1 == first:
+            self._drop(batch.channel_id)
+            tail.add(batch)
+            self._keep(tail)
+        return Appended()
+
+    async def _announce(self, batch: LogBatch) -> Wake | None:
+        """Writes what must be there when the entries are, and does no harm when they never are."""
+        channel_id = batch.channel_id
+        changes = [
+            self._cassandra.execute(
+                _CHANGE, (channel_id, bucket_of(each.target_seq), each.target_seq, each.seq, each.kind)
+            )
+            for each in batch.entries
+            if each.target_seq
+        ]
+        wake = await self._pending.wake(channel_id, batch.entries[0].seq) if batch.wakes_push else None
+        await asyncio.gather(*changes)
+        return wake
+
+    async def _is_ours(self, batch: LogBatch) -> bool | None:
+        """Whether the batch is in the log after all; None when nobody's is, so that it may be there yet.
+
+        Reading at the serial level settles what is under way. But Cassandra may not have given the write up itself.
+        """
+        first = batch.entries[0]
+        rows = await self._cassandra.execute(_POSITION, (batch.channel_id, bucket_of(first.seq), first.seq))
+        # No two servers give out the same position.
+        return bool(rows[0][0] == first.position) if rows else None
+
+    async def _create(self, batch: LogBatch, record: ChannelRecord) -> Tail | None:
+        """The tail of a channel that has no entry yet, made by this batch; None when another one made it."""
+        direct = record.kind is ChannelKind.DIRECT
+        values = batch.channel_id, record.kind, record.created_at_ms, _members(batch.members) if direct else None
+        (applied, *_), *_ = await self._cassandra.execute(_CREATE, values)
+        # A group is made by its first entry. Its row alone is what is left of somebody who did not come that far.
+        if not applied and (direct or await self._load(batch.channel_id) is not None):
+            return None
+        tail = Tail(record, 0)
+        if direct:
+            await self._derive(batch.channel_id, _Effects(0, batch.members), 0)
+            tail.change(batch.members, None)
+        self._keep(tail)
+        return tail
+
+    async def _open_bucket(self, tail: Tail) -> bool:
+        channel_id, bucket = tail.record.channel_id, bucket_of(tail.head_seq + 1)
+        members = _members(tail.members.values())
+        (applied, *found), *_ = await self._cassandra.execute(
+            _OPEN_BUCKET,
+            (bucket, tail.head_seq, tail.head_position, tail.title, members, channel_id, tail.bucket),
+        )
+        # Somebody who opened the same one did it with the same values: the log up to there says what they are.
+        return bool(applied) or found == [bucket]
+
+    async def _redact(self, channel_id: str, redactions: Mapping[int, bytes]) -> None:
+        for bucket, seqs in by_bucket(redactions).items():
+            await self._cassandra.batch(
+                [(_REDACTED, (redactions[seq], channel_id, bucket, seq)) for seq in seqs], conditional=True
+            )
+
+    async def _derive(self, channel_id: str, effects: _Effects, upto: int) -> None:
+        """Writes the other tables; `upto` is the last entry that is in it.
+
+        Twice, or late, does no harm: that entry is the time of writing, so what is known from a later one stays.
+        """
+        if not effects:
+            return
+        at = upto + 1
+        of_channel: list[tuple[Statement, Row]] = [
+            (_MEMBERSHIP, (channel_id, each.user_id, each.since_seq, each.until_seq, each.role, each.joined_at_ms, at))
+            for each in effects.members
+        ]
+        if effects.title is not None:
+            of_channel.append((_TITLE, (at, effects.title, channel_id)))
+        writes = [
+            self._cassandra.execute(
+                _MEMBERSHIP_OF_USER, (each.user_id, channel_id, each.since_seq, each.until_seq, each.joined_at_ms, at)
+            )
+            for each in effects.members
+        ]
+        if of_channel:
+            writes.append(self._cassandra.batch(of_channel))
+        await asyncio.gather(*writes, self._redact(channel_id, effects.redactions))
+        await self._cassandra.execute(_DERIVED, (at, effects.seq, channel_id))
+
+    # --- loading ------------------------------------------------------------------------------------------------------
+
+    async def _load(self, channel_id: str) -> Tail | None:
+        rows = await self._cassandra.execute(_CHANNEL, (channel_id,))
+        if not rows:
+            return None
+        kind, created_at_ms, bucket, seq, position, title, members, derived_seq = rows[0]
+        entries = await self._cassandra.execute(_OPEN, (channel_id, bucket))
+        if kind == ChannelKind.GROUP and not bucket and not entries:
+            # Whoever was making it did not come that far.
+            return None
+        tail = Tail(ChannelRecord(channel_id, ChannelKind(kind), created_at_ms), bucket, seq, position, title)
+        state = _Effects(0, _changes(members))
+        missing = _Effects(0) if bucket or derived_seq is not None else state
+        tail.change(state.members, None)
+        for first, _, _, _, changed, new_title, redactions in reversed(entries):
+            effects = _Effects(first, _changes(changed), new_title, redactions or {})
+            tail.change(effects.members, effects.title)
+            if effects and (derived_seq is None or first > derived_seq):
+                missing = missing.followed_by(effects)
+        if entries:
+            tail.head_seq, tail.head_position = entries[0][:2]
+        tail.sent.update(await self._sent_lately(tail, [row[:4] for row in entries]))
+        await self._derive(channel_id, missing, tail.head_seq)
+        self._keep(tail)
+        return tail
+
+    async def _sent_lately(self, tail: Tail, newest: Sequence[Row]) -> Iterable[tuple[Key, tuple[int, int]]]:
+        """What has been sent, in order: what is in the open partition, and all of the time that counts."""
+        channel_id, bucket = tail.record.channel_id, tail.bucket
+        rows = list(newest)
+        since = positions.at(self._clock.now_ms() - REMEMBERED_MS)
+        while bucket and len(rows) < MOST_SENT and (rows[-1][1] if rows else tail.head_position) >= since:
+            bucket -= 1
+            rows += await self._cassandra.execute(_SENT, (channel_id, bucket))
+        return (((author_id, name), (seq, position)) for seq, position, author_id, name in reversed(rows) if name)
+
+    async def _is_blocked(self, record: ChannelRecord, members: Sequence[Member]) -> bool:
+        if record.kind is not ChannelKind.DIRECT:
+            return False
+        one, other = (each.user_id for each in members)
+        return bool(await self._contacts.blocked_either_way(one, [other]))
+
+    def _keep(self, tail: Tail) -> None:
+        channel_id = tail.record.channel_id
+        known = self._tails.get(channel_id)
+        if known is not None and known.head_seq > tail.head_seq:
+            return
+        self._drop(channel_id)
+        self._tails[channel_id] = tail
+        self._sent += len(tail.sent)
+        while len(self._tails) > 1 and (self._sent > _SENT_KEPT or len(self._tails) > _TAILS_KEPT):
+            self._drop(next(iter(self._tails)))
+
+    def _drop(self, channel_id: str) -> None:
+        tail = self._tails.pop(channel_id, None)
+        if tail is not None:
+            self._sent -= len(tail.sent)
+
+
+def _statements(batch: LogBatch) -> tuple[list[tuple[Statement, Row]], Mapping[int, bytes]]:
+    """What writes a batch, and the bodies that are to be replaced afterwards, in other partitions."""
+    channel_id, bucket = batch.channel_id, bucket_of(batch.entries[0].seq)
+    redactions = dict(batch.redactions)
+    rows = [
+        (
+            channel_id,
+            bucket,
+            each.seq,
+            each.position,
+            each.kind,
+            each.author_id,
+            each.client_message_id,
+            each.target_seq,
+            # Written twice in one batch, the larger value would win.
+            redactions.pop(each.seq, each.body),
+        )
+        for each in batch.entries
+    ]
+    elsewhere = {seq: body for seq, body in redactions.items() if bucket_of(seq) != bucket}
+    members = [(each.user_id, each.role, each.since_seq, each.joined_at_ms, each.until_seq) for each in batch.members]
+    besides = (
+        members or UNSET_VALUE,
+        UNSET_VALUE if batch.title is None else batch.title,
+        elsewhere or UNSET_VALUE,
+    )
+    return [
+        (_FIRST_ENTRY, (*rows[0], *besides)),
+        *((_ENTRY, row) for row in rows[1:]),
+        *((_BODY, (body, channel_id, bucket, seq)) for seq, body in redactions.items() if seq not in elsewhere),
+    ], elsewhere
+
+
+def _members(members: Iterable[Member | MembershipChange]) -> list[Row]:
+    """Members for one cell."""
+    return [(each.user_id, each.role, each.since_seq, each.joined_at_ms) for each in members]
+
+
+def _changes(cell: Iterable[Row] | None) -> Sequence[MembershipChange]:
+    """The members, or what has changed with them, from one cell."""
+    return [MembershipChange(user_id, Role(role), *rest) for user_id, role, *rest in cell or ()]

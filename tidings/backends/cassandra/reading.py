@@ -1,0 +1,119 @@
+"""Reading the channels' logs: entries by number, by range, and what changes them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+
+from tidings.backends.cassandra.cluster import Cassandra, Statement
+from tidings.backends.cassandra.rows import BUCKET, ENTRY_COLUMNS, bucket_of, by_bucket, entry
+from tidings.core.values import EntryKind, LogEntry, SeqRange
+
+_HEAD_BUCKET = Statement("SELECT head_bucket FROM channels WHERE channel_id = ?")
+_ENTRIES = Statement(f"SELECT {ENTRY_COLUMNS} FROM log WHERE channel_id = ? AND bucket = ? AND seq IN ?")
+_CHANGES = Statement("SELECT target_seq, seq FROM changes WHERE channel_id = ? AND bucket = ? AND target_seq IN ?")
+
+_RANGE = f"SELECT {ENTRY_COLUMNS} FROM log WHERE channel_id = ? AND bucket = ? AND seq >= ? AND seq <= ?"
+# Within one partition, of which a part is read anyway, leaving rows out is cheap.
+_MESSAGES = f"{_RANGE} AND kind = {EntryKind.MESSAGE:d}"
+_UP = Statement(f"{_RANGE} ORDER BY seq ASC LIMIT ?")
+_DOWN = Statement(f"{_RANGE} ORDER BY seq DESC LIMIT ?")
+_MESSAGES_UP = Statement(f"{_MESSAGES} ORDER BY seq ASC LIMIT ? ALLOW FILTERING")
+_MESSAGES_DOWN = Statement(f"{_MESSAGES} ORDER BY seq DESC LIMIT ? ALLOW FILTERING")
+
+# A text may have 400 kB. The first answer is of as many entries as may be; the next of as many as fit, by those before.
+_FIRST_ROWS = 50
+_MOST_ROWS = 200
+_ANSWER_BYTES = 2 << 20
+
+
+class LogReader:
+    """Reads the logs."""
+
+    def __init__(self, cassandra: Cassandra) -> None:
+        """Reads `cassandra`."""
+        self._cassandra = cassandra
+
+    async def entries(self, channel_id: str, seqs: Collection[int]) -> Mapping[int, LogEntry]:
+        """Those of some entries that there are."""
+        answers = await asyncio.gather(
+            *(self._cassandra.execute(_ENTRIES, (channel_id, bucket, part)) for bucket, part in by_bucket(seqs).items())
+        )
+        return {row[0]: entry(row) for rows in answers for row in rows}
+
+    async def range(self, channel_id: str, first: int, last: int) -> Sequence[LogEntry]:
+        """The entries from `first` to `last`, which are not many."""
+        return [each for part in [part async for part in self._up(channel_id, first, last)] for each in part]
+
+    async def changes(self, channel_id: str, seqs: Collection[int]) -> Mapping[int, Sequence[int]]:
+        """By message: the entries that may change it, in order. What `is_change` denies changes nothing."""
+        answers = await asyncio.gather(
+            *(self._cassandra.execute(_CHANGES, (channel_id, bucket, part)) for bucket, part in by_bucket(seqs).items())
+        )
+        found: defaultdict[int, list[int]] = defaultdict(list)
+        for rows in answers:
+            for target_seq, seq in rows:
+                found[target_seq].append(seq)
+        return found
+
+    async def walk(
+        self,
+        channel_id: str,
+        ranges: Sequence[SeqRange],
+        before_seq: int,
+        after_seq: int,
+        limit: int,
+        messages_only: bool = False,
+    ) -> AsyncIterator[Sequence[LogEntry]]:
+        """The entries that a page may hold, nearest first, some at a time: upwards after a seq, else downwards.
+
+        Args:
+            channel_id: Whose log.
+            ranges: Which entries may be seen.
+            before_seq: Downwards from here; 0 is the end of the log.
+            after_seq: Upwards from here, unless it is 0.
+            limit: About how many will be wanted.
+            messages_only: Whether to leave out what is no message.
+        """
+        rows = await self._cassandra.execute(_HEAD_BUCKET, (channel_id,))
+        if not rows:
+            return
+        end = (rows[0][0] + 1) * BUCKET
+        statement = (
+            (_MESSAGES_UP if messages_only else _UP) if after_seq else (_MESSAGES_DOWN if messages_only else _DOWN)
+        )
+        for stretch in ranges if after_seq else reversed(ranges):
+            first = max(stretch.first, after_seq + 1)
+            last = min(stretch.last or end, before_seq - 1 if before_seq else end, end)
+            async for part in self._steps(statement, channel_id, first, last, upwards=bool(after_seq), limit=limit):
+                yield part
+
+    def _up(self, channel_id: str, first: int, last: int) -> AsyncIterator[Sequence[LogEntry]]:
+        return self._steps(_UP, channel_id, first, last, upwards=True, limit=last - first + 1)
+
+    async def _steps(
+        self, statement: Statement, channel_id: str, first: int, last: int, *, upwards: bool, limit: int
+    ) -> AsyncIterator[Sequence[LogEntry]]:
+        most = min(limit, _FIRST_ROWS)
+        while first <= last:
+            bucket = bucket_of(first if upwards else last)
+            low, high = max(first, bucket * BUCKET + 1), min(last, (bucket + 1) * BUCKET)
+            found = [
+                entry(row) for row in await self._cassandra.execute(statement, (channel_id, bucket, low, high, most))
+            ]
+            if found:
+                yield found
+            # Fewer than asked for: there are no more in this partition.
+            if upwards:
+                first = found[-1].seq + 1 if len(found) == most else high + 1
+            else:
+                last = found[-1].seq - 1 if len(found) == most else low - 1
+            size = sum(len(each.body) for each in found)
+            if size:
+                most = max(1, min(_MOST_ROWS, _ANSWER_BYTES * len(found) // size))
+
+
+def is_change(found: LogEntry | None, target_seq: int) -> bool:
+    """Whether an entry changes a message. The table of changes is written first; the log has the last word."""
+    return found is not None and found.target_seq == target_seq and target_seq > 0
