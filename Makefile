@@ -12,7 +12,7 @@ STUBS := tidings/v1/chat_pb2.py
 DEMO_LOG := clients/python/tidings_replay/data/2017-07-15.txt
 
 .DELETE_ON_ERROR:
-.PHONY: setup run demo bench test lint docs lock clean
+.PHONY: setup run demo bench test lint docs tools lock clean
 
 # What a server needs: the locked packages, the stubs and this tree, installed so that edits count at once.
 setup: $(VENV)/.server $(STUBS)
@@ -41,6 +41,9 @@ lint: setup $(VENV)/.dev $(TOOLS)/.built
 
 docs: setup $(VENV)/.dev $(TOOLS)/.built
 	$(PYTHON) protos/generate.py --docs docs/api.md
+
+# grpcurl and what else is built with Go.
+tools: setup $(TOOLS)/.built
 
 # Pins what pyproject.toml asks for. A pin that still fits stays: `make lock UPGRADE=--upgrade` takes the newest of all.
 UPGRADE :=

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from api_server.completion import to_the_end
 from api_server.passwords import Passwords
-from api_server.throttle import AccountLimits, FailureThrottle
+from api_server.throttle import AccountLimits, FailureThrottle, SharedCounts
 from tidings.core.clock import Clock
 from tidings.core.errors import (
     Code,
@@ -40,6 +40,7 @@ from tidings.core.ports import (
     Recommender,
     RefreshTokenReused,
     Sessions,
+    SharedRates,
     TooManyDevices,
     UsernameTaken,
 )
@@ -100,11 +101,13 @@ class Accounts:
         recommender: Recommender,
         clock: Clock,
         limits: AccountLimits | None = None,
+        shared_rates: SharedRates | None = None,
     ) -> None:
         """Keeps accounts in `store` and signs access tokens with `tokens`.
 
         A device that is signed out is entered in `revocations`, so that its access tokens are refused here, and ended
-        through `sessions`, which does the same wherever it has a stream.
+        through `sessions`, which does the same wherever it has a stream. With `shared_rates`, `limits` hold over all
+        servers that have the same.
         """
         limits = limits or AccountLimits()
         self._store = store
@@ -114,8 +117,10 @@ class Accounts:
         self._sessions = sessions
         self._recommender = recommender
         self._clock = clock
+        self._sign_up_rate = limits.sign_ups
         self._sign_ups = RateLimiter(limits.sign_ups, clock)
-        self._throttle = FailureThrottle(limits, clock)
+        self._shared = SharedCounts(shared_rates)
+        self._throttle = FailureThrottle(limits, clock, self._shared)
 
     async def sign_up(
         self, username: str, password: str, display_name: str, device: DeviceToSignIn, address: str
@@ -136,7 +141,7 @@ class Accounts:
         check_text("password", password, PASSWORD_CHARACTERS[1], PASSWORD_CHARACTERS[0])
         check_text("display_name", display_name, NAME_CHARACTERS, least=0)
         _check_device(device)
-        wait = self._sign_ups.take(address)
+        wait = self._sign_ups.take(address) or await self._shared.take(f"sign-ups from {address}", self._sign_up_rate)
         if wait:
             raise too_fast("new accounts from this address", wait)
         username = _folded(username)
@@ -171,13 +176,13 @@ class Accounts:
         check_text("password", password, PASSWORD_CHARACTERS[1])
         _check_device(device)
         account = _folded(username)
-        self._throttle.check(account, address)
+        await self._throttle.check(account, address)
         credentials = await self._store.credentials(account)
         password_hash = credentials.password_hash if credentials else None
         matches = await self._passwords.verify(password_hash, password)
-        self._throttle.check(account, address)
+        await self._throttle.check(account, address)
         if credentials is None or not matches:
-            self._throttle.failed(account, address)
+            await self._throttle.failed(account, address)
             raise _wrong_credentials()
         return await to_the_end(self._sign_in(credentials, password, device))
 
@@ -249,12 +254,12 @@ class Accounts:
         check_text("new_password", new_password, PASSWORD_CHARACTERS[1], PASSWORD_CHARACTERS[0])
         # Not the account's own count: who has stolen a token must not keep its owner from logging in.
         account = f"change {caller.user_id}"
-        self._throttle.check(account, address)
+        await self._throttle.check(account, address)
         old_hash = await self._store.password_hash(caller.user_id)
         matches = await self._passwords.verify(old_hash, old_password)
-        self._throttle.check(account, address)
+        await self._throttle.check(account, address)
         if old_hash is None or not matches:
-            self._throttle.failed(account, address)
+            await self._throttle.failed(account, address)
             raise unauthenticated("the old password is wrong", "WRONG_PASSWORD")
         new_hash = await self._passwords.hash(new_password)
         return await to_the_end(self._change_password(caller, old_hash, new_hash))

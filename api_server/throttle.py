@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
+from collections.abc import Awaitable
 from dataclasses import dataclass, field
 
 from tidings.core.clock import Clock
-from tidings.core.errors import too_fast
+from tidings.core.errors import Refusal, too_fast
+from tidings.core.ports import SharedRates
 from tidings.core.rate import Rate, RateLimiter
+
+_log = logging.getLogger(__name__)
+
+_ANSWER_SECONDS = 0.5
+"""Longer than that nobody who signs in is kept waiting for the counts of others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,29 +33,72 @@ class AccountLimits:
     failures_per_address: Rate = field(default_factory=lambda: Rate(per_second=1, burst=100))
 
 
+class SharedCounts:
+    """What all api servers count together, as far as they can: without the engine, each goes on with its own counts."""
+
+    def __init__(self, rates: SharedRates | None) -> None:
+        """Asks `rates`, or nobody."""
+        self._rates = rates
+
+    async def take(self, key: str, rate: Rate) -> float:
+        """Takes a token; the seconds until there is one, or 0 when there was or nobody knows."""
+        return await _known(self._rates.take(key, rate)) if self._rates is not None else 0.0
+
+    async def wait(self, key: str, rate: Rate) -> float:
+        """The seconds until there is a token, or 0 when there is or nobody knows."""
+        return await _known(self._rates.wait(key, rate)) if self._rates is not None else 0.0
+
+
+async def _known(asked: Awaitable[float]) -> float:
+    try:
+        async with asyncio.timeout(_ANSWER_SECONDS):
+            return await asked
+    except (Refusal, TimeoutError) as error:
+        _log.warning("the counts of the other servers are not known: %r", error)
+        return 0.0
+
+
 class FailureThrottle:
     """Counts failed attempts; those that succeed cost nothing.
 
     Ask before a password is checked, which saves the work, and again afterwards, when others that ran at the same time
-    may have failed: thus no more wrong guesses get an answer than the rates allow, however many are made at once.
+    may have failed: thus no more wrong guesses get an answer than the rates allow, however many are made at once. With
+    several servers that holds for the guesses at each of them, and over all for those that do not run at the same time.
     """
 
-    def __init__(self, limits: AccountLimits, clock: Clock) -> None:
-        """Counts by `limits`."""
+    def __init__(self, limits: AccountLimits, clock: Clock, shared: SharedCounts) -> None:
+        """Counts by `limits`, here and in `shared`."""
+        self._limits = limits
+        self._shared = shared
         self._accounts = RateLimiter(limits.failures_per_account, clock)
         self._addresses = RateLimiter(limits.failures_per_address, clock)
 
-    def check(self, account: str, address: str) -> None:
+    async def check(self, account: str, address: str) -> None:
         """Refuses an attempt while there have been too many failures.
 
         Raises:
             Refusal: RESOURCE_EXHAUSTED with the seconds after which one more is allowed.
         """
-        wait = max(self._accounts.wait(account), self._addresses.wait(address))
+        shared = [
+            await self._shared.wait(f"failures of account {account}", self._limits.failures_per_account),
+            await self._shared.wait(f"failures from {address}", self._limits.failures_per_address),
+        ]
+        # Asked last: between this and what follows, nobody else runs here.
+        wait = max(self._accounts.wait(account), self._addresses.wait(address), *shared)
         if wait:
             raise too_fast("failed sign-ins", wait)
 
-    def failed(self, account: str, address: str) -> None:
-        """Notes a failure."""
+    async def failed(self, account: str, address: str) -> None:
+        """Notes a failure.
+
+        Raises:
+            Refusal: RESOURCE_EXHAUSTED when others have failed meanwhile, at other servers: the attempt gets no answer.
+        """
         self._accounts.take(account)
         self._addresses.take(address)
+        wait = max(
+            await self._shared.take(f"failures of account {account}", self._limits.failures_per_account),
+            await self._shared.take(f"failures from {address}", self._limits.failures_per_address),
+        )
+        if wait:
+            raise too_fast("failed sign-ins", wait)

@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from bench import loadgen, machine, table
+from bench import generator, machine, table
 from bench.plan import LOADS, QUICK, Load, Sizes
 from bench.run import measure
 from bench.servers import BenchError, Start, relay, tidings
@@ -47,7 +47,7 @@ def bench(
     about = machine.describe(scratch or Path(tempfile.gettempdir()))
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     try:
-        loadgen.find()
+        generator.find()
         with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
             total = sizes.runs * sum(1 for load in chosen for name in servers if name != "relay" or load.ceiling)
             task = progress.add_task("", total=total, completed=-1)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from bench import loadgen
+from bench import generator
 from bench.figures import Figures, Spread, figures, spreads
 from bench.plan import Load, Sizes
 from bench.servers import Start
@@ -67,7 +67,7 @@ def measure(
         for each in all_measured:
             before(number, each.load, each.server)
             with servers[each.server]() as server:
-                report = loadgen.run(each.load, sizes, server)
+                report = generator.run(each.load, sizes, server)
             each.reports.append(report)
             each.figures.append(figures(each.load, report))
     return all_measured

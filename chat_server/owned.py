@@ -93,6 +93,7 @@ class OwnedChannels:
                 written=lambda channel, draft: self._pushes.written(channel, draft),
                 is_awake=lambda channel_id: self._pushes.is_awake(channel_id),
                 is_unsaved=lambda channel_id: self._receipts.is_unsaved(channel_id),
+                found=lambda channel_id, first_seq: self._later(self._hand_out_again(channel_id, first_seq)),
             ),
         )
         self._receipts = Receipts(ports.log, fanout, positions, clock, self.owner.loaded)

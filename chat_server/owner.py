@@ -43,6 +43,8 @@ class _Slot:
     outdated: Channel | None = None
     """The copy before, when what it had was not written."""
     waiting: list[Submission] = field(default_factory=list)
+    announced: int | None = None
+    """Up to where this owner has handed entries out, or found them in the log; None before it was loaded."""
     lookers: list[asyncio.Future[Channel | None]] = field(default_factory=list)
     """Who waits for the channel to be loaded."""
     task: asyncio.Task[None] | None = None
@@ -61,6 +63,9 @@ class OwnerEvents:
     """Whether a channel is known to wait for a decision about push."""
     is_unsaved: Callable[[str], bool]
     """Whether a channel has receipts that are not saved yet."""
+    found: Callable[[str, int], None] = lambda channel_id, first_seq: None
+    """Entries from `first_seq` on are in the log that this owner was not told it had written: a batch whose answer was
+    lost, or another owner's."""
 
 
 class Owner(ChannelOwner):
@@ -239,6 +244,7 @@ class Owner(ChannelOwner):
             match result:
                 case Appended():
                     channel.written(draft)
+                    slot.announced = channel.head_seq
                     # At once: were another channel's later event to overtake these, a device that got that one and not
                     # these before its stream broke would come back with a cursor beyond them.
                     self._announce(channel, draft, batch, outcomes)
@@ -266,6 +272,9 @@ class Owner(ChannelOwner):
     async def _load(self, slot: _Slot) -> None:
         snapshot = await self._log.load(slot.channel_id)
         if snapshot is not None:
+            if slot.announced is not None and snapshot.head_seq > slot.announced:
+                self._events.found(slot.channel_id, slot.announced + 1)
+            slot.announced = snapshot.head_seq
             slot.channel = Channel(snapshot)
             if slot.outdated is not None:
                 slot.channel.take_over(slot.outdated)

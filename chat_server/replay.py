@@ -15,6 +15,9 @@ from tidings.v1 import chat_pb2
 
 _DAY_MS = 24 * 3600 * 1000
 
+# A receipt takes its position before it is saved and told: a device may have had later events before it.
+_RECEIPTS_OVERLAP = positions.span(10_000)
+
 Write = Callable[[bytes], Awaitable[object]]
 
 
@@ -84,5 +87,5 @@ class Replayer:
             for channel_id, (position, seq) in chunk.heads.items():
                 replayed[channel_id] = seq
                 session.unacknowledged.sent(channel_id, position, seq)
-        for channel_id, marks in (await self.inbox.receipts_since(user_id, after)).items():
+        for channel_id, marks in (await self.inbox.receipts_since(user_id, max(0, after - _RECEIPTS_OVERLAP))).items():
             await write(wire.receipt(channel_id, marks))

@@ -10,12 +10,15 @@ from pathlib import Path
 
 from tests.support.clock import FakeClock
 from tests.support.engines import CassandraSpace
+from tidings.backends.cassandra.accounts import CassandraAccountStore
 from tidings.backends.cassandra.cluster import Cassandra, CassandraSettings, Statement
+from tidings.backends.cassandra.contacts import CassandraContactStore
 from tidings.backends.cassandra.directory import CassandraDirectory
 from tidings.backends.cassandra.history import CassandraHistory
 from tidings.backends.cassandra.inbox import AHEAD_MS, OVERLAP_MS, CassandraInbox
 from tidings.backends.cassandra.log import CassandraChannelLog
 from tidings.backends.cassandra.pending import CassandraPendingPush
+from tidings.backends.cassandra.push_tokens import CassandraPushTokenStore
 from tidings.backends.sqlite.accounts import SqliteAccountStore
 from tidings.backends.sqlite.contacts import SqliteContactStore
 from tidings.backends.sqlite.database import Database
@@ -86,19 +89,20 @@ class CassandraEngine:
     """Cassandra. Making tables takes seconds, so all folders share a keyspace, which another folder finds emptied."""
 
     def __init__(self, space: CassandraSpace) -> None:
-        self._settings = CassandraSettings((space.address,), space.keyspace)
+        self.settings = CassandraSettings((space.address,), space.keyspace)
         self._folder: Path | None = None
 
     @asynccontextmanager
     async def __call__(self, folder: Path) -> AsyncIterator[Ports]:
-        cassandra = await Cassandra.open(self._settings)
+        cassandra = await Cassandra.open(self.settings)
         database = Database(folder)
         try:
             if folder != self._folder:
                 await empty(cassandra)
                 self._folder = folder
             clock = FakeClock()
-            contacts = SqliteContactStore(database)
+            accounts = CassandraAccountStore(cassandra, clock)
+            contacts = CassandraContactStore(cassandra, accounts, clock)
             pending = CassandraPendingPush(cassandra)
             yield Ports(
                 CassandraChannelLog(cassandra, contacts, pending, clock),
@@ -107,9 +111,9 @@ class CassandraEngine:
                 CassandraDirectory(cassandra, contacts),
                 CassandraInbox(cassandra, clock),
                 contacts,
-                SqliteAccountStore(database),
+                accounts,
                 SqlitePushQueue(database),
-                SqlitePushTokenStore(database),
+                CassandraPushTokenStore(cassandra, clock),
                 clock,
                 OVERLAP_MS,
                 AHEAD_MS,

@@ -11,8 +11,6 @@ from tidings.core.errors import Code, Refusal
 from tidings.core.ports import AccountStore, RefreshTokenReused, TooManyDevices, UsernameTaken
 from tidings.core.values import Device, Platform, PushProvider, PushToken, User
 
-pytestmark = pytest.mark.parametrize("engine", ["sqlite"], indirect=True, scope="session")
-
 NOW = 1_750_000_000_000
 DAY = 24 * 3600 * 1000
 DEVICES = 3

@@ -21,8 +21,6 @@ from tidings.core.values import (
     User,
 )
 
-pytestmark = pytest.mark.parametrize("engine", ["sqlite"], indirect=True, scope="session")
-
 NOW = 1_750_000_000_000
 
 

@@ -6,8 +6,6 @@ from tests.conformance.engines import Ports
 from tidings.core.ports import PushTokenStore
 from tidings.core.values import PushProvider, PushToken
 
-pytestmark = pytest.mark.parametrize("engine", ["sqlite"], indirect=True, scope="session")
-
 
 @pytest.fixture
 def tokens(ports: Ports) -> PushTokenStore:

@@ -14,7 +14,7 @@ from google.rpc import status_pb2
 from grpc import aio
 from typer.testing import CliRunner
 
-from bench import loadgen
+from bench import generator
 from bench.cli import bench
 from bench.plan import LOADS, Load, Sizes
 from bench.relay import Relay, Room, Session, framed
@@ -123,20 +123,20 @@ async def serving(service: Relay) -> AsyncIterator[Server]:
 async def test_a_lost_message_fails_the_run(load: Load) -> None:
     async with serving(Lossy()) as server:
         with pytest.raises(BenchError, match=r"[12] deliveries were lost, [12] seqs were missing"):
-            await asyncio.to_thread(loadgen.run, load, SIZES, server, "-drain=200ms")
+            await asyncio.to_thread(generator.run, load, SIZES, server, "-drain=200ms")
 
 
 async def test_a_refused_message_fails_the_run() -> None:
     async with serving(Refusing()) as server:
         with pytest.raises(BenchError, match="a command was refused: not so fast"):
-            await asyncio.to_thread(loadgen.run, BY_NAME["pairs"], SIZES, server)
+            await asyncio.to_thread(generator.run, BY_NAME["pairs"], SIZES, server)
 
 
 async def test_no_server_fails_the_run() -> None:
     async with serving(Relay()) as server:
         pass
     with pytest.raises(BenchError, match=r"signing up: .*refused"):
-        await asyncio.to_thread(loadgen.run, BY_NAME["pairs"], SIZES, server)
+        await asyncio.to_thread(generator.run, BY_NAME["pairs"], SIZES, server)
 
 
 def test_the_command_shows_a_table_and_writes_json(tmp_path: Path) -> None:

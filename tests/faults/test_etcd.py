@@ -6,12 +6,14 @@ import asyncio
 import dataclasses
 import json
 import signal
+import sys
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import aetcd
+import psutil
 import pytest
 
 from tests.support.waiting import eventually
@@ -58,6 +60,16 @@ async def shows(registry: EtcdRegistry, expected: Sequence[Server]) -> None:
         async for view in registry.watch(CHAT):
             if list(view) == list(expected):
                 return
+
+
+async def stop(server: EtcdProcess) -> None:
+    """Pauses it; the signal alone takes a moment."""
+    server.signal(signal.SIGSTOP)
+
+    async def stands() -> bool:
+        return bool(psutil.Process(server.pid).status() == psutil.STATUS_STOPPED)
+
+    await eventually(stands)
 
 
 async def answers(client: Etcd) -> bool:
@@ -128,7 +140,7 @@ async def test_nobody_leaves_the_view_when_all_leases_ran_out_because_etcd_stood
         await second.register(TWO)
         await shows(second, [ONE, TWO])
         watched = Watched(second)
-        server.signal(signal.SIGSTOP)
+        await stop(server)
         # It stands for longer than the leases last: that long it takes until two calls have not been answered.
         for _ in range(2):
             with pytest.raises(Refusal):
@@ -155,6 +167,37 @@ async def test_a_process_whose_lease_ran_out_registers_again_and_is_told(server:
             await again.wait()
         assert await keys(client) == before
         await shows(second, [ONE])
+
+
+async def test_a_process_that_was_paused_for_longer_than_its_lease(server: EtcdProcess, client: Etcd) -> None:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "tests.faults.registrant",
+        server.address,
+        str(LEASE_SECONDS),
+        stdout=asyncio.subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    try:
+        async with asyncio.timeout(40), registry(client) as others:
+            first = await process.stdout.readline()
+            assert first.startswith(b"number ")
+            assert [each.server_id for each in others.servers(CHAT)] == ["paused"]
+            process.send_signal(signal.SIGSTOP)
+            await shows(others, [])
+
+            async def number_is_free() -> bool:
+                return await keys(client) == []
+
+            await eventually(number_is_free)
+            process.send_signal(signal.SIGCONT)
+            said = {await process.stdout.readline(), await process.stdout.readline()}
+            assert said == {b"number lost\n", b"registered again\n"}
+            assert await keys(client) == [b"/tidings/servers/chat/paused"]
+    finally:
+        process.kill()
+        await process.wait()
 
 
 async def test_etcd_that_has_lost_its_data_is_told_all_again(server: EtcdProcess, tmp_path: Path) -> None:

@@ -141,12 +141,31 @@ async def test_commands_given_at_once_are_carried_out_in_their_order_and_once(sh
 
 async def test_a_command_that_redis_refuses_leaves_the_others_alone(shards: Shards) -> None:
     link = shards.links[0]
-    good, bad, after = await asyncio.gather(
-        link.call("SET", "text", "x"), link.call("INCR", "text"), link.call("GET", "text"), return_exceptions=True
-    )
-    assert (good, after) == (b"OK", b"x")
-    assert isinstance(bad, Refusal)
-    assert bad.code is Code.UNAVAILABLE
+    calls = (link.call("SET", "text", "x"), link.call("INCR", "text"), link.call("GET", "text"))
+    results: list[object] = await asyncio.gather(*calls, return_exceptions=True)
+    assert results[::2] == [b"OK", b"x"]
+    assert isinstance(results[1], Refusal)
+    assert results[1].code is Code.UNAVAILABLE
+
+
+async def test_more_commands_than_can_be_waited_for_are_refused_at_once(servers: list[Redis], shards: Shards) -> None:
+    link = shards.links[0]
+    results = await asyncio.gather(*(link.call("INCR", "count") for _ in range(25_000)), return_exceptions=True)
+    refused = [result for result in results if isinstance(result, Refusal)]
+    assert {refusal.reason for refusal in refused} == {"ENGINE_OVERLOADED"}
+    assert await link.call("GET", "count") == str(25_000 - len(refused)).encode()
+
+
+async def test_a_server_that_has_become_a_replica_is_left(servers: list[Redis], shards: Shards) -> None:
+    link = shards.links[0]
+    before = await link.call("CLIENT", "ID")
+    await link.call("REPLICAOF", "127.0.0.1", servers[1].port)
+    with pytest.raises(Refusal) as refused:
+        await link.call("SET", "key", "value")
+    assert refused.value.code is Code.UNAVAILABLE
+    await link.call("REPLICAOF", "NO", "ONE")
+    assert await link.call("CLIENT", "ID") != before
+    await link.call("SET", "key", "value")
 
 
 # --- routes -----------------------------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from tidings.backends.sqlite.accounts import SqliteAccountStore
 from tidings.backends.sqlite.contacts import SqliteContactStore
 from tidings.backends.sqlite.database import Database
 from tidings.core.actions import Accepted, Action
-from tidings.core.ports import ChannelOwner, Recommender, Sessions
+from tidings.core.ports import ChannelOwner, Recommender, Sessions, SharedRates
 from tidings.core.values import Identity, Platform, Server, ServerKind
 from tidings.rpc.tokens import Revocations, TokenIssuer, TokenVerifier
 
@@ -76,6 +76,7 @@ class World:
         *,
         store: SqliteAccountStore | None = None,
         passwords: Passwords | None = None,
+        shared_rates: SharedRates | None = None,
     ) -> Accounts:
         return Accounts(
             store or self.store,
@@ -86,6 +87,7 @@ class World:
             OneServer(),
             self.clock,
             limits,
+            shared_rates,
         )
 
     def contacts(self) -> Contacts:

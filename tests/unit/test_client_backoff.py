@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -63,4 +65,4 @@ def test_pace_loses_no_reason_and_keeps_its_distance(steps: list[float]) -> None
             done.append(now)
             asked_since_done = False
     assert (pace.due is not None) == asked_since_done
-    assert all(later - earlier >= 0.1 - 1e-9 for earlier, later in zip(done, done[1:], strict=False))
+    assert all(later - earlier >= 0.1 - 1e-9 for earlier, later in itertools.pairwise(done))

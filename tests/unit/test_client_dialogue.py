@@ -1,12 +1,13 @@
 """The SDK's side of the stream against an adversary: drops, repeats, omissions, refusals, crashes.
 
-`World` is the argument: a server as simple as the contract allows, a stream that loses frames in both directions, repeats
-and omits events and is cut at any moment, and an application that crashes. Whatever happens, the application's copy of
-every log grows by exactly the next event, and every send has one result, which the log confirms.
+`World` is the argument: a server as simple as the contract allows, a stream that loses frames in both directions,
+repeats and omits events and is cut at any moment, and an application that crashes. Whatever happens, the application's
+copy of every log grows by exactly the next event, and every send has one result, which the log confirms.
 """
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -55,8 +56,8 @@ def result(command_id: int, seq: int = 0) -> chat_pb2.Event:
     return chat_pb2.Event(command_result=chat_pb2.CommandResult(command_id=command_id, accepted=accepted))
 
 
-def live(**arguments: bool) -> Dialogue:
-    made = dialogue(**arguments)
+def live(*, echoes: bool = True) -> Dialogue:
+    made = dialogue(echoes=echoes)
     made.open()
     made.receive(frame(WELCOME, complete()), 0.0)
     drain(made)
@@ -213,7 +214,7 @@ def test_acknowledgements_come_at_most_every_tenth_of_a_second() -> None:
         if talk.write(now) is not None:
             times.append(now)
     assert 8 <= len(times) <= 11
-    assert all(later - earlier >= 0.0999 for earlier, later in zip(times, times[1:], strict=False))
+    assert all(later - earlier >= 0.0999 for earlier, later in itertools.pairwise(times))
 
 
 def test_the_last_word_acknowledges_what_was_not_yet() -> None:
@@ -270,7 +271,7 @@ def test_notices_are_noted_and_only_those_for_people_are_passed_on() -> None:
     assert not talk.refuge
 
 
-# --- the adversary ------------------------------------------------------------------------------------------------------
+# --- the adversary ----------------------------------------------------------------------------------------------------
 
 SEEDS = 400
 STEPS = 300

@@ -127,9 +127,10 @@ def test_a_new_channel_starts_with_its_first_event_or_the_one_that_adds_this_use
 def test_a_new_channel_that_starts_in_the_middle_is_looked_up() -> None:
     box = inbox()
     feed(box, message(7))
-    assert box.need == Start("a")
+    needs = [box.need]
     box.supply_start(5)
-    assert box.need == Gap("a", 4, 7)
+    needs.append(box.need)
+    assert needs == [Start("a"), Gap("a", 4, 7)]
     supply(box, message(5), message(6))
     assert drain(box) == ["a5", "a6", "a7"]
 

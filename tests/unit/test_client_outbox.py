@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tidings.v1 import chat_pb2
 from tidings_client.backoff import Backoff
 from tidings_client.errors import SignedOutError, TidingsError
-from tidings_client.outbox import Outbox
+from tidings_client.outbox import Outbox, Pending
 
 MiB = 1 << 20
 Outcome = chat_pb2.Accepted | TidingsError
@@ -26,7 +26,7 @@ class Sender:
         self.outcomes: dict[str, list[Outcome]] = {}
         self.ids = 0
 
-    def send(self, text: str, channel_id: str = "a", name: str = ""):
+    def send(self, text: str, channel_id: str = "a", name: str = "") -> Pending:
         self.ids += 1
         command = chat_pb2.Command(
             command_id=self.ids,

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from tidings.core.actions import Accepted, Action
 from tidings.core.limits import HISTORY_PAGE_BYTES
+from tidings.core.rate import Rate
 from tidings.core.values import (
     AppendOutcome,
     ChannelSnapshot,
@@ -606,6 +607,22 @@ class SignOutNews(abc.ABC):
         Returns:
             What ends the subscription.
         """
+
+
+class SharedRates(abc.ABC):
+    """Token buckets that all servers share, beside those that each has of its own (`tidings.core.rate`). Soft."""
+
+    @abc.abstractmethod
+    async def take(self, key: str, rate: Rate, count: float = 1.0) -> float:
+        """Takes `count` tokens of a key's bucket, or none of them.
+
+        Returns:
+            0 when they were there, else the seconds until they will be.
+        """
+
+    @abc.abstractmethod
+    async def wait(self, key: str, rate: Rate, count: float = 1.0) -> float:
+        """The seconds until a key's bucket has `count` tokens: 0 when it has. Takes none."""
 
 
 # --- discovery --------------------------------------------------------------------------------------------------------

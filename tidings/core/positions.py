@@ -27,6 +27,11 @@ def at(ms: int) -> int:
     return max(0, ms - EPOCH_MS) << _TIME_SHIFT
 
 
+def span(ms: int) -> int:
+    """How far apart positions are that were given out some milliseconds after one another."""
+    return ms << _TIME_SHIFT
+
+
 class Positions:
     """Gives out the positions of one server, each larger than the last."""
 
@@ -41,13 +46,25 @@ class Positions:
         Raises:
             ValueError: The server number is out of range.
         """
-        if not 0 <= server_number <= MAX_SERVER_NUMBER:
-            raise ValueError(f"server number {server_number} is not within 0 to {MAX_SERVER_NUMBER}")
         self._clock = clock
-        self._server = server_number << _SERVER_SHIFT
         self._ms = 0
         self._counter = 0
+        self.renumber(server_number)
         self._pass(after)
+
+    def renumber(self, server_number: int) -> None:
+        """Goes on with another server number.
+
+        Raises:
+            ValueError: It is out of range.
+        """
+        if not 0 <= server_number <= MAX_SERVER_NUMBER:
+            raise ValueError(f"server number {server_number} is not within 0 to {MAX_SERVER_NUMBER}")
+        if self._ms:
+            # A smaller number would make a smaller position within the same millisecond.
+            self._ms += 1
+            self._counter = 0
+        self._server = server_number << _SERVER_SHIFT
 
     def next(self, after: int = 0) -> int:
         """The next position, larger than all before it and than `after` (the head of the channel, say)."""

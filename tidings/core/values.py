@@ -44,12 +44,13 @@ class EntryKind(enum.IntEnum):
 
 
 class ServerKind(enum.IntEnum):
-    """What a server serves; numbered as in the contract."""
+    """What a server serves; numbered as in the contract, which knows only those that clients use."""
 
     CHAT = 1
     PRESENCE = 2
     API = 3
     DISCOVERY = 4
+    NOTIFIER = 100
 
 
 class PushProvider(enum.IntEnum):
@@ -281,3 +282,5 @@ class Server:
     draining: bool = False
     internal: str = ""
     """Where other servers reach it: HOST:PORT; empty when they do not."""
+    channels: int = 0
+    """How many channels it owns and has in memory."""

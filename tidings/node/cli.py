@@ -13,6 +13,7 @@ _COMMANDS = {
     "chat": "tidings_chat.cli",
     "replay": "tidings_replay.cli",
     "bench": "bench.cli",
+    "cluster": "tidings.node.cluster.command",
 }
 
 

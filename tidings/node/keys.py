@@ -1,41 +1,57 @@
-"""The key that access tokens are signed with: made at the first start, kept in the data folder."""
+"""The keys of access tokens: one server signs with a private one, all check with its public one."""
 
 from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from tidings.node.settings import SettingsError
 
-_NAME = "token-key.pem"
+
+@dataclass(frozen=True, slots=True)
+class TokenKeys:
+    """The key that tokens are signed with, and those that they are checked with, by key id."""
+
+    private: Ed25519PrivateKey
+    key_id: str
+    public: Mapping[str, Ed25519PublicKey]
+
+    @classmethod
+    def load(cls, path: Path, *, make: bool = False) -> Self:
+        """Reads a private key (Ed25519, PKCS 8 in PEM) from a file.
+
+        Args:
+            path: The file.
+            make: Whether to make one when there is none.
+
+        Raises:
+            SettingsError: There is no such key.
+        """
+        if make and not path.exists():
+            _write(path, Ed25519PrivateKey.generate())
+        try:
+            key = serialization.load_pem_private_key(path.read_bytes(), None)
+        except OSError as error:
+            raise SettingsError(f"{path} cannot be read: {error.strerror}") from error
+        except (ValueError, TypeError) as error:
+            raise SettingsError(f"{path} cannot be used: it is not a private key in PEM without a password") from error
+        if not isinstance(key, Ed25519PrivateKey):
+            raise SettingsError(f"{path} cannot be used: it is not an Ed25519 key")
+        public = key.public_key()
+        key_id = _key_id(public)
+        return cls(key, key_id, {key_id: public})
 
 
-def signing_key(folder: Path) -> Ed25519PrivateKey:
-    """The private key of a data folder.
-
-    Raises:
-        SettingsError: The file in the folder is no such key.
-    """
-    path = folder / _NAME
-    if not path.exists():
-        _write(path, Ed25519PrivateKey.generate())
-    try:
-        key = serialization.load_pem_private_key(path.read_bytes(), None)
-    except (OSError, ValueError) as error:
-        raise SettingsError(f"{path} cannot be used: it is not a private key in PEM ({error})") from error
-    if not isinstance(key, Ed25519PrivateKey):
-        raise SettingsError(f"{path} cannot be used: it is not an Ed25519 key")
-    return key
-
-
-def key_id(key: Ed25519PrivateKey) -> str:
-    """The name that tokens call a key by."""
-    public = key.public_key().public_bytes(serialization.Encoding.Raw, serialization.PublicFormat.Raw)
-    return hashlib.blake2b(public, digest_size=8).hexdigest()
+def _key_id(key: Ed25519PublicKey) -> str:
+    raw = key.public_bytes(serialization.Encoding.Raw, serialization.PublicFormat.Raw)
+    return hashlib.blake2b(raw, digest_size=8).hexdigest()
 
 
 def _write(path: Path, key: Ed25519PrivateKey) -> None:

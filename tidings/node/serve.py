@@ -12,7 +12,8 @@ import typer
 
 from tidings.backends.sqlite.database import DataFolderError
 from tidings.node.embedded import Embedded
-from tidings.node.settings import Settings, SettingsError, load
+from tidings.node.mesh import MeshNode
+from tidings.node.settings import SERVICES, Settings, SettingsError, load
 from tidings.rpc.listener import ListenError
 
 _log = logging.getLogger(__name__)
@@ -22,12 +23,13 @@ def serve(
     listen: Annotated[str | None, typer.Option(metavar="HOST:PORT", help="Where clients connect.")] = None,
     data: Annotated[Path | None, typer.Option(metavar="DIR", help="The data folder.")] = None,
     services: Annotated[
-        str | None, typer.Option(metavar="LIST", help="What to serve, by commas: chat, api, presence, discovery.")
+        str | None, typer.Option(metavar="LIST", help=f"What to serve, by commas: {', '.join(SERVICES)}.")
     ] = None,
+    backend: Annotated[str | None, typer.Option(metavar="NAME", help="embedded (on SQLite) or mesh.")] = None,
     config: Annotated[Path | None, typer.Option(metavar="FILE", help="Settings, in TOML.")] = None,
 ) -> None:
     """Runs the server until it is told to stop (SIGTERM or Ctrl-C)."""
-    given = {"listen": listen, "data": data, "services": services}
+    given = {"listen": listen, "data": data, "services": services, "backend": backend}
     try:
         settings = load(config, **{name: value for name, value in given.items() if value is not None})
         asyncio.run(_serve(settings))
@@ -43,7 +45,7 @@ async def _serve(settings: Settings) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
-    node = await Embedded.open(settings)
+    node = await (MeshNode if settings.backend == "mesh" else Embedded).open(settings)
     try:
         endpoint = await node.start()
         print(f"listening on {endpoint}", flush=True)

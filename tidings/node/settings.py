@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_settings import (
@@ -15,7 +15,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
-SERVICES = ("chat", "api", "presence", "discovery")
+SERVICES = ("chat", "api", "presence", "discovery", "notifier")
 """What `services` may name; all of them unless told otherwise."""
 
 Positive = Annotated[float, Field(gt=0)]
@@ -59,6 +59,55 @@ class PasswordSettings(BaseModel):
     parallelism: Annotated[int, Field(ge=1)] = 1
 
 
+class InternalTls(BaseModel):
+    """Mutual TLS between servers: PEM files."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    certificate: Path
+    private_key: Path
+    authority: Path
+    """Who signs the certificates of all servers."""
+
+
+class CassandraSection(BaseModel):
+    """Where history, accounts and everything else that lasts is kept."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    addresses: tuple[str, ...] = ("127.0.0.1:9042",)
+    """HOST:PORT of some nodes."""
+    keyspace: str = "tidings"
+    replication: dict[str, Annotated[int, Field(ge=1)]] = {"": 1}
+    """How many nodes keep each row, by data centre; under an empty name for a cluster that knows none."""
+    datacenter: str = ""
+    """The data centre of this region, whose nodes are asked."""
+    consistency: Literal["QUORUM", "LOCAL_QUORUM"] = "QUORUM"
+    serial_consistency: Literal["SERIAL", "LOCAL_SERIAL"] = "SERIAL"
+    username: str = ""
+    password: str = ""
+
+
+class MeshSection(BaseModel):
+    """The engines and the ways between servers, with the backend "mesh"."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    cassandra: CassandraSection = CassandraSection()
+    redis: tuple[str, ...] = ("redis://127.0.0.1:6379/0",)
+    """URLs of the servers for soft state, the same everywhere."""
+    push_redis: str = "redis://127.0.0.1:6380/0"
+    """URL of the server for the push queue, which keeps what it has answered (appendfsync always)."""
+    etcd: tuple[str, ...] = ("127.0.0.1:2379",)
+    """HOST:PORT of the members of etcd."""
+    prefix: str = "tidings"
+    """What every key in etcd and Redis begins with."""
+    listen: str = "127.0.0.1:0"
+    """HOST:PORT for other servers, which no client may reach."""
+    advertise: str = ""
+    """HOST:PORT that other servers dial; what is listened at when empty."""
+
+
 class Settings(BaseSettings):
     """The settings of one process."""
 
@@ -68,16 +117,22 @@ class Settings(BaseSettings):
     """HOST:PORT for clients."""
     advertise: str = ""
     """HOST:PORT that clients are told to dial; what is listened at when empty."""
+    backend: Literal["embedded", "mesh"] = "embedded"
+    """All in this process on SQLite, or among others on Cassandra, Redis and etcd."""
     data: Path = Path("tidings-data")
-    """The data folder."""
+    """The data folder of the embedded backend."""
     services: Annotated[tuple[str, ...], NoDecode] = SERVICES
     """What to serve."""
     tls_certificate: Path | None = None
     """A PEM file with the certificate and its chain."""
     tls_private_key: Path | None = None
     """A PEM file with its key."""
+    internal_tls: InternalTls | None = None
+    """Between servers."""
     plaintext: bool = False
     """Whether to listen without TLS beyond loopback."""
+    token_key: Path | None = None
+    """A PEM file with the Ed25519 key of access tokens, the same for all servers; in the data folder unless given."""
     region: str = "local"
     latitude: Annotated[float, Field(ge=-90, le=90)] = 0.0
     longitude: Annotated[float, Field(ge=-180, le=180)] = 0.0
@@ -88,6 +143,7 @@ class Settings(BaseSettings):
     inbox_days: Annotated[int, Field(ge=1)] = 30
     drain_seconds: Annotated[float, Field(ge=0)] = 5.0
     """How long clients have to move when the server stops."""
+    mesh: MeshSection = MeshSection()
     rates: Rates = Rates()
     passwords: PasswordSettings = PasswordSettings()
 
@@ -110,6 +166,8 @@ class Settings(BaseSettings):
     def _both_or_none(self) -> Settings:
         if (self.tls_certificate is None) != (self.tls_private_key is None):
             raise ValueError("tls_certificate and tls_private_key go together")
+        if self.backend == "mesh" and self.token_key is None:
+            raise ValueError("token_key is needed with the backend mesh: all servers have the same")
         return self
 
     @classmethod

@@ -1,4 +1,4 @@
-"""The stream to one owner of channels, from the side that asks: reconnecting, with what is asked and not answered yet."""
+"""The stream to one owner of channels, from the side that asks: it reconnects, and knows what is not answered yet."""
 
 from __future__ import annotations
 

@@ -37,10 +37,17 @@ class ListenError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Certificate:
-    """What a TLS listener shows: PEM, the certificate with its chain."""
+    """What a TLS listener shows: PEM, the certificate with its chain.
+
+    Args:
+        private_key: Its key.
+        chain: The certificate and those that signed it.
+        client_authority: Who must have signed the certificates of those who call; None lets in those without one.
+    """
 
     private_key: bytes
     chain: bytes
+    client_authority: bytes | None = None
 
 
 class Listener:
@@ -82,7 +89,11 @@ class Listener:
         add_reflection(self.server, [*self._names, *operators])
         try:
             if certificate is not None:
-                credentials = grpc.ssl_server_credentials([(certificate.private_key, certificate.chain)])
+                credentials = grpc.ssl_server_credentials(
+                    [(certificate.private_key, certificate.chain)],
+                    certificate.client_authority,
+                    require_client_auth=certificate.client_authority is not None,
+                )
                 bound = self.server.add_secure_port(address, credentials)
             elif plaintext or _is_loopback(host):
                 bound = self.server.add_insecure_port(address)

@@ -25,7 +25,7 @@ from tidings.v1 import (
 from tidings_client import repair
 from tidings_client.api import Api, call
 from tidings_client.connection import Connection
-from tidings_client.errors import SignedOutError, TidingsError
+from tidings_client.errors import SignedOutError
 from tidings_client.link import Status
 from tidings_client.presence import Presence
 from tidings_client.state import Device, State

@@ -282,8 +282,7 @@ def _cluster(settings: CassandraSettings) -> Cluster:
     if len(set(ports)) > 1:
         raise CassandraError(f"the nodes of a Cassandra cluster listen at one port, not at {', '.join(set(ports))}")
     nearest = DCAwareRoundRobinPolicy(settings.datacenter) if settings.datacenter else RoundRobinPolicy()
-    consistency = ConsistencyLevel.name_to_value[settings.consistency]
-    serial = ConsistencyLevel.name_to_value[settings.serial_consistency]
+    consistency, serial = _level(settings.consistency), _level(settings.serial_consistency)
 
     def profile(level: int = consistency, **policies: object) -> ExecutionProfile:
         return ExecutionProfile(
@@ -314,3 +313,10 @@ def _cluster(settings: CassandraSettings) -> Cluster:
         idle_heartbeat_interval=10,
         idle_heartbeat_timeout=5,
     )
+
+
+def _level(name: str) -> int:
+    try:
+        return int(ConsistencyLevel.name_to_value[name])
+    except KeyError:
+        raise CassandraError(f"Cassandra has no consistency {name}") from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tidings.backends.cache import ReadThrough
+from tidings.backends.cassandra.account import is_id
 from tidings.backends.cassandra.cluster import Cassandra, Statement, Write
 from tidings.core.clock import Clock
 
@@ -31,5 +32,5 @@ class DeviceUsers:
         return _KEEP, (device_id, user_id)
 
     async def _read(self, device_id: str) -> str | None:
-        rows = await self._cassandra.execute(_FIND, (device_id,)) if device_id else []
+        rows = await self._cassandra.execute(_FIND, (device_id,)) if is_id(device_id) else []
         return str(rows[0][0]) if rows else None

@@ -1,18 +1,18 @@
 """Finding users by the beginning of a name, in Cassandra.
 
 A user has a row for each beginning, up to 12 characters, of username and display name in small letters. All who share a
-beginning are in one partition, by username: a page is one stretch of it, whatever the length of the prefix. Beginnings
-of one or two characters are those of so many that their partitions are split further, by the beginning of the username.
+beginning are in one partition, by username: a page is one stretch of it, whatever the length of the prefix. So many
+begin with the same one or two characters that these partitions are split further, by the beginning of the username.
 
-The rows are written before the name is changed, and taken away after; what an account says decides. Their time of writing
-is the number of the name: whoever is late changes nothing.
+The rows are written before a name is changed, and taken away after; what the account says decides. Their time of
+writing is the number of the change: whoever is late changes nothing.
 """
 
 from __future__ import annotations
 
 import asyncio
 import string
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncGenerator, Sequence
 
 from tidings.backends.cassandra.cluster import Cassandra, Row, Statement, Write
 from tidings.core.limits import USERNAME_CHARACTERS
@@ -24,8 +24,7 @@ _ENTER = Statement(
 )
 _LEAVE = Statement("DELETE FROM name_prefixes USING TIMESTAMP ? WHERE prefix = ? AND shard = ? AND username = ?")
 _PAGE = Statement(
-    "SELECT username, user_id, display_name FROM name_prefixes"
-    " WHERE prefix = ? AND shard = ? AND username > ? LIMIT ?"
+    "SELECT username, user_id, display_name FROM name_prefixes WHERE prefix = ? AND shard = ? AND username > ? LIMIT ?"
 )
 
 _CHARACTERS = 12
@@ -66,7 +65,7 @@ class NameIndex:
             for prefix in sorted(_prefixes(user) - _prefixes(changed))
         ]
 
-    async def pages(self, prefix: str, after: str, size: int) -> AsyncIterator[Sequence[str]]:
+    async def pages(self, prefix: str, after: str, size: int) -> AsyncGenerator[Sequence[str], None]:
         """The ids of users who may have a name that begins with `prefix`, by username, some at a time.
 
         Args:
@@ -95,7 +94,7 @@ class NameIndex:
         return await self._cassandra.execute(_PAGE, (prefix, shard, after, size))
 
 
-def _prefixes(user: User) -> Collection[str]:
+def _prefixes(user: User) -> set[str]:
     names = user.username, user.display_name.lower()
     return {name[:length] for name in names for length in range(1, min(len(name), _CHARACTERS) + 1)}
 

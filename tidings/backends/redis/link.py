@@ -16,7 +16,7 @@ from redis.asyncio import Connection, ConnectionPool
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import NoScriptError, RedisError, ResponseError
+from redis.exceptions import NoScriptError, ReadOnlyError, RedisError, ResponseError
 
 from tidings.core.errors import Refusal, unavailable
 
@@ -201,17 +201,23 @@ class Link:
         """Sends commands and hands out the answers; returns the calls whose script the server does not know."""
         await connection.send_packed_command(connection.pack_commands([command for command, _ in calls]))
         unknown = []
+        refused: ResponseError | None = None
         for _, call in calls:
             try:
                 answer = await read(connection)
             except NoScriptError:
                 unknown.append(call)
             except ResponseError as error:
-                _log.error("Redis at %s refuses a command: %s", self.name, error)
+                refused = error
                 _refuse(call, unavailable(f"Redis at {self.name} refuses: {error}", "ENGINE_REFUSED"))
             else:
                 if not call.answer.done():
                     call.answer.set_result(answer)
+        if refused is not None:
+            _log.error("Redis at %s refuses a command: %s", self.name, refused)
+            if isinstance(refused, ReadOnlyError):
+                # It is a replica now. Whoever has taken over may be found by connecting again.
+                await self._disconnect()
         return unknown
 
     def _refuse_waiting(self, error: BaseException) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 
 from tidings.backends.redis.link import Link, Script
 from tidings.backends.redis.shards import Shards
 from tidings.core.ports import Routes
 
-_REFRESH_AT_ONCE = 500
+_USERS_AT_ONCE = 500
+"""In one script, so that nobody else waits long for Redis."""
 
 # A sorted set for each user: servers by the moment at which they are forgotten, by the clock of Redis.
 # ARGV[1]: what the keys begin with.
@@ -28,27 +29,23 @@ for i = 4, #ARGV do
 end
 """
 )
-# Answers with a flat list: for each server its id, how many users it has, and which of those asked for they are.
+# Answers with a list for each server: its id, and which of those asked for it has.
 _LOOKUP = Script(
     _NOW
     + """
-local users_of, servers = {}, {}
+local call, prefix, since = redis.call, ARGV[1], '(' .. now
+local users_of, answer = {}, {}
 for i = 2, #ARGV do
-  for _, server in ipairs(redis.call('ZRANGEBYSCORE', ARGV[1] .. ARGV[i], '(' .. now, '+inf')) do
-    local users = users_of[server]
+  local servers = call('ZRANGEBYSCORE', prefix .. ARGV[i], since, '+inf')
+  for j = 1, #servers do
+    local users = users_of[servers[j]]
     if not users then
-      users = {}
-      users_of[server] = users
-      servers[#servers + 1] = server
+      users = {servers[j]}
+      users_of[servers[j]] = users
+      answer[#answer + 1] = users
     end
     users[#users + 1] = i - 2
   end
-end
-local answer = {}
-for _, server in ipairs(servers) do
-  answer[#answer + 1] = server
-  answer[#answer + 1] = #users_of[server]
-  for _, user in ipairs(users_of[server]) do answer[#answer + 1] = user end
 end
 return answer
 """
@@ -77,33 +74,33 @@ class RedisRoutes(Routes):
         """See `Routes.refresh`."""
         await asyncio.gather(
             *(
-                link.run(_ADD, (), (self._keys, server_id, self._lifetime_ms, *part[at : at + _REFRESH_AT_ONCE]))
-                for link, part in self._shards.split(user_ids).items()
-                for at in range(0, len(part), _REFRESH_AT_ONCE)
+                link.run(_ADD, (), (self._keys, server_id, self._lifetime_ms, *some))
+                for link, some in self._parts(user_ids)
             )
         )
 
     async def lookup(self, user_ids: Collection[str]) -> Mapping[str, Collection[str]]:
-        """See `Routes.lookup`. One script call a shard, and those of one moment share a round trip."""
+        """See `Routes.lookup`. One round trip a shard, which those who ask at the same moment share."""
         routes: dict[str, list[str]] = {}
-        parts = self._shards.split(user_ids)
+        parts = self._parts(user_ids)
         if len(parts) == 1:
-            # Without a task for it: nearly always so with few users, always with one shard.
-            ((link, part),) = parts.items()
-            await self._lookup(link, part, routes)
+            # Without a task for it: always so with one shard.
+            await self._lookup(*parts[0], routes)
         else:
-            await asyncio.gather(*(self._lookup(link, part, routes) for link, part in parts.items()))
+            await asyncio.gather(*(self._lookup(link, some, routes) for link, some in parts))
         return routes
 
     async def generation(self) -> str:
         """See `Routes.generation`."""
         return ",".join(await asyncio.gather(*(link.epoch(self._epoch_key) for link in self._shards.links)))
 
+    def _parts(self, user_ids: Collection[str]) -> Sequence[tuple[Link, list[str]]]:
+        return [
+            (link, part[at : at + _USERS_AT_ONCE])
+            for link, part in self._shards.split(user_ids).items()
+            for at in range(0, len(part), _USERS_AT_ONCE)
+        ]
+
     async def _lookup(self, link: Link, user_ids: list[str], routes: dict[str, list[str]]) -> None:
-        answer = await link.run(_LOOKUP, (), (self._keys, *user_ids))
-        at = 0
-        while at < len(answer):
-            server_id, count = answer[at].decode(), answer[at + 1]
-            at += 2
-            routes.setdefault(server_id, []).extend([user_ids[index] for index in answer[at : at + count]])
-            at += count
+        for server_id, *found in await link.run(_LOOKUP, (), (self._keys, *user_ids)):
+            routes.setdefault(server_id.decode(), []).extend([user_ids[index] for index in found])

@@ -1,0 +1,138 @@
+"""The connection to Cassandra: tables made once by many, answers of any size, and clear refusals."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+
+from tests.conformance.engines import CassandraEngine
+from tests.support.engines import CassandraSpace
+from tests.support.unreliable import unreliable
+from tidings.backends.cassandra.cluster import Cassandra, CassandraSettings, Statement
+from tidings.backends.cassandra.migrations import CassandraError
+from tidings.core.errors import Code, Refusal
+
+ADD = Statement("INSERT INTO mutes (channel_id, user_id) VALUES (?, ?)")
+TAKE = Statement("INSERT INTO mutes (channel_id, user_id) VALUES (?, ?) IF NOT EXISTS", conditional=True)
+ALL = Statement("SELECT user_id FROM mutes WHERE channel_id = ?", fetch_size=7)
+
+on_cassandra = pytest.mark.parametrize("engine", ["cassandra"], indirect=True, scope="session")
+
+
+async def test_many_who_start_at_the_same_time_make_the_tables_once(cassandra: CassandraSpace) -> None:
+    settings = CassandraSettings((cassandra.address,), cassandra.keyspace)
+    opened = await asyncio.gather(*(Cassandra.open(settings) for _ in range(3)))
+    numbers = await opened[0].execute(Statement("SELECT number FROM migrations"))
+    assert (1,) in numbers
+    assert await opened[1].execute(Statement("SELECT * FROM migration_lock")) == []
+    for each in opened:
+        await each.execute(ADD, ("ga", str(opened.index(each))))
+    assert await opened[0].execute(ALL, ("ga",)) == [("0",), ("1",), ("2",)]
+
+    # What a newer tidings has made is left alone.
+    await opened[0].execute(Statement("INSERT INTO migrations (number) VALUES (9999)"))
+    with pytest.raises(CassandraError, match="newer"):
+        await Cassandra.open(settings)
+    for each in opened:
+        await each.close()
+
+
+async def test_nobody_there_is_an_error_for_the_operator() -> None:
+    with pytest.raises(CassandraError, match=r"127\.0\.0\.1:1 cannot be used"):
+        await Cassandra.open(CassandraSettings(("127.0.0.1:1",), request_seconds=2))
+
+
+@on_cassandra
+async def test_settings_that_make_no_sense_are_refused(engine: CassandraEngine) -> None:
+    for settings in (
+        replace(engine.settings, keyspace="No Name"),
+        replace(engine.settings, addresses=("127.0.0.1:9042", "127.0.0.2:9043")),
+        replace(engine.settings, consistency="MOST"),
+    ):
+        with pytest.raises(CassandraError):
+            await Cassandra.open(settings)
+
+
+@on_cassandra
+async def test_an_answer_of_many_pages_comes_whole(engine: CassandraEngine) -> None:
+    cassandra = await Cassandra.open(engine.settings)
+    users = [f"{number:02}" for number in range(50)]
+    await cassandra.batch([(ADD, ("pages", each)) for each in users])
+    assert await cassandra.execute(ALL, ("pages",)) == [(each,) for each in users]
+    await cassandra.close()
+
+
+@on_cassandra
+async def test_a_condition_says_whether_it_was_met(engine: CassandraEngine) -> None:
+    cassandra = await Cassandra.open(engine.settings)
+    await cassandra.execute(Statement("DELETE FROM mutes WHERE channel_id = ?"), ("condition",))
+    assert await cassandra.execute(TAKE, ("condition", "ann")) == [(True,)]
+    ((applied, *_),) = await cassandra.execute(TAKE, ("condition", "ann"))
+    assert not applied
+    ((applied, *_),) = await cassandra.batch(
+        [(TAKE, ("condition", "ann")), (ADD, ("condition", "ben"))], conditional=True
+    )
+    assert not applied
+    assert await cassandra.execute(ALL, ("condition",)) == [("ann",)]
+    await cassandra.close()
+
+
+@on_cassandra
+async def test_no_more_requests_are_under_way_than_allowed(engine: CassandraEngine) -> None:
+    cassandra, session = await unreliable(replace(engine.settings, in_flight=2))
+    most = under_way = 0
+
+    def counted(cql: str) -> bool:
+        nonlocal most, under_way
+        under_way += 1
+        most = max(most, under_way)
+        return False
+
+    async def read() -> None:
+        nonlocal under_way
+        await cassandra.execute(ALL, ("ga",))
+        under_way -= 1
+
+    await read()
+    under_way = 0
+    session.concerns = counted
+    await asyncio.gather(*(read() for _ in range(50)))
+    assert most == 2
+    await cassandra.close()
+
+
+@on_cassandra
+async def test_no_answer_is_a_refusal_that_says_when_to_try_again(engine: CassandraEngine) -> None:
+    cassandra, session = await unreliable(engine.settings)
+    session.concerns = lambda cql: True
+    with pytest.raises(Refusal) as refused:
+        await cassandra.execute(ADD, ("ga", "ann"))
+    assert refused.value.code is Code.UNAVAILABLE
+    assert refused.value.retry_after is not None
+    session.recover()
+    await cassandra.close()
+    with pytest.raises(Refusal):
+        await cassandra.execute(ADD, ("ga", "ann"))
+
+
+@on_cassandra
+async def test_a_mistake_of_ours_is_no_refusal(engine: CassandraEngine) -> None:
+    cassandra = await Cassandra.open(engine.settings)
+    with pytest.raises(Exception, match="no_such_table"):
+        await cassandra.execute(Statement("SELECT * FROM no_such_table"))
+    await cassandra.close()
+
+
+@on_cassandra
+async def test_who_gives_up_waiting_harms_nobody_else(engine: CassandraEngine) -> None:
+    cassandra = await Cassandra.open(engine.settings)
+    # Both wait for the same statement to be prepared.
+    impatient, patient = (asyncio.create_task(cassandra.execute(ALL, ("nobody",))) for _ in range(2))
+    await asyncio.sleep(0)
+    impatient.cancel()
+    assert await patient == []
+    with pytest.raises(asyncio.CancelledError):
+        await impatient
+    await cassandra.close()

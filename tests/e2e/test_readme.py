@@ -1,0 +1,123 @@
+"""What README.md shows is run as it stands there, against a server started for it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from tests.support.processes import ServerProcess
+
+_ROOT = Path(__file__).parents[2]
+_TOOLS = _ROOT / ".build" / "bin"
+_ENDPOINT = "127.0.0.1:7400"
+_SECONDS = 60.0
+# What is another value each time; `command_id` and `client_message_id` are the caller's own.
+_NAMES_SOMETHING = re.compile(r"(user|device|server|session|channel)_id|access_token|refresh_token|position")
+_MOMENT = re.compile(r"\w+_at")
+_CALL = re.compile(r" (list|describe)\b|tidings\.v1\.\w+/(\w+)")
+_FIELD = re.compile(r'"(\w+)": "([^"]*)"')
+
+
+def blocks(section: str) -> list[tuple[str, str]]:
+    """The code blocks of a section: the language and the text of each."""
+    readme = (_ROOT / "README.md").read_text()
+    body = readme.split(f"\n## {section}\n")[1].split("\n## ")[0]
+    return re.findall(r"^```(\w+)\n(.*?)^```$", body, re.MULTILINE | re.DOTALL)
+
+
+async def run(*command: str | Path) -> str:
+    """What a command prints; it must succeed, and say nothing on standard error."""
+    process = await asyncio.create_subprocess_exec(
+        *command,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env={**os.environ, "PATH": f"{_TOOLS}{os.pathsep}{os.environ.get('PATH', '')}"},
+    )
+    async with asyncio.timeout(_SECONDS):
+        output, errors = await process.communicate()
+    assert (process.returncode, errors.decode()) == (0, "")
+    return output.decode()
+
+
+async def test_the_python_example_sends_and_receives(folder: Path, tmp_path: Path) -> None:
+    [(language, code)] = blocks("With Python")
+    assert language == "python"
+    assert len(code.splitlines()) <= 15
+    async with ServerProcess(folder) as server:
+        example = tmp_path / "example.py"
+        example.write_text(code.replace(_ENDPOINT, server.endpoint))
+        assert await run(sys.executable, example) == "Hello, Joan!\n"
+
+
+async def test_the_grpcurl_session_goes_as_shown(folder: Path) -> None:
+    shown = blocks("With grpcurl")
+    assert [language for language, _ in shown[::2]] == ["sh"] * (len(shown) // 2)
+    async with ServerProcess(folder) as server:
+        session = _Session(server.endpoint)
+        for (_, commands), (language, output) in zip(shown[::2], shown[1::2], strict=True):
+            await session.check(commands, language, output)
+    assert session.calls == ["list", "describe", "describe", "SignUp", "SignUp", "OpenDirectChannel", "Connect"]
+
+
+class _Session:
+    """A session that goes as the README shows it, with the ids and tokens of this time in place of those shown."""
+
+    def __init__(self, endpoint: str) -> None:
+        self.calls: list[str] = []
+        self._now = {_ENDPOINT: endpoint}
+        self._variables = ""
+
+    async def check(self, commands: str, language: str, shown: str) -> None:
+        self.calls += ["".join(words) for words in _CALL.findall(commands)]
+        self._variables += "".join(re.findall(r"^[A-Z]+=.*\n", commands, re.MULTILINE))
+        printed = await run("bash", "-euo", "pipefail", "-c", self._today(self._variables + commands))
+        if language == "json":
+            self._agree(_merged(shown), _merged(printed))
+        else:
+            for (_, then), (name, now) in zip(_FIELD.findall(shown), _FIELD.findall(printed), strict=True):
+                self._agree(then, now, name)
+            assert printed == self._today(shown)
+
+    def _today(self, text: str) -> str:
+        for then, now in self._now.items():
+            text = text.replace(then, now)
+        return text
+
+    def _agree(self, shown: Any, printed: Any, name: str = "") -> None:
+        """Everything is as shown, but for what names something: that is noted, and the same from then on."""
+        if isinstance(shown, dict):
+            assert list(shown) == list(printed), name
+            for key, value in shown.items():
+                self._agree(value, printed[key], key)
+        elif isinstance(shown, list):
+            assert len(shown) == len(printed), name
+            for then, now in zip(shown, printed, strict=True):
+                self._agree(then, now, name)
+        elif _NAMES_SOMETHING.fullmatch(name):
+            assert self._now.setdefault(shown, printed) == printed, name
+        elif _MOMENT.fullmatch(name):
+            assert re.fullmatch(r"[-\d]{10}T[:\d]{8}(\.\d+)?Z", printed), name
+        else:
+            assert self._now.get(shown, shown) == printed, name
+
+
+def _merged(text: str) -> Any:
+    """One document, or the events of several frames: how many come in one is a matter of time."""
+    documents = list(_documents(text))
+    if len(documents) == 1:
+        return documents[0]
+    return [event for document in documents for event in document["events"]]
+
+
+def _documents(text: str) -> Iterator[Any]:
+    decoder, at = json.JSONDecoder(), 0
+    while at < len(text):
+        document, at = decoder.raw_decode(text, at)
+        at += len(text[at:]) - len(text[at:].lstrip())
+        yield document

@@ -1,0 +1,95 @@
+"""What a device that comes back is told, from a real inbox."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from chat_server.live import LiveSessions
+from chat_server.owner import Owner, OwnerEvents
+from chat_server.replay import Replayer
+from tests.support.clock import FakeClock
+from tests.support.sessions import brief, session, told
+from tidings.backends.sqlite.database import Database
+from tidings.backends.sqlite.inbox import SqliteInbox
+from tidings.backends.sqlite.log import SqliteChannelLog
+from tidings.core import actions
+from tidings.core.errors import Refusal
+from tidings.core.positions import Positions
+from tidings.core.values import ChannelKind
+from tidings.v1 import chat_pb2
+
+_DAYS = 30
+_DAY = 24 * 3600
+
+
+class World:
+    """A channel of ann and bob."""
+
+    def __init__(self, database: Database) -> None:
+        self.clock = FakeClock()
+        self.live = LiveSessions()
+        log = SqliteChannelLog(database)
+        nobody = OwnerEvents(lambda *_: None, lambda *_: None, lambda _: True, lambda _: False)
+        self.owner = Owner(log, self.live, Positions(self.clock), self.clock, nobody)
+        self.replayer = Replayer("server", log, SqliteInbox(database), self.clock, _DAYS)
+
+    async def send(self, text: str) -> int:
+        """Lets ann write to bob; gives the position."""
+        return (await self.owner.submit("channel", "ann", actions.Send(text, text, 0))).position
+
+    async def open(self, cursor: int) -> list[str]:
+        """What bob's device is told when it comes back with a cursor."""
+        bob = session("bob")
+        frames: list[bytes] = []
+
+        async def write(frame: bytes) -> None:
+            frames.append(frame)
+
+        bob.begin_replay()
+        await self.replayer.run(bob, cursor, write)
+        return [*map(brief, chat_pb2.ConnectResponse.FromString(b"".join(frames)).events), *told(bob)]
+
+
+@pytest.fixture
+async def world(tmp_path: Path) -> AsyncIterator[World]:
+    database = Database(tmp_path)
+    made = World(database)
+    await made.owner.submit("channel", "ann", actions.CreateChannel(ChannelKind.DIRECT, "", ("bob",)))
+    yield made
+    await made.owner.close()
+    await database.close()
+
+
+async def test_all_that_was_missed_comes_between_welcome_and_the_end(world: World) -> None:
+    first = await world.send("one")
+    await world.send("two")
+    assert await world.open(0) == ["welcome", "1", "2", "sync_complete"]
+    assert await world.open(first) == ["welcome", "2", "sync_complete"]
+
+
+async def test_what_was_missed_for_longer_than_the_inbox_keeps_is_a_reset(world: World) -> None:
+    await world.send("old")
+    world.clock.advance(_DAYS * _DAY)
+    await world.send("new")
+    assert await world.open(0) == ["welcome", "1", "2", "sync_complete"]
+    world.clock.advance(1)
+    assert await world.open(0) == ["welcome", "sync_reset", "sync_complete"]
+
+
+async def test_an_old_cursor_that_has_missed_nothing_old_is_no_reset(world: World) -> None:
+    old = await world.send("old")
+    world.clock.advance(3 * _DAYS * _DAY)
+    await world.send("new")
+    assert await world.open(old) == ["welcome", "2", "sync_complete"]
+
+
+async def test_a_cursor_from_the_future_is_refused_with_the_highest_there_is(world: World) -> None:
+    last = await world.send("one")
+    assert await world.open(last) == ["welcome", "sync_complete"]
+    with pytest.raises(Refusal) as refused:
+        await world.open(last + 1)
+    assert refused.value.reason == "CURSOR_FROM_THE_FUTURE"
+    assert refused.value.metadata == {"field": "hello.cursor", "limit": str(last), "actual": str(last + 1)}

@@ -1,0 +1,389 @@
+"""Users, devices and refresh tokens in Cassandra."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import zlib
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TypeVar
+
+from tidings.backends.cache import ReadThrough
+from tidings.backends.cassandra.account import Account, AccountPartitions, Change, is_id
+from tidings.backends.cassandra.cluster import Cassandra, Statement, Write
+from tidings.backends.cassandra.devices import DeviceUsers
+from tidings.backends.cassandra.names import NameIndex, begins
+from tidings.backends.cassandra.relations import Relations
+from tidings.core.clock import Clock
+from tidings.core.errors import Refusal, not_found
+from tidings.core.ids import new_device_id
+from tidings.core.ports import AccountStore, Credentials, RefreshTokenReused, TooManyDevices, UsernameTaken
+from tidings.core.values import Device, User
+
+T = TypeVar("T")
+
+_CLAIM = Statement(
+    "INSERT INTO usernames (username, user_id, unfinished) VALUES (?, ?, ?) IF NOT EXISTS", conditional=True
+)
+_CLAIMED = Statement("SELECT user_id FROM usernames WHERE username = ?", serial=True)
+_NAME = Statement("SELECT user_id, unfinished FROM usernames WHERE username = ?")
+_FINISHED = Statement("UPDATE usernames SET unfinished = null WHERE username = ? IF user_id = ?", conditional=True)
+
+_USER_COLUMNS = "user_id, username, display_name, about, created_at_ms"
+_USER = Statement(f"SELECT DISTINCT {_USER_COLUMNS} FROM accounts WHERE user_id = ?")
+_CREDENTIALS = Statement(f"SELECT DISTINCT {_USER_COLUMNS}, password_hash FROM accounts WHERE user_id = ?")
+
+_MAKE = Statement(
+    "UPDATE accounts SET username = ?, display_name = ?, about = ?, created_at_ms = ?, password_hash = ?, names = ?"
+    " WHERE user_id = ?"
+)
+_PROFILE = Statement("UPDATE accounts SET display_name = ?, about = ?, names = ? WHERE user_id = ?")
+_PASSWORD = Statement("UPDATE accounts SET password_hash = ? WHERE user_id = ?")
+_SIGN_IN = Statement(
+    "UPDATE accounts SET device_name = ?, platform = ?, added_at_ms = ?, last_active_at_ms = ?, signed_in = true,"
+    " refresh_hash = ?, family = ? WHERE user_id = ? AND device_id = ?"
+)
+_ROTATE = Statement("UPDATE accounts SET refresh_hash = ?, last_active_at_ms = ? WHERE user_id = ? AND device_id = ?")
+_REPLACE = Statement("UPDATE accounts SET refresh_hash = ?, family = ? WHERE user_id = ? AND device_id = ?")
+_SIGN_OUT = Statement(
+    "UPDATE accounts SET signed_in = false, refresh_hash = null, family = null, push_provider = null, push_token = null"
+    " WHERE user_id = ? AND device_id = ?"
+)
+_FORGET_DEVICE = Statement("DELETE FROM accounts WHERE user_id = ? AND device_id = ?")
+
+_TOKEN_COLUMNS = "token_hash, user_id, device_id, family"
+_TOKEN = Statement("SELECT user_id, device_id, family FROM refresh_tokens WHERE token_hash = ?")
+_KEEP_TOKEN = Statement(f"INSERT INTO refresh_tokens ({_TOKEN_COLUMNS}) VALUES (?, ?, ?, ?)")
+_SPEND_TOKEN = Statement(f"INSERT INTO refresh_tokens ({_TOKEN_COLUMNS}) VALUES (?, ?, ?, ?) USING TTL ?")
+_FORGET_TOKEN = Statement("DELETE FROM refresh_tokens WHERE token_hash = ?")
+
+_REVOKE = Statement("INSERT INTO revocations (shard, revoked_at_ms, device_id) VALUES (?, ?, ?) USING TTL ?")
+_REVOKED = Statement("SELECT device_id, revoked_at_ms FROM revocations WHERE shard = ? AND revoked_at_ms > ?")
+
+_SPENT_KEPT_S = 31 * 24 * 3600
+_REVOCATION_SHARDS = 16
+
+# An account that signs in without the id of its device, and out again, again and again, must not grow without end.
+_SIGNED_OUT_KEPT = 100
+
+# Some of those found may have blocked the asker, or have another name by now.
+_SEARCH_SPARE = 10
+
+
+@dataclass(frozen=True, slots=True)
+class _SignOut:
+    """What signs devices out, as parts of a `Change`."""
+
+    writes: list[Write] = field(default_factory=list)
+    before: list[Write] = field(default_factory=list)
+    after: list[Write] = field(default_factory=list)
+
+
+class CassandraAccountStore(AccountStore):
+    """The accounts on a `Cassandra`.
+
+    What `users` (and so `search`) says of a user may be as old as `users_age_s` when another process has changed it;
+    what this one changes shows at once. Everything else is as it is. Of the devices that are signed out, the hundred
+    that were active last stay known.
+    """
+
+    def __init__(
+        self, cassandra: Cassandra, clock: Clock, *, revocations_kept_s: int = 3600, users_age_s: float = 2.0
+    ) -> None:
+        """Reads and writes `cassandra`.
+
+        Args:
+            cassandra: The cluster.
+            clock: Tells how old what was read is.
+            revocations_kept_s: How long `revoked_since` remembers; at least as long as an access token lives.
+            users_age_s: How old a user may be, in seconds.
+        """
+        self._cassandra = cassandra
+        self._accounts = AccountPartitions(cassandra)
+        self._device_users = DeviceUsers(cassandra, clock)
+        self._names = NameIndex(cassandra)
+        self._relations = Relations(cassandra)
+        self._revocations_kept_s = revocations_kept_s
+        self._users = ReadThrough(self._read_user, clock, users_age_s, most=50_000)
+
+    async def create_user(self, user: User, password_hash: str, device: Device, refresh_hash: bytes) -> None:
+        """See `AccountStore.create_user`."""
+        made = replace(user, username=user.username.lower())
+        # The name is taken with all that makes the account: if this ends in between, signing in finishes it.
+        await self._claim(made, password_hash)
+
+        def plan(account: Account) -> Change[None]:
+            if account.user is not None:
+                # Its owner signed in meanwhile.
+                raise UsernameTaken(made.username)
+            change = self._make(made, password_hash)
+            return replace(
+                change,
+                writes=[*change.writes, _sign_in(device, refresh_hash)],
+                before=[*change.before, *_known(device, refresh_hash)],
+            )
+
+        await self._accounts.change(made.user_id, plan)
+        await self._finished(made)
+
+    async def credentials(self, username: str) -> Credentials | None:
+        """See `AccountStore.credentials`."""
+        rows = await self._cassandra.execute(_NAME, (username,))
+        if not rows:
+            return None
+        user_id, unfinished = rows[0]
+        if unfinished is not None:
+            display_name, about, password_hash, created_at_ms = unfinished
+            await self._finish(User(user_id, username, display_name, about, created_at_ms), password_hash)
+        ((*user, password_hash),) = await self._cassandra.execute(_CREDENTIALS, (user_id,))
+        return Credentials(User(*user), password_hash)
+
+    async def password_hash(self, user_id: str) -> str | None:
+        """See `AccountStore.password_hash`."""
+        return (await self._accounts.load(user_id)).password_hash
+
+    async def users(self, user_ids: Collection[str]) -> Mapping[str, User]:
+        """See `AccountStore.users`."""
+        asked = [each for each in dict.fromkeys(user_ids) if is_id(each)]
+        found = await asyncio.gather(*(self._users.get(each) for each in asked))
+        return {user.user_id: user for user in found if user is not None}
+
+    async def search(self, prefix: str, after: str, limit: int, asked_by: str) -> Sequence[User]:
+        """See `AccountStore.search`."""
+        found: list[User] = []
+        async with contextlib.aclosing(self._names.pages(prefix, after, limit + _SEARCH_SPARE)) as pages:
+            async for user_ids in pages:
+                users, blocking = await asyncio.gather(
+                    self.users(user_ids), self._relations.blocking(asked_by, user_ids)
+                )
+                found += [each for each in users.values() if each.user_id not in blocking and begins(each, prefix)]
+                if len(found) >= limit:
+                    break
+        return found[:limit]
+
+    async def update_profile(self, user_id: str, display_name: str | None, about: str | None) -> User:
+        """See `AccountStore.update_profile`."""
+
+        def plan(account: Account) -> Change[User]:
+            if account.user is None:
+                raise not_found("user", "user_id")
+            user, number = account.user, account.names + 1
+            changed = replace(
+                user,
+                display_name=user.display_name if display_name is None else display_name,
+                about=user.about if about is None else about,
+            )
+            if changed == user:
+                return Change(user)
+            is_renamed = changed.display_name != user.display_name
+            return Change(
+                changed,
+                writes=[(_PROFILE, (changed.display_name, changed.about, number, user_id))],
+                before=self._names.enter(changed, number) if is_renamed else (),
+                after=self._names.leave(user, changed, number) if is_renamed else (),
+            )
+
+        try:
+            return await self._accounts.change(user_id, plan)
+        finally:
+            self._users.forget(user_id)
+
+    async def set_password(
+        self, user_id: str, old_hash: str, new_hash: str, keep_device_id: str, now_ms: int
+    ) -> Sequence[str] | None:
+        """See `AccountStore.set_password`."""
+
+        def plan(account: Account) -> Change[Sequence[str] | None]:
+            if account.password_hash != old_hash:
+                return Change(None)
+            others = [each.device_id for each in account.signed_in if each.device_id != keep_device_id]
+            out = self._sign_out(account, others, now_ms)
+            return Change(others, [(_PASSWORD, (new_hash, user_id)), *out.writes], out.before, out.after)
+
+        return await self._accounts.change(user_id, plan)
+
+    async def rehash_password(self, user_id: str, old_hash: str, new_hash: str) -> None:
+        """See `AccountStore.rehash_password`."""
+
+        def plan(account: Account) -> Change[None]:
+            is_old = account.password_hash == old_hash
+            return Change(None, [(_PASSWORD, (new_hash, user_id))] if is_old else ())
+
+        await self._accounts.change(user_id, plan)
+
+    async def sign_in_device(self, device: Device, refresh_hash: bytes, most: int) -> Device:
+        """See `AccountStore.sign_in_device`."""
+        # Made once: a second look at the account finds what the first may have done.
+        new_id = new_device_id()
+
+        def plan(account: Account) -> Change[Device]:
+            if account.user is None:
+                raise not_found("user", "user_id")
+            known = account.devices.get(device.device_id) or account.devices.get(new_id)
+            if (known is None or not known.signed_in) and len(account.signed_in) >= most:
+                raise TooManyDevices(device.user_id)
+            if known is None:
+                kept = replace(device, device_id=new_id)
+            else:
+                kept = replace(known.device, last_active_at_ms=device.last_active_at_ms)
+            return Change(
+                kept,
+                writes=[_sign_in(kept, refresh_hash), *_forget_oldest(account, kept)],
+                before=_known(kept, refresh_hash),
+                after=_forget_token(known.refresh_hash if known else None, refresh_hash),
+            )
+
+        return await self._accounts.change(device.user_id, plan)
+
+    async def rotate_refresh_token(self, spent_hash: bytes, new_hash: bytes, now_ms: int) -> Device | None:
+        """See `AccountStore.rotate_refresh_token`."""
+        rows = await self._cassandra.execute(_TOKEN, (spent_hash,))
+        if not rows:
+            return None
+        user_id, device_id, family = rows[0]
+
+        def plan(account: Account) -> Change[Device | RefreshTokenReused | None]:
+            stored = account.devices.get(device_id)
+            if stored is None or stored.family != family:
+                return Change(None)
+            if stored.refresh_hash == new_hash:
+                return Change(stored.device)
+            if stored.refresh_hash != spent_hash:
+                out = self._sign_out(account, [device_id], now_ms)
+                return Change(RefreshTokenReused(device_id), out.writes, out.before, out.after)
+            return Change(
+                replace(stored.device, last_active_at_ms=now_ms),
+                writes=[(_ROTATE, (new_hash, now_ms, user_id, device_id))],
+                before=[(_KEEP_TOKEN, (new_hash, user_id, device_id, family))],
+                after=[(_SPEND_TOKEN, (spent_hash, user_id, device_id, family, _SPENT_KEPT_S))],
+            )
+
+        outcome = await self._accounts.change(user_id, plan)
+        if isinstance(outcome, RefreshTokenReused):
+            raise outcome
+        return outcome
+
+    async def replace_refresh_token(self, device_id: str, new_hash: bytes) -> bool:
+        """See `AccountStore.replace_refresh_token`."""
+        user_id = await self._device_users.user_of(device_id)
+        if user_id is None:
+            return False
+
+        def plan(account: Account) -> Change[bool]:
+            stored = account.devices.get(device_id)
+            if stored is None or not stored.signed_in:
+                return Change(False)
+            return Change(
+                True,
+                writes=[(_REPLACE, (new_hash, new_hash, user_id, device_id))],
+                before=_known(stored.device, new_hash),
+                after=_forget_token(stored.refresh_hash, new_hash),
+            )
+
+        return await self._accounts.change(user_id, plan)
+
+    async def devices(self, user_id: str) -> Sequence[Device]:
+        """See `AccountStore.devices`."""
+        return (await self._accounts.load(user_id)).signed_in
+
+    async def revoke_device(self, user_id: str, device_id: str, now_ms: int) -> bool:
+        """See `AccountStore.revoke_device`."""
+
+        def plan(account: Account) -> Change[bool]:
+            stored = account.devices.get(device_id)
+            if stored is None or not stored.signed_in:
+                return Change(False)
+            out = self._sign_out(account, [device_id], now_ms)
+            return Change(True, out.writes, out.before, out.after)
+
+        return await self._accounts.change(user_id, plan)
+
+    async def revoked_since(self, ms: int) -> Mapping[str, int]:
+        """See `AccountStore.revoked_since`."""
+        shards = await asyncio.gather(
+            *(self._cassandra.execute(_REVOKED, (shard, ms)) for shard in range(_REVOCATION_SHARDS))
+        )
+        # By time: of a device that was signed out twice the later one stays.
+        return {device_id: at for rows in shards for device_id, at in rows}
+
+    async def _claim(self, user: User, password_hash: str) -> None:
+        unfinished = user.display_name, user.about, password_hash, user.created_at_ms
+        try:
+            ((applied, *_),) = await self._cassandra.execute(_CLAIM, (user.username, user.user_id, unfinished))
+        except Refusal:
+            rows = await self._cassandra.execute(_CLAIMED, (user.username,))
+            if not rows:
+                raise
+            applied = rows[0][0] == user.user_id
+        if not applied:
+            raise UsernameTaken(user.username)
+
+    def _make(self, user: User, password_hash: str) -> Change[None]:
+        values = user.username, user.display_name, user.about, user.created_at_ms, password_hash, 1, user.user_id
+        return Change(None, writes=[(_MAKE, values)], before=self._names.enter(user, 1))
+
+    async def _finish(self, user: User, password_hash: str) -> None:
+        """Makes an account whose name has been taken, unless it is there."""
+        await self._accounts.change(
+            user.user_id, lambda account: Change(None) if account.user else self._make(user, password_hash)
+        )
+        await self._finished(user)
+
+    async def _finished(self, user: User) -> None:
+        # If it cannot be noted, the next sign-in finds that nothing is left to do.
+        with contextlib.suppress(Refusal):
+            await self._cassandra.execute(_FINISHED, (user.username, user.user_id))
+
+    def _sign_out(self, account: Account, device_ids: Iterable[str], now_ms: int) -> _SignOut:
+        out = _SignOut()
+        for device_id in device_ids:
+            stored = account.devices[device_id]
+            out.writes.append((_SIGN_OUT, (stored.device.user_id, device_id)))
+            # First: no device is signed out whose access tokens work on. One that is not signed out in the end gets
+            # another with its refresh token.
+            shard = zlib.crc32(device_id.encode()) % _REVOCATION_SHARDS
+            out.before.append((_REVOKE, (shard, now_ms, device_id, self._revocations_kept_s)))
+            out.after.extend(_forget_token(stored.refresh_hash))
+        return out
+
+    async def _read_user(self, user_id: str) -> User | None:
+        rows = await self._cassandra.execute(_USER, (user_id,))
+        # A partition may have been begun by a push token.
+        return User(*rows[0]) if rows and rows[0][1] is not None else None
+
+
+def _sign_in(device: Device, refresh_hash: bytes) -> Write:
+    return _SIGN_IN, (
+        device.device_name,
+        device.platform,
+        device.created_at_ms,
+        device.last_active_at_ms,
+        refresh_hash,
+        refresh_hash,
+        device.user_id,
+        device.device_id,
+    )
+
+
+def _known(device: Device, first_hash: bytes) -> Sequence[Write]:
+    """What must be known of a device before it has the first refresh token of a family."""
+    return [
+        (_KEEP_TOKEN, (first_hash, device.user_id, device.device_id, first_hash)),
+        DeviceUsers.keep(device.device_id, device.user_id),
+    ]
+
+
+def _forget_token(token_hash: bytes | None, instead: bytes = b"") -> Sequence[Write]:
+    return [(_FORGET_TOKEN, (token_hash,))] if token_hash not in (None, instead) else []
+
+
+def _forget_oldest(account: Account, kept: Device) -> Sequence[Write]:
+    """What takes away devices that have been signed out, when there are too many."""
+    out = [
+        each.device
+        for each in account.devices.values()
+        if not each.signed_in and each.device.device_id != kept.device_id
+    ]
+    oldest = sorted(out, key=lambda each: each.last_active_at_ms)[: max(0, len(out) - _SIGNED_OUT_KEPT)]
+    return [(_FORGET_DEVICE, (each.user_id, each.device_id)) for each in oldest]

@@ -1,0 +1,132 @@
+"""Contacts and blocks in Cassandra."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection, Sequence
+
+from tidings.backends.cache import ReadThrough
+from tidings.backends.cassandra.account import is_id
+from tidings.backends.cassandra.cluster import Cassandra, Statement
+from tidings.backends.cassandra.relations import Relation, Relations
+from tidings.core.clock import Clock
+from tidings.core.ids import direct_channel_id
+from tidings.core.ports import AccountStore, ContactStore
+from tidings.core.values import Contact, User
+
+_STAYS = Statement("SELECT channel_id, until_seq FROM memberships_of_user WHERE user_id = ?")
+_STAYS_IN = Statement("SELECT until_seq FROM memberships_of_user WHERE user_id = ? AND channel_id IN ?")
+_STAYS_OF = Statement("SELECT user_id, until_seq FROM memberships WHERE channel_id = ? AND user_id IN ?")
+
+# Of one user; whoever has more blocks is asked about by name.
+_BLOCKS_READ = 1_000
+
+
+class CassandraContactStore(ContactStore):
+    """The contacts on a `Cassandra`.
+
+    `blocked_either_way` may answer what was true `blocks_age_s` ago when another process has changed it; what this one
+    changes shows at once. Whoever acts on a change when told of it, once (the owner of a channel, a presence server),
+    needs 0; who asks for each decision anew (pushes) can do with 2 s. Everything else is as it is.
+    """
+
+    def __init__(
+        self, cassandra: Cassandra, accounts: AccountStore, clock: Clock, *, blocks_age_s: float = 0.0
+    ) -> None:
+        """Reads and writes `cassandra`.
+
+        Args:
+            cassandra: The cluster.
+            accounts: Knows the users.
+            clock: Tells the time of changes, and how old what was read is.
+            blocks_age_s: How old an answer about blocks may be, in seconds; those who ask about one user within that
+                time share one read.
+        """
+        self._cassandra = cassandra
+        self._accounts = accounts
+        self._clock = clock
+        self._relations = Relations(cassandra)
+        self._blocks = ReadThrough(self._read_blocks, clock, blocks_age_s)
+
+    async def add(self, user_id: str, contact_id: str, now_ms: int) -> int:
+        """See `ContactStore.add`."""
+        return await self._relations.begin(user_id, Relation.HAS_CONTACT, contact_id, now_ms)
+
+    async def remove(self, user_id: str, contact_id: str) -> None:
+        """See `ContactStore.remove`."""
+        await self._relations.end(user_id, Relation.HAS_CONTACT, contact_id, self._clock.now_ms())
+
+    async def contacts(self, user_id: str) -> Sequence[Contact]:
+        """See `ContactStore.contacts`."""
+        since = await self._relations.all(user_id, Relation.HAS_CONTACT)
+        return [Contact(user, since[user.user_id]) for user in await self._by_username(since)]
+
+    async def watchers(self, user_id: str) -> Collection[str]:
+        """See `ContactStore.watchers`."""
+        return set(await self._relations.all(user_id, Relation.CONTACT_OF))
+
+    async def block(self, user_id: str, blocked_id: str, now_ms: int) -> None:
+        """See `ContactStore.block`."""
+        try:
+            await self._relations.begin(user_id, Relation.BLOCKS, blocked_id, now_ms)
+        finally:
+            self._forget_blocks(user_id, blocked_id)
+
+    async def unblock(self, user_id: str, blocked_id: str) -> None:
+        """See `ContactStore.unblock`."""
+        try:
+            await self._relations.end(user_id, Relation.BLOCKS, blocked_id, self._clock.now_ms())
+        finally:
+            self._forget_blocks(user_id, blocked_id)
+
+    async def blocked(self, user_id: str) -> Sequence[User]:
+        """See `ContactStore.blocked`."""
+        return await self._by_username(await self._relations.all(user_id, Relation.BLOCKS))
+
+    async def blocked_either_way(self, user_id: str, others: Collection[str]) -> Collection[str]:
+        """See `ContactStore.blocked_either_way`."""
+        if not others:
+            return set()
+        blocks = await self._blocks.get(user_id)
+        if blocks is None:
+            return await self._relations.among(user_id, [Relation.BLOCKS, Relation.BLOCKED_BY], others)
+        return blocks.intersection(others)
+
+    async def related(self, user_id: str, others: Collection[str]) -> Collection[str]:
+        """See `ContactStore.related`."""
+        asked = {each for each in others if is_id(each)}
+        if not asked:
+            return asked
+        found, stays = await asyncio.gather(
+            self._relations.among(user_id, [Relation.HAS_CONTACT, Relation.CONTACT_OF], asked),
+            self._cassandra.execute(_STAYS, (user_id,)),
+        )
+        channels = {channel_id for channel_id, until_seq in stays if not until_seq}
+        rest = asked - {user_id, *found}
+        together = {each for each in rest if direct_channel_id(user_id, each) in channels}
+        return {*found, *together, *await self._sharing(channels, rest - together)}
+
+    async def _sharing(self, channels: Collection[str], others: Collection[str]) -> Collection[str]:
+        """Those of `others` who are in any of the channels: asked by channel or by person, whichever are fewer."""
+        if not channels or not others:
+            return ()
+        if len(others) <= len(channels):
+            ids = list(channels)
+            answers = await asyncio.gather(
+                *(self._cassandra.execute(_STAYS_IN, (each, ids)) for each in others),
+            )
+            return [other for other, rows in zip(others, answers, strict=True) if any(not until for (until,) in rows)]
+        ids = list(others)
+        answers = await asyncio.gather(*(self._cassandra.execute(_STAYS_OF, (each, ids)) for each in channels))
+        return {user_id for rows in answers for user_id, until_seq in rows if not until_seq}
+
+    async def _by_username(self, user_ids: Collection[str]) -> Sequence[User]:
+        users = await self._accounts.users(user_ids)
+        return sorted(users.values(), key=lambda each: each.username)
+
+    async def _read_blocks(self, user_id: str) -> frozenset[str] | None:
+        return await self._relations.blocks(user_id, _BLOCKS_READ)
+
+    def _forget_blocks(self, *user_ids: str) -> None:
+        for user_id in user_ids:
+            self._blocks.forget(user_id)

@@ -1,0 +1,74 @@
+"""TLS: what the listeners show, and what is shown to other servers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import grpc
+from grpc import aio
+
+from tidings.node.settings import Settings, SettingsError
+from tidings.rpc.listener import Certificate
+
+# A peer that is paused or cut off is found before its lease has run out twice.
+_INTERNAL_OPTIONS = (
+    ("grpc.keepalive_time_ms", 5_000),
+    ("grpc.keepalive_timeout_ms", 5_000),
+    ("grpc.initial_reconnect_backoff_ms", 50),
+    ("grpc.max_reconnect_backoff_ms", 500),
+    ("grpc.max_receive_message_length", -1),
+    ("grpc.use_local_subchannel_pool", 1),
+)
+
+
+def public_certificate(settings: Settings) -> Certificate | None:
+    """What the listener for clients shows; None for plaintext.
+
+    Raises:
+        SettingsError: A file cannot be read.
+    """
+    if settings.tls_certificate is None or settings.tls_private_key is None:
+        return None
+    return Certificate(_read(settings.tls_private_key), _read(settings.tls_certificate))
+
+
+def internal_certificate(settings: Settings) -> Certificate | None:
+    """What the listener for other servers shows, and whom it lets in; None for plaintext.
+
+    Raises:
+        SettingsError: A file cannot be read.
+    """
+    tls = settings.internal_tls
+    if tls is None:
+        return None
+    return Certificate(_read(tls.private_key), _read(tls.certificate), client_authority=_read(tls.authority))
+
+
+class Dialler:
+    """Makes channels to the internal listeners of other servers."""
+
+    def __init__(self, settings: Settings) -> None:
+        """With mutual TLS where that is set.
+
+        Raises:
+            SettingsError: A file cannot be read.
+        """
+        tls = settings.internal_tls
+        self._credentials = (
+            None
+            if tls is None
+            else grpc.ssl_channel_credentials(_read(tls.authority), _read(tls.private_key), _read(tls.certificate))
+        )
+
+    def __call__(self, endpoint: str) -> aio.Channel:
+        """A channel to HOST:PORT, which connects when it is first used."""
+        if self._credentials is None:
+            return aio.insecure_channel(endpoint, options=_INTERNAL_OPTIONS)
+        return aio.secure_channel(endpoint, self._credentials, options=_INTERNAL_OPTIONS)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise SettingsError(f"{path} cannot be read: {error.strerror}") from error
