@@ -37,6 +37,11 @@ _EXPIRES_LATER_DAYS = 1
 
 # Larger ones are read from the log: a hundred copies of them cost more than that.
 _COPY_BYTES = 4 << 10
+# Writing to several partitions in one request is several times as cheap as a request for each. Beyond these bounds
+# Cassandra warns of it.
+_REQUEST_PARTITIONS = 10
+_REQUEST_BYTES = 4 << 10
+_ROW_BYTES = 100
 _CHUNK_EVENTS = 1_000
 _CHUNK_BYTES = 256 << 10
 _PAGE_ROWS = 250
@@ -88,7 +93,7 @@ class CassandraInbox(Inbox):
         self._reader = LogReader(cassandra)
 
     async def put(self, copies: Sequence[InboxCopy]) -> None:
-        """See `Inbox.put`. What a user gets at a time is one write."""
+        """See `Inbox.put`. What a user gets at a time is one write, and goes with that of others in one request."""
         ttl = self._keeps_ms // 1000
         rows: defaultdict[tuple[str, int], list[Row]] = defaultdict(list)
         for copy in copies:
@@ -98,7 +103,7 @@ class CassandraInbox(Inbox):
                 rows[user_id, day].append((user_id, day, position, *values, ttl))
         try:
             async with asyncio.timeout(_WRITE_SECONDS):
-                await asyncio.gather(*map(self._write, rows.values()))
+                await asyncio.gather(*map(self._write, _requests(rows.values())))
         except TimeoutError as error:
             raise unavailable("the storage does not answer", "STORAGE_UNAVAILABLE") from error
 
@@ -163,6 +168,22 @@ class CassandraInbox(Inbox):
             await self._cassandra.execute(_PUT, rows[0])
         else:
             await self._cassandra.batch([(_PUT, row) for row in rows])
+
+
+def _requests(partitions: Iterable[Sequence[Row]]) -> Iterator[Sequence[Row]]:
+    """Rows of several partitions in as few requests as Cassandra likes."""
+    request: list[Row] = []
+    together = size = 0
+    for rows in partitions:
+        added = sum(_ROW_BYTES + (len(row[-2]) if row[-2] is not UNSET_VALUE else 0) for row in rows)
+        if together and (together == _REQUEST_PARTITIONS or size + added > _REQUEST_BYTES):
+            yield request
+            request, together, size = [], 0, 0
+        request += rows
+        together += 1
+        size += added
+    if request:
+        yield request
 
 
 class _Expired(Replay):

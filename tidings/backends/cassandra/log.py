@@ -268,7 +268,8 @@ class CassandraChannelLog(ChannelLog):
             if each.target_seq
         ]
         wake = await self._pending.wake(channel_id, batch.entries[0].seq) if batch.wakes_push else None
-        await asyncio.gather(*changes)
+        if changes:
+            await asyncio.gather(*changes)
         return wake
 
     async def _is_ours(self, batch: LogBatch) -> bool | None:
