@@ -12,7 +12,7 @@ STUBS := tidings/v1/chat_pb2.py
 DEMO_LOG := clients/python/tidings_replay/data/2017-07-15.txt
 
 .DELETE_ON_ERROR:
-.PHONY: setup run demo bench test lint docs tools lock clean
+.PHONY: setup run demo bench test engines lint docs tools lock clean
 
 # What a server needs: the locked packages, the stubs and this tree, installed so that edits count at once.
 setup: $(VENV)/.server $(STUBS)
@@ -26,8 +26,12 @@ demo: setup
 bench: setup $(TOOLS)/loadgen
 	$(VENV)/bin/tidings bench
 
-test: setup $(VENV)/.dev $(TOOLS)/.built
+test: setup $(VENV)/.dev $(TOOLS)/.built $(TOOLS)/loadgen engines
 	@$(PYTHON) -m pytest
+
+# etcd, Redis, Java and Cassandra, as far as they are missing; a moment when nothing is.
+engines:
+	scripts/install-engines
 
 lint: setup $(VENV)/.dev $(TOOLS)/.built
 	$(VENV)/bin/ruff check
@@ -59,7 +63,7 @@ lock: $(VENV)/.dev
 		--output-file requirements-dev.lock
 
 clean:
-	rm -rf $(VENV) .build build dist tidings.egg-info tidings/v1 tidings/internal
+	rm -rf $(VENV) .build build dist tidings.egg-info tidings/v1 tidings/internal bench/loadgen/gen
 
 $(VENV)/.made: scripts/make-venv
 	scripts/make-venv $(VENV)

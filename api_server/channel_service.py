@@ -156,7 +156,7 @@ class PushService(push_pb2_grpc.PushServiceServicer):
         self, request: push_pb2.RegisterPushTokenRequest, context: Context
     ) -> push_pb2.RegisterPushTokenResponse:
         """See push.proto."""
-        await self._push_tokens.register(caller(), request.provider, request.token)
+        await self._push_tokens.register(caller(), request.provider, request.token, request.preview)
         return push_pb2.RegisterPushTokenResponse()
 
     async def UnregisterPushToken(

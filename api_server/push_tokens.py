@@ -5,7 +5,8 @@ from __future__ import annotations
 from tidings.core.errors import invalid
 from tidings.core.limits import PUSH_TOKEN_CHARACTERS, check_text
 from tidings.core.ports import PushTokenStore
-from tidings.core.values import Identity, PushProvider, PushToken
+from tidings.core.subscriptions import Subscription
+from tidings.core.values import Identity, PushPreview, PushProvider, PushToken
 
 
 class PushTokens:
@@ -15,16 +16,17 @@ class PushTokens:
         """Keeps them in `store`."""
         self._store = store
 
-    async def register(self, caller: Identity, provider: int, token: str) -> None:
+    async def register(self, caller: Identity, provider: int, token: str, preview: int = 0) -> None:
         """Keeps the calling device's token in place of an earlier one.
 
         Args:
             caller: The device.
             provider: The number of the provider that carries the push.
             token: What the provider gave the device.
+            preview: The number of the most that its pushes show; 0 for everything.
 
         Raises:
-            Refusal: INVALID_ARGUMENT for the provider or the token.
+            Refusal: INVALID_ARGUMENT for the provider, the token or the preview.
         """
         try:
             carrier = PushProvider(provider)
@@ -32,7 +34,17 @@ class PushTokens:
             names = ", ".join(each.name for each in PushProvider)
             raise invalid("provider", f"must be one of {names}", actual=provider) from None
         check_text("token", token, PUSH_TOKEN_CHARACTERS)
-        await self._store.set(PushToken(caller.device_id, caller.user_id, carrier, token))
+        if carrier is PushProvider.WEB_PUSH:
+            try:
+                Subscription.parse(token)
+            except ValueError as error:
+                raise invalid("token", f"is no Web Push subscription: {error}") from None
+        try:
+            most = PushPreview(preview or PushPreview.FULL)
+        except ValueError:
+            names = ", ".join(each.name for each in PushPreview)
+            raise invalid("preview", f"must be one of {names}, or unspecified", actual=preview) from None
+        await self._store.set(PushToken(caller.device_id, caller.user_id, carrier, token, most))
 
     async def unregister(self, caller: Identity) -> None:
         """Forgets the calling device's token, if there."""

@@ -15,9 +15,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from bench import generator, machine, table
 from bench.plan import LOADS, QUICK, Load, Sizes
 from bench.run import measure
-from bench.servers import BenchError, Start, relay, tidings
+from bench.servers import BenchError, Start, mesh, relay, tidings
 
 _NAMES = ", ".join(load.name for load in LOADS)
+_MESH_LOADS = "pairs,group-100,group-100x32,rate"
+"""What a mesh is measured with unless told otherwise."""
 
 
 def bench(
@@ -28,6 +30,9 @@ def bench(
     scratch: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Where the data folders are made; on the disk to measure.")
     ] = None,
+    in_mesh: Annotated[
+        bool, typer.Option("--mesh", help="Measure a mesh on the real engines, and what each part of it costs.")
+    ] = False,
     ceiling: Annotated[bool, typer.Option(help="Measure the bare relay as well.")] = True,
 ) -> None:
     """Measures how fast a tidings server is on this machine, and a bare relay beside it.
@@ -38,8 +43,8 @@ def bench(
     sizes = QUICK if quick else Sizes()
     if runs is not None:
         sizes = dataclasses.replace(sizes, runs=runs)
-    chosen = _choose(loads)
-    servers: dict[str, Start] = {"tidings": lambda: tidings(scratch)}
+    chosen = _choose(loads or (_MESH_LOADS if in_mesh else None))
+    servers: dict[str, Start] = {"mesh": lambda: mesh(scratch)} if in_mesh else {"tidings": lambda: tidings(scratch)}
     if ceiling:
         servers["relay"] = relay
     console = Console()

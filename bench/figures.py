@@ -48,6 +48,8 @@ def figures(load: Load, report: Report) -> Figures:
         found["rate_per_s"] = report[counted] / seconds
         for who in ("server", "client"):
             found[f"{who}_cpu_us"] = report[f"{who}_cpu_s"] * 1e6 / report[counted]
+        for part, seconds_used in report.get("parts_cpu_s", {}).items():
+            found[f"{part} cpu_us"] = seconds_used * 1e6 / report[counted]
     for what in ("accept", "deliver", "connect"):
         latency = report[f"{what}_ms"]
         if latency is not None:

@@ -42,6 +42,8 @@ def run(load: Load, sizes: Sizes, server: Server, *options: str) -> dict[str, An
         BenchError: It failed, or a message was lost or refused.
     """
     command = [str(find()), f"-target={server.address}", f"-pid={server.pid}", *load.command(sizes), *options]
+    if server.parts:
+        command.append(f"-parts={','.join(f'{name}={pid}' for name, pid in server.parts.items())}")
     patience = _PATIENCE_SECONDS + sizes.warm_up_seconds + sizes.measured_seconds
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=patience, check=False)

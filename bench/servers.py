@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
+import tomllib
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+
+from tidings.node.cluster.cluster import Cluster
+from tidings.node.cluster.cluster import Sizes as MeshSizes
+from tidings.node.cluster.engine import EngineError
 
 _START_SECONDS = 60.0
 _STOP_SECONDS = 30.0
@@ -45,6 +51,8 @@ class Server:
     address: str
     """HOST:PORT, without TLS."""
     pid: int
+    parts: Mapping[str, int] = field(default_factory=dict)
+    """By name: the processes that it consists of, when it is more than one."""
 
 
 Start = Callable[[], AbstractContextManager[Server]]
@@ -78,6 +86,30 @@ def relay() -> Iterator[Server]:
         _running("relay", ["bench.relay", "--listen", "127.0.0.1:0"], Path(folder)) as server,
     ):
         yield server
+
+
+def mesh(scratch: Path | None = None) -> AbstractContextManager[Server]:
+    """A mesh of several servers on the real engines, whose folder is gone afterwards.
+
+    Args:
+        scratch: Where to make the folder; the system's place for such things when None.
+    """
+    return _mesh(scratch)
+
+
+@contextlib.contextmanager
+def _mesh(scratch: Path | None) -> Iterator[Server]:
+    with tempfile.TemporaryDirectory(prefix="tidings-bench-", dir=scratch) as name:
+        cluster = Cluster(Path(name), MeshSizes(chat=2, presence=1, api=1), settings=tomllib.loads(_CONFIG))
+        try:
+            asyncio.run(cluster.start())
+            parts = {each: server.pid for each, server in cluster.servers.items()}
+            parts |= {"etcd": cluster.etcd.pid, "redis": cluster.redis.pid, "cassandra": cluster.cassandra.pid}
+            yield Server("mesh", cluster.endpoint, 0, parts)
+        except EngineError as error:
+            raise BenchError(str(error)) from error
+        finally:
+            asyncio.run(cluster.stop())
 
 
 @contextlib.contextmanager

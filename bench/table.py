@@ -65,6 +65,8 @@ def show(console: Console, results: Sequence[Measured], sizes: Sizes, machine: M
     for title, rows, names in (("Messages", flows, _MESSAGES), ("Connections", devices, _CONNECTIONS)):
         if rows:
             console.print(_figures(title, rows, names, sizes))
+    if any(_parts(each) for each in results):
+        console.print(_split(results))
     if any(each.load.targets for each in results):
         console.print(_targets(results))
     console.print(
@@ -75,6 +77,24 @@ def show(console: Console, results: Sequence[Measured], sizes: Sizes, machine: M
     )
     if machine["file_system"] in ("tmpfs", "ramfs"):
         console.print("The data folder is in memory: syncs cost nothing there, and would on a disk.", style="yellow")
+
+
+def _split(results: Sequence[Measured]) -> Table:
+    """What each process of a mesh costs, for one of what a load counts."""
+    with_parts = [each for each in results if _parts(each)]
+    table = Table(title="CPU us by process", box=box.SIMPLE_HEAD, title_justify="left")
+    table.add_column("process")
+    for each in with_parts:
+        table.add_column(f"{each.load.name}, a {each.load.unit}", justify="right")
+    for name in sorted({name for each in with_parts for name in _parts(each)}):
+        cells = [_parts(each).get(name) for each in with_parts]
+        table.add_row(name, *("" if cell is None else f"{cell.median:.1f}" for cell in cells))
+    return table
+
+
+def _parts(measured: Measured) -> dict[str, Spread]:
+    ending = " cpu_us"
+    return {name.removesuffix(ending): each for name, each in measured.spreads().items() if name.endswith(ending)}
 
 
 def _figures(title: str, results: Sequence[Measured], names: Sequence[str], sizes: Sizes) -> Table:

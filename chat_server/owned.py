@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from chat_server import pushes, receipts, wire
+from chat_server.channel import Channel, Draft
 from chat_server.live import Fanout, Item
 from chat_server.owner import Owner, OwnerEvents
 from chat_server.pushes import Pushes, PushPorts
@@ -21,7 +22,7 @@ from tidings.core.clock import Clock
 from tidings.core.errors import Refusal, not_found
 from tidings.core.ports import ChannelLog
 from tidings.core.positions import Positions
-from tidings.core.values import LogEntry, SeqRange
+from tidings.core.values import EntryKind, LogEntry, SeqRange
 from tidings.v1 import chat_pb2
 
 _log = logging.getLogger(__name__)
@@ -89,8 +90,8 @@ class OwnedChannels:
             positions,
             clock,
             OwnerEvents(
-                marked=lambda channel, user_ids: self._receipts.changed(channel, user_ids),
-                written=lambda channel, draft: self._pushes.written(channel, draft),
+                marked=self._marked,
+                written=self._written,
                 is_awake=lambda channel_id: self._pushes.is_awake(channel_id),
                 is_unsaved=lambda channel_id: self._receipts.is_unsaved(channel_id),
                 found=lambda channel_id, first_seq: self._later(self._hand_out_again(channel_id, first_seq)),
@@ -99,6 +100,8 @@ class OwnedChannels:
         self._receipts = Receipts(ports.log, fanout, positions, clock, self.owner.loaded)
         self._pushes = Pushes(ports.push, clock, push_delay, self.owner.channel, is_finished)
         self._under_way: set[asyncio.Task[None]] = set()
+        self.messages_accepted = 0
+        """Messages that have been committed here."""
 
     async def run(self) -> None:
         """Tells receipts and decides about pushes, until cancelled."""
@@ -121,6 +124,15 @@ class OwnedChannels:
                 await self._hand_out_again(channel_id, next_seq)
             except Refusal as refusal:
                 _log.warning("channel %s is not handed out again: %s", channel_id, refusal)
+
+    def _written(self, channel: Channel, draft: Draft) -> None:
+        entries = (entry for segment in draft.segments for entry in segment.entries)
+        self.messages_accepted += sum(entry.kind is EntryKind.MESSAGE for entry in entries)
+        self._pushes.written(channel, draft)
+
+    def _marked(self, channel: Channel, user_ids: set[str]) -> None:
+        self._receipts.changed(channel, user_ids)
+        self._pushes.read(channel, user_ids)
 
     async def _hand_out_again(self, channel_id: str, next_seq: int) -> None:
         """Hands out what the last owner may not have: those who have it drop it by its seq."""

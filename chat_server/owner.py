@@ -178,9 +178,9 @@ class Owner(ChannelOwner):
             while slot.waiting or slot.lookers:
                 if slot.lookers:
                     await self._show(slot)
-                batch = _take_batch(slot)
-                if batch:
-                    await self._carry_out(slot, batch)
+                if slot.waiting:
+                    await self._log.ready()
+                    await self._carry_out(slot, _take_batch(slot))
                 if slot.outdated is not None and not slot.waiting:
                     # Marks that are not saved yet are in the outdated copy only.
                     await self._try_to_load(slot)

@@ -2,6 +2,9 @@
 
 The decision is made a channel at a time, not a message and a person at a time. Which channels wait for one is kept in
 the storage, in the transaction that writes the message, so that a crash forgets nobody.
+
+Whoever has been woken and then reads is told of: what still waits for them is taken back, and their other devices stop
+counting it. That is kept in memory only. What it is needed for is looked at again before a push goes out.
 """
 
 from __future__ import annotations
@@ -9,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 import logging
-from collections import defaultdict
+from collections import OrderedDict, defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -19,7 +22,7 @@ from tidings.core.clock import Clock
 from tidings.core.errors import Refusal
 from tidings.core.limits import PUSH_PREVIEW_CHARACTERS
 from tidings.core.ports import ContactStore, Directory, History, PendingPush, PushSink
-from tidings.core.values import EntryKind, Marks, MessageRow, PushRequest, SeqRange
+from tidings.core.values import EntryKind, Marks, MessageRow, PushRead, PushRequest, SeqRange
 from tidings.v1 import chat_pb2
 
 _log = logging.getLogger(__name__)
@@ -32,6 +35,8 @@ _LATEST = 200
 _RETRY_SECONDS = 5.0
 # Decisions under way at a time: they wait for the storage, which answers many as fast as one.
 _TOGETHER = 64
+# People who were woken and have not read, as far as remembered: those woken longest ago are forgotten first.
+_WOKEN_KEPT = 100_000
 # A busy channel is decided about this often within the delay, not message by message.
 _STEPS = 5
 
@@ -110,6 +115,8 @@ class Pushes:
         self._is_handed_out = is_handed_out
         self._waiting: dict[str, _Waiting] = {}
         self._due: list[tuple[float, str]] = []
+        self._woken: OrderedDict[tuple[str, str], int] = OrderedDict()
+        self._reads: dict[tuple[str, str], int] = {}
 
     async def take_up(self, is_mine: Callable[[str], bool]) -> Mapping[str, int]:
         """Takes up what was left undecided: by this server when it stopped, or by the last owner of a channel.
@@ -139,6 +146,7 @@ class Pushes:
     def release(self, is_mine: Callable[[str], bool]) -> None:
         """Leaves the channels that others own now to them."""
         self._waiting = {key: waiting for key, waiting in self._waiting.items() if is_mine(key)}
+        self._woken = OrderedDict((key, seq) for key, seq in self._woken.items() if is_mine(key[0]))
 
     def is_awake(self, channel_id: str) -> bool:
         """Whether a decision about a channel is due at some time."""
@@ -153,14 +161,37 @@ class Pushes:
             heapq.heappush(self._due, (now + self._delay, channel.channel_id))
         waiting.note(now, channel.head_seq, self._step)
 
+    def read(self, channel: Channel, user_ids: Iterable[str]) -> None:
+        """Read marks of these members have moved."""
+        for user_id in user_ids:
+            key = channel.channel_id, user_id
+            read_seq = channel.marks.get(user_id, Marks()).read_seq
+            if key in self._woken and read_seq >= self._woken[key]:
+                del self._woken[key]
+                self._reads[key] = read_seq
+
     async def decide(self) -> None:
-        """Decides about every channel that is due."""
+        """Decides about every channel that is due, and tells of those who have read after they were woken."""
+        await self._tell_reads()
         now = self._clock.monotonic()
         due = []
         while self._due and self._due[0][0] <= now:
             due.append(heapq.heappop(self._due)[1])
         for first in range(0, len(due), _TOGETHER):
             await asyncio.gather(*map(self._decide_or_retry, due[first : first + _TOGETHER]))
+
+    async def _tell_reads(self) -> None:
+        if not self._reads:
+            return
+        reads, self._reads = self._reads, {}
+        try:
+            await self._ports.sink.cancel(
+                [PushRead(user_id, channel_id, seq) for (channel_id, user_id), seq in reads.items()]
+            )
+        except Refusal as refusal:
+            _log.warning("what has been read is not told to the notifier yet: %s", refusal)
+            # Unless they have read on meanwhile.
+            self._reads = reads | self._reads
 
     async def _decide_or_retry(self, channel_id: str) -> None:
         waiting = self._waiting.get(channel_id)
@@ -190,6 +221,7 @@ class Pushes:
             requests = await self._requests(channel, waiting.next_seq, upto)
             if requests:
                 await self._ports.sink.enqueue(requests)
+                self._note_woken(channel, requests)
             waiting.decided(upto)
             # Looked at again: meanwhile the channel may have moved on, or have been loaded anew.
             channel = await self._channel(channel_id)
@@ -202,6 +234,16 @@ class Pushes:
         if not waiting.marks:
             return self._step
         return max(0.0, waiting.marks[0].until + self._delay - self._clock.monotonic())
+
+    def _note_woken(self, channel: Channel, requests: Sequence[PushRequest]) -> None:
+        for request in requests:
+            key = request.channel_id, request.user_id
+            self._woken[key] = request.seq
+            self._woken.move_to_end(key)
+        while len(self._woken) > _WOKEN_KEPT:
+            self._woken.popitem(last=False)
+        # Who has read while that was being kept has been told of before there was anything to take back.
+        self.read(channel, [request.user_id for request in requests])
 
     async def _note_stored(self, channel_id: str, waiting: _Waiting) -> None:
         # For what was written while nobody was there to be told.

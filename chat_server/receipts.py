@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable
 
@@ -23,6 +24,8 @@ TICK = 0.1
 # longer its receipts gather. A tenth of a second for two, a second for a hundred.
 _SECONDS_A_MEMBER = 0.01
 _RETRY_SECONDS = 1.0
+# Channels whose receipts are saved at a time.
+_TOGETHER = 64
 
 
 class Receipts:
@@ -61,15 +64,17 @@ class Receipts:
     async def flush(self, everything: bool = False) -> None:
         """Tells and saves what is due."""
         now = self._clock.monotonic()
-        for channel_id in [key for key, due in self._due.items() if everything or due <= now]:
-            channel = self._loaded(channel_id)
-            user_ids = self._changed.get(channel_id)
-            # Without a channel, its copy in memory was thrown away: the next copy takes the marks over.
-            if channel is not None and user_ids:
-                await self._flush(channel, user_ids)
+        due = [key for key, due in self._due.items() if everything or due <= now]
+        # Together, so that the storage can keep them together (SQLite: in one transaction; RECEIPTS_FIGURE).
+        for first in range(0, len(due), _TOGETHER):
+            await asyncio.gather(*map(self._flush, due[first : first + _TOGETHER]))
 
-    async def _flush(self, channel: Channel, user_ids: set[str]) -> None:
-        channel_id = channel.channel_id
+    async def _flush(self, channel_id: str) -> None:
+        channel = self._loaded(channel_id)
+        user_ids = self._changed.get(channel_id)
+        # Without a channel, its copy in memory was thrown away: the next copy takes the marks over.
+        if channel is None or not user_ids:
+            return
         # What changes while these are being saved gathers for the next time.
         self._changed[channel_id] = set()
         told = False

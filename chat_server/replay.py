@@ -51,7 +51,7 @@ class Replayer:
             Refusal: OUT_OF_RANGE, the cursor is from the future; or what has ended the session meanwhile.
         """
         upto = await self.log.committed_position()
-        if cursor > upto:
+        if cursor > upto + positions.span(self.log.ahead_ms):
             raise Refusal(
                 Code.OUT_OF_RANGE,
                 f"the cursor {cursor} is beyond {upto}, the highest position there is; begin again from cursor 0",

@@ -1,4 +1,4 @@
-"""Writing to the streams: a quiet stream at once, a busy one a few milliseconds later, with all that has gathered.
+"""Writing to the streams: a quiet stream at once, a busy one a little later, with all that has gathered.
 
 Pacing is worth more than every other trick together: a write costs about the same whether it carries one event or fifty
 (bare relay, group of 100: 48 to 53 us a delivery written at once, 10 to 13 us paced).
@@ -9,13 +9,20 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
+from time import monotonic
 
 from grpc import aio
 
 from chat_server.session import Session
 
-INTERVAL = 0.005
-"""Seconds within which a stream is not written to twice."""
+LONGEST = 0.005
+"""Seconds within which a stream is not written to twice when there are many."""
+A_WRITER = 0.00005
+"""Seconds that each stream that is written to adds to that, about what a write costs. A few streams need not wait for
+what they would hardly save: a pair is written to at once, a group of ten after half a millisecond (DELIVERY_FIGURE)."""
+
+# A timer that is due sooner is rounded to at once or to this by the event loop.
+_SHORTEST_TIMER = 0.001
 
 Write = Callable[[bytes], Awaitable[object]]
 
@@ -23,47 +30,82 @@ Write = Callable[[bytes], Awaitable[object]]
 class Pacer:
     """Starts the writers of busy streams when their time has come: one timer for all of them."""
 
-    def __init__(self, interval: float = INTERVAL) -> None:
-        """Lets events gather for `interval` seconds."""
-        self.interval = interval
+    def __init__(self, longest: float = LONGEST, a_writer: float = A_WRITER) -> None:
+        """Lets events gather for `a_writer` seconds times the streams written to of late, at most `longest`."""
+        self.interval = 0.0
+        """Seconds within which a stream is not written to twice, as things stand."""
+        self._longest = longest
+        self._a_writer = a_writer
         self._due: deque[tuple[float, Writer, Session]] = deque()
         self._timer: asyncio.TimerHandle | None = None
+        # Writers are counted over rounds of the longest interval.
+        self._round = 0
+        self._round_ends = 0.0
+        self._writers = 0
 
     def later(self, writer: Writer, session: Session) -> None:
-        """Starts a writer once the interval has passed."""
-        loop = asyncio.get_running_loop()
-        due = loop.time() + self.interval
-        self._due.append((due, writer, session))
+        """Starts a writer once the interval has passed since the stream was written to last."""
+        self._due.append((session.last_write, writer, session))
         if self._timer is None:
-            self._timer = loop.call_at(due, self._fire)
+            self._set_timer()
+
+    def count(self, last_round: int, now: float) -> int:
+        """Counts a writer that writes now.
+
+        Args:
+            last_round: What this returned when the writer was counted last.
+            now: Monotonic seconds.
+
+        Returns:
+            The round that it was counted in.
+        """
+        if now >= self._round_ends:
+            # Those of the round before count until as many have written in this one, unless it was long ago.
+            self.interval = self._interval() if now < self._round_ends + self._longest else 0.0
+            self._round += 1
+            self._round_ends = now + self._longest
+            self._writers = 0
+        if last_round != self._round:
+            self._writers += 1
+            self.interval = max(self.interval, self._interval())
+        return self._round
+
+    def _interval(self) -> float:
+        return min(self._longest, self._writers * self._a_writer)
+
+    def _set_timer(self) -> None:
+        delay = self._due[0][0] + self.interval - monotonic()
+        self._timer = asyncio.get_running_loop().call_later(max(delay, _SHORTEST_TIMER), self._fire)
 
     def _fire(self) -> None:
-        loop = asyncio.get_running_loop()
         # Those who are due within a fifth of the interval go now: a timer for each would cost more than it gives.
-        now = loop.time() + self.interval / 5
+        latest = monotonic() - self.interval * 4 / 5
         waiting = self._due
-        while waiting and waiting[0][0] <= now:
+        while waiting and waiting[0][0] <= latest:
             _, writer, session = waiting.popleft()
             writer.start(session)
-        self._timer = loop.call_at(waiting[0][0], self._fire) if waiting else None
+        self._timer = None
+        if waiting:
+            self._set_timer()
 
 
 class Writer:
     """Writes what waits in a session's outbox to its stream."""
 
-    __slots__ = ("_pacer", "_task", "_write")
+    __slots__ = ("_pacer", "_round", "_task", "_write")
 
     def __init__(self, pacer: Pacer, write: Write) -> None:
         """Writes frames with `write`, one at a time."""
         self._pacer = pacer
         self._write = write
+        self._round = 0
         # A task that nobody holds may be collected before it is done.
         self._task: asyncio.Task[None] | None = None
 
     def wake(self, session: Session) -> None:
         """Something waits, and no write is under way or scheduled."""
         session.writing = True
-        if asyncio.get_running_loop().time() - session.last_write >= self._pacer.interval:
+        if monotonic() - session.last_write >= self._pacer.interval:
             self.start(session)
         else:
             self._pacer.later(self, session)
@@ -74,12 +116,13 @@ class Writer:
 
     async def _flush(self, session: Session) -> None:
         if session.outbox:
+            self._round = self._pacer.count(self._round, monotonic())
             try:
                 await self._write(session.outbox.take())
             except (aio.BaseError, asyncio.InvalidStateError):
                 # The stream is gone; whoever reads from it finds out why. `writing` stays set: nobody writes any more.
                 return
-        session.last_write = asyncio.get_running_loop().time()
+        session.last_write = monotonic()
         if session.outbox:
             self._pacer.later(self, session)
         else:

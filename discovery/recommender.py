@@ -18,6 +18,9 @@ _EQUALLY_NEAR_KM = 100.0
 # Loads are seconds old: less than that between two servers says nothing, and following it would send everyone who asks
 # until the next report to the same one.
 _EQUALLY_LOADED = 0.1
+# Of many servers, the emptiest tenth count as equal whatever their loads: one that has just started among a thousand
+# would otherwise get everyone who comes until it is as full as the others, and be over full by its next report.
+_SHARED_BY = 0.1
 
 Coordinates = tuple[float, float]
 
@@ -25,9 +28,9 @@ Coordinates = tuple[float, float]
 class NearestFirst(Recommender):
     """Recommends the servers of a registry's latest view: near ones first, of those the ones with most free capacity.
 
-    Servers about equally near count as equal, and of those the ones about equally loaded are mixed, so that many who
-    ask at once do not all go to one. Servers that drain are left out; those that are full come after all that are not,
-    and those that the caller excludes come last, which is better than none.
+    Servers about equally near count as equal. Of those the ones about equally loaded are mixed, and at least a tenth of
+    them, so that many who ask at once do not all go to one. Servers that drain are left out; those that are full come
+    after all that are not, and those that the caller excludes come last, which is better than none.
     """
 
     def __init__(self, registry: Registry, draw: Callable[[], float] = random.random) -> None:
@@ -53,19 +56,25 @@ class NearestFirst(Recommender):
         ranked: list[Server] = []
         for rank in ranks:
             for near in _alike(rank, distance, _EQUALLY_NEAR_KM):
-                for equal in _alike(near, lambda server: server.load, _EQUALLY_LOADED):
+                together = math.ceil(len(near) * _SHARED_BY)
+                for equal in _alike(near, lambda server: server.load, _EQUALLY_LOADED, together):
                     ranked += sorted(equal, key=lambda _: self._draw())
                     if len(ranked) >= MOST:
                         return ranked[:MOST]
         return ranked
 
 
-def _alike(servers: Collection[Server], measure: Callable[[Server], float], width: float) -> Iterator[list[Server]]:
-    """Groups servers by a measure, ascending: each group reaches from its lowest up to `width` above that."""
+def _alike(
+    servers: Collection[Server], measure: Callable[[Server], float], width: float, at_least: int = 1
+) -> Iterator[list[Server]]:
+    """Groups servers by a measure, ascending.
+
+    Each group reaches from its lowest up to `width` above that, and further until it has so many.
+    """
     group: list[Server] = []
     lowest = 0.0
     for measured, server in sorted(((measure(server), server) for server in servers), key=lambda pair: pair[0]):
-        if group and measured > lowest + width:
+        if len(group) >= at_least and measured > lowest + width:
             yield group
             group = []
         if not group:

@@ -9,7 +9,7 @@ from grpc import aio
 from tidings.core.errors import invalid
 from tidings.core.limits import PUSH_PREVIEW_CHARACTERS, PUSH_REQUESTS, check_text
 from tidings.core.ports import PushSink
-from tidings.core.values import PushRequest
+from tidings.core.values import PushRead, PushRequest
 from tidings.internal.v1 import push_queue_pb2, push_queue_pb2_grpc
 
 
@@ -24,21 +24,39 @@ class PushQueueService(push_queue_pb2_grpc.PushQueueServiceServicer):
         self, request: push_queue_pb2.EnqueueRequest, context: aio.ServicerContext[Any, Any]
     ) -> push_queue_pb2.EnqueueResponse:
         """See PushQueueService.Enqueue."""
-        count = len(request.requests)
-        if count > PUSH_REQUESTS:
-            raise invalid(
-                "requests", f"are {count:,}, at most {PUSH_REQUESTS:,} are allowed", limit=PUSH_REQUESTS, actual=count
-            )
+        _check_count("requests", len(request.requests))
         await self._sink.enqueue([_request(index, each) for index, each in enumerate(request.requests)])
         return push_queue_pb2.EnqueueResponse()
+
+    async def Cancel(
+        self, request: push_queue_pb2.CancelRequest, context: aio.ServicerContext[Any, Any]
+    ) -> push_queue_pb2.CancelResponse:
+        """See PushQueueService.Cancel."""
+        _check_count("reads", len(request.reads))
+        await self._sink.cancel([_read(index, each) for index, each in enumerate(request.reads)])
+        return push_queue_pb2.CancelResponse()
+
+
+def _check_count(field: str, count: int) -> None:
+    if count > PUSH_REQUESTS:
+        raise invalid(field, f"are {count:,}, at most {PUSH_REQUESTS:,} are allowed", limit=PUSH_REQUESTS, actual=count)
+
+
+def _check_ids(field: str, user_id: str, channel_id: str) -> None:
+    if not user_id:
+        raise invalid(f"{field}.user_id", "must not be empty")
+    if not channel_id:
+        raise invalid(f"{field}.channel_id", "must not be empty")
+
+
+def _read(index: int, message: push_queue_pb2.PushRead) -> PushRead:
+    _check_ids(f"reads[{index}]", message.user_id, message.channel_id)
+    return PushRead(message.user_id, message.channel_id, message.upto_seq)
 
 
 def _request(index: int, message: push_queue_pb2.PushRequest) -> PushRequest:
     field = f"requests[{index}]"
-    if not message.user_id:
-        raise invalid(f"{field}.user_id", "must not be empty")
-    if not message.channel_id:
-        raise invalid(f"{field}.channel_id", "must not be empty")
+    _check_ids(field, message.user_id, message.channel_id)
     if message.seq == 0:
         raise invalid(f"{field}.seq", "must name an event, beginning with 1", actual=0)
     check_text(f"{field}.preview", message.preview, PUSH_PREVIEW_CHARACTERS, least=0)

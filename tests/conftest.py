@@ -1,12 +1,15 @@
-"""The real engines, for whatever test asks for one. An engine that cannot be started fails the test."""
+"""The real engines and a whole mesh, for whatever test asks for them. What cannot be started fails the test."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 
 import pytest
 
 from tests.support.engines import CassandraSpace, Engines, EtcdSpace, RedisSpace
+from tests.support.settings import MESH
+from tidings.node.cluster.cluster import Cluster, Sizes
 
 
 @pytest.fixture(scope="session")
@@ -47,3 +50,19 @@ def cassandra(engines: Engines) -> Iterator[CassandraSpace]:
 def shared_cassandra(engines: Engines) -> CassandraSpace:
     """One keyspace for all tests with ids of their own: making the tables anew for each takes seconds."""
     return engines.shared_cassandra()
+
+
+@pytest.fixture(scope="session")
+def standing_cluster(engines: Engines, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """A mesh for all tests that put up with one another. Its Cassandra is that of the session: starting one is dear."""
+    folder = tmp_path_factory.mktemp("cluster")
+    cluster = Cluster(folder, Sizes(3, 2, 1), settings=MESH, cassandra=engines.shared_cassandra().engine)
+    asyncio.run(cluster.start())
+    yield cluster
+    asyncio.run(cluster.kill())
+
+
+@pytest.fixture
+async def cluster(standing_cluster: Cluster) -> Cluster:
+    """That mesh, whole: what an earlier test has killed is started again."""
+    return await standing_cluster.start()

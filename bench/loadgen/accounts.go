@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"fmt"
+	"strings"
 	"sync"
 
 	"google.golang.org/grpc"
@@ -19,12 +20,16 @@ const (
 	devicesOfUser = 10
 	// Sign-ins under way at a time: the server hashes a password for each.
 	signInsAtOnce = 16
+	// Addresses are dialled as they are.
+	passthrough = "passthrough:///"
 )
 
 // device is one signed-in installation of a client.
 type device struct {
 	userID string
 	token  string
+	// HOST:PORT of the chat server that it was told to use.
+	server string
 }
 
 func (d device) signedIn(ctx context.Context) context.Context {
@@ -33,7 +38,7 @@ func (d device) signedIn(ctx context.Context) context.Context {
 
 func dial(target string) (*grpc.ClientConn, error) {
 	return grpc.NewClient(
-		"passthrough:///"+target,
+		passthrough+target,
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithSharedWriteBuffer(true),
 	)
@@ -53,7 +58,7 @@ func signUp(ctx context.Context, conn *grpc.ClientConn, users, devices int) ([][
 			return fmt.Errorf("signing up: %w", err)
 		}
 		user := response.GetUser().GetUserId()
-		all[i] = append(all[i], device{user, response.GetTokens().GetAccessToken()})
+		all[i] = append(all[i], device{user, response.GetTokens().GetAccessToken(), best(response.GetServers(), conn)})
 		for len(all[i]) < devices {
 			response, err := accounts.LogIn(ctx, &pb.LogInRequest{
 				Username: name, Password: password, DeviceName: "another", Platform: pb.Platform_PLATFORM_BOT,
@@ -61,11 +66,20 @@ func signUp(ctx context.Context, conn *grpc.ClientConn, users, devices int) ([][
 			if err != nil {
 				return fmt.Errorf("logging in: %w", err)
 			}
-			all[i] = append(all[i], device{user, response.GetTokens().GetAccessToken()})
+			all[i] = append(all[i], device{user, response.GetTokens().GetAccessToken(), best(response.GetServers(), conn)})
 		}
 		return nil
 	})
 	return all, err
+}
+
+// best is the server that comes first: discovery mixes equal ones, so that devices spread. Where none is named, it is
+// the one that was asked.
+func best(servers []*pb.Server, asked *grpc.ClientConn) string {
+	if len(servers) == 0 {
+		return strings.TrimPrefix(asked.Target(), passthrough)
+	}
+	return servers[0].GetEndpoint()
 }
 
 func random(size int) string {

@@ -97,7 +97,7 @@ func (r *run) runConnect() error {
 		begin := clock()
 		each := newSession(people[turn%len(people)][0], "", r.options, r.phase)
 		turn++
-		if err := each.open(r.ctx, r.target, 0); err != nil {
+		if err := each.open(r.ctx, 0); err != nil {
 			return err
 		}
 		if measured {
@@ -139,7 +139,7 @@ func (r *run) runCatchUp() error {
 	r.senders = []*session{r.add(people[0][0], channelID)}
 	// The device has been here once: what it missed lies behind a cursor.
 	visit := newSession(away.device, channelID, r.options, r.phase)
-	if err := visit.open(r.ctx, r.target, 0); err != nil {
+	if err := visit.open(r.ctx, 0); err != nil {
 		return err
 	}
 	cursor := visit.position.Load()
@@ -147,7 +147,7 @@ func (r *run) runCatchUp() error {
 		return err
 	}
 	sender := r.senders[0]
-	if err := sender.open(r.ctx, r.target, 0); err != nil {
+	if err := sender.open(r.ctx, 0); err != nil {
 		return err
 	}
 	r.watch(sender)
@@ -175,7 +175,7 @@ func (r *run) runCatchUp() error {
 	r.report.RSSBefore = before.rssKiB
 	r.report.Connections = 1
 	// What is replayed was sent long ago: its way is not measured, only its end.
-	if err := away.open(r.ctx, r.target, cursor); err != nil {
+	if err := away.open(r.ctx, cursor); err != nil {
 		return err
 	}
 	r.watch(away)

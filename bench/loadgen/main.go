@@ -49,6 +49,8 @@ func parse() (options, error) {
 	flag.DurationVar(&chosen.measured, "measured", 5*time.Second, "load that is measured")
 	flag.DurationVar(&chosen.drainWithin, "drain", 30*time.Second, "after which what has not arrived is lost")
 	flag.IntVar(&chosen.pid, "pid", 0, "the server's process, for its CPU time and memory")
+	chosen.parts = parts{}
+	flag.Var(chosen.parts, "parts", "`NAME=PID,...` of the processes that the server consists of, in place of -pid")
 	flag.Parse()
 	switch {
 	case flag.NArg() > 0:

@@ -17,6 +17,7 @@ const ticksPerSecond = 100
 type reading struct {
 	at      time.Time
 	server  float64
+	parts   map[string]float64
 	client  float64
 	machine float64
 	rssKiB  int64
@@ -25,6 +26,8 @@ type reading struct {
 // meter reads the CPU time and memory of the server, with the processes that it has started, and of this process.
 type meter struct {
 	pid int
+	// By name: the processes that the server consists of, when it is more than one.
+	parts map[string]int
 }
 
 func (m meter) read() (reading, error) {
@@ -41,6 +44,16 @@ func (m meter) read() (reading, error) {
 	now.machine = machine
 	if m.pid != 0 {
 		now.server, now.rssKiB, err = processTree(m.pid)
+	}
+	now.parts = map[string]float64{}
+	for name, pid := range m.parts {
+		cpu, rssKiB, err := processTree(pid)
+		if err != nil {
+			return now, err
+		}
+		now.parts[name] = cpu
+		now.server += cpu
+		now.rssKiB += rssKiB
 	}
 	return now, err
 }
@@ -112,4 +125,21 @@ func processTree(pid int) (cpu float64, rssKiB int64, err error) {
 		}
 	}
 	return cpu, rssKiB, nil
+}
+
+// parts is a flag: NAME=PID, by commas.
+type parts map[string]int
+
+func (p parts) String() string { return "" }
+
+func (p parts) Set(text string) error {
+	for _, part := range strings.Split(text, ",") {
+		name, pid, found := strings.Cut(part, "=")
+		number, err := strconv.Atoi(pid)
+		if !found || err != nil {
+			return fmt.Errorf("%q is not NAME=PID", part)
+		}
+		p[name] = number
+	}
+	return nil
 }

@@ -34,6 +34,7 @@ type options struct {
 	measured    time.Duration
 	drainWithin time.Duration
 	pid         int
+	parts       parts
 }
 
 // run is one load under way.
@@ -79,6 +80,8 @@ type report struct {
 	ServerCPU float64 `json:"server_cpu_s"`
 	ClientCPU float64 `json:"client_cpu_s"`
 	OthersCPU float64 `json:"others_cpu_s"`
+	// The server's, by the processes that it consists of.
+	PartsCPU map[string]float64 `json:"parts_cpu_s,omitempty"`
 	// Resident memory of the server: when everyone had signed in, and at the end of the seconds measured.
 	RSSBefore int64 `json:"rss_before_kib"`
 	RSSAfter  int64 `json:"rss_after_kib"`
@@ -90,7 +93,7 @@ func newRun(ctx context.Context, chosen options) (*run, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &run{options: chosen, meter: meter{chosen.pid}, phase: &phase{}, api: api}
+	r := &run{options: chosen, meter: meter{chosen.pid, chosen.parts}, phase: &phase{}, api: api}
 	r.ctx, r.fail = context.WithCancelCause(ctx)
 	r.report.Load = chosen.load
 	start, err := r.meter.read()
@@ -114,7 +117,7 @@ func (r *run) open() error {
 	r.report.RSSBefore = before.rssKiB
 	r.report.Connections = len(r.sessions)
 	err = forEach(len(r.sessions), connectsAtOnce, func(i int) error {
-		return r.sessions[i].open(r.ctx, r.target, 0)
+		return r.sessions[i].open(r.ctx, 0)
 	})
 	if err != nil {
 		return err
@@ -190,6 +193,10 @@ func (r *run) used(before reading) error {
 	r.report.ClientCPU = after.client - before.client
 	r.report.OthersCPU = max(after.machine-before.machine-r.report.ServerCPU-r.report.ClientCPU, 0)
 	r.report.RSSAfter = after.rssKiB
+	r.report.PartsCPU = map[string]float64{}
+	for name, cpu := range after.parts {
+		r.report.PartsCPU[name] = cpu - before.parts[name]
+	}
 	return nil
 }
 

@@ -93,8 +93,8 @@ func newSession(owner device, channelID string, chosen options, phase *phase) *s
 }
 
 // open dials, says Hello and waits until the replay is over.
-func (s *session) open(ctx context.Context, target string, cursor uint64) error {
-	conn, err := dial(target)
+func (s *session) open(ctx context.Context, cursor uint64) error {
+	conn, err := dial(s.device.server)
 	if err != nil {
 		return err
 	}

@@ -85,8 +85,7 @@ def drawn_activity(counts: Sequence[int], draw: random.Random) -> list[float]:
     # The same number again and again: a generator would cost as much as what it gives.
     uniform = iter(draw.random, 2.0)
     return [
-        sum(min(_BUSIEST, (1.0 - number) ** exponent) for number in islice(uniform, count)) / mean
-        for count in counts
+        sum(min(_BUSIEST, (1.0 - number) ** exponent) for number in islice(uniform, count)) / mean for count in counts
     ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -13,7 +14,12 @@ from tidings.backends.memory.registry import MemoryRegistry
 from tidings.core.values import Server, ServerKind
 
 _EQUALLY_LOADED = 0.1
-"""What the recommender takes for no difference; the comparison with it shows whether that is still so."""
+_SHARED_BY = 0.1
+"""What the recommender takes for no difference, and the share of servers that it mixes at least. The comparison with it
+shows whether that is still so."""
+
+_REPORT_SECONDS = 3
+"""How often servers report their load."""
 
 
 def first_choices(loads: Sequence[float]) -> list[int]:
@@ -23,8 +29,10 @@ def first_choices(loads: Sequence[float]) -> list[int]:
         loads: Of servers equally near, as last reported.
     """
     free = [number for number, load in enumerate(loads) if load < 1] or list(range(len(loads)))
-    lowest = min(loads[number] for number in free)
-    return [number for number in free if loads[number] <= lowest + _EQUALLY_LOADED]
+    free.sort(key=loads.__getitem__)
+    together = math.ceil(len(free) * _SHARED_BY)
+    most = loads[free[0]] + _EQUALLY_LOADED
+    return [number for place, number in enumerate(free) if place < together or loads[number] <= most]
 
 
 @dataclass(slots=True)
@@ -61,7 +69,8 @@ class Fleet:
         came = Counter(draw.choices(choices, k=arrivals))
         total = sum(self.streams)
         for number, streams in enumerate(self.streams):
-            self.streams[number] = max(0, round(streams * (1 - arrivals / total))) + came[number]
+            # Rounded by chance, or a little would be lost every second.
+            self.streams[number] = int(streams * (1 - arrivals / total) + draw.random()) + came[number]
         return came
 
 
@@ -75,7 +84,7 @@ class Newcomers:
     highest_load: float
     """That a newcomer reached, in capacities: over 1 is over full."""
     level_after: int | None
-    """The second at which the least loaded server is within a tenth of the mean; None when that did not happen."""
+    """The second at which the fullest and the emptiest server are within a tenth of the mean; None when none was."""
     end: Balance
     """Of the streams, at the end."""
 
@@ -98,13 +107,10 @@ def newcomers(servers: int, fresh: int, per_server: int, churn: float, seconds: 
         came = fleet.step(second, arrivals, draw)
         most = max(most, *came.values())
         highest = max(highest, *fleet.streams[: fresh or servers])
-        if level_after is None and min(fleet.streams) >= 0.9 * sum(fleet.streams) / servers:
+        mean = sum(fleet.streams) / servers
+        if level_after is None and min(fleet.streams) >= 0.9 * mean and max(fleet.streams) <= 1.1 * mean:
             level_after = second
     return Newcomers(fresh, most, highest / fleet.capacity, level_after, balance(fleet.streams))
-
-
-_REPORT_SECONDS = 3
-"""How often servers report their load."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,9 +125,7 @@ class Agreement:
     """What one recommendation costs: CPU time."""
 
 
-async def agreement(
-    loads: Sequence[float], asked: int, draw: random.Random, cpu: Callable[[], float]
-) -> Agreement:
+async def agreement(loads: Sequence[float], asked: int, draw: random.Random, cpu: Callable[[], float]) -> Agreement:
     """Asks the recommender itself.
 
     Args:

@@ -7,13 +7,12 @@ import random
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 from tidings_client.backoff import Backoff
 
 _WELCOME_SECONDS = 10.0
 """How long a client waits for a server's first word before it tries another."""
-_ADVICE_SECONDS = 5.0
+_ADVICE_SECONDS = 3.0
 """How long a client waits for a recommendation before it takes a server that it knows of."""
 _LEASE_SECONDS = 5.0
 """How long a dead server is recommended."""
@@ -50,15 +49,6 @@ class Queue:
         self._free_at[server] = done
         self.longest = max(self.longest, done - now)
         return done
-
-
-class _Step(NamedTuple):
-    """What a client does next."""
-
-    at: float
-    client: int
-    advised: bool
-    """Whether it goes to a chat server now; it asks for one if not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,15 +92,10 @@ def storm(servers: int, lost: int, per_server: int, notice_s: float, costs: Cost
     clients = lost * per_server
     discovery = Queue(costs.discovery_servers, costs.recommend_s)
     survivors = Queue(servers - lost, costs.connect_s / costs.spare)
-    backoffs: list[Backoff | None] = [None] * clients
-    steps: list[_Step] = []
-
-    def fail(client: int, now: float) -> None:
-        backoff = backoffs[client] = backoffs[client] or Backoff(draw=draw.random)
-        heapq.heappush(steps, _Step(now + backoff.next(), client, advised=False))
-
-    for client in range(clients):
-        fail(client, draw.random() * notice_s)
+    backoffs = [Backoff(draw=draw.random) for _ in range(clients)]
+    # When, who, and whether they know by then where to go.
+    steps = [(draw.random() * notice_s + backoff.next(), client, False) for client, backoff in enumerate(backoffs)]
+    heapq.heapify(steps)
     live: list[float] = []
     attempts = gave_up = 0
     by_second: Counter[int] = Counter()
@@ -120,20 +105,20 @@ def storm(servers: int, lost: int, per_server: int, notice_s: float, costs: Cost
         if not advised:
             # What is asked for in vain is answered all the same, and others wait for it.
             answered = discovery.done_at(draw.randrange(len(discovery)), now)
-            heapq.heappush(steps, _Step(min(answered, now + _ADVICE_SECONDS), client, advised=True))
+            heapq.heappush(steps, (min(answered, now + _ADVICE_SECONDS), client, True))
             continue
         attempts += 1
         # Survivors are about equally loaded, so all are as likely; of the dead ones, those not yet known to be.
         server = draw.randrange(servers if now < _LEASE_SECONDS else servers - lost)
         if server >= len(survivors):
-            fail(client, now)
+            heapq.heappush(steps, (now + backoffs[client].next(), client, False))
             continue
         by_second[int(now)] += 1
         by_tenth[int(now * 10), server] += 1
         done = survivors.done_at(server, now)
         if done > now + _WELCOME_SECONDS:
             gave_up += 1
-            fail(client, now + _WELCOME_SECONDS)
+            heapq.heappush(steps, (now + _WELCOME_SECONDS + backoffs[client].next(), client, False))
         else:
             live.append(done)
     live.sort()

@@ -155,6 +155,7 @@ async def test_days_follow_one_another(ports: Ports, scribe: Scribe) -> None:
 async def test_a_cursor_from_before_what_is_kept_begins_anew(ports: Ports, scribe: Scribe) -> None:
     cursor = (await scribe.send("ann")).position
     ports.clock.advance(40 * DAY)
+    await _put(ports, await scribe.send("ann"))
     replay = await ports.inbox.replay("ann", cursor, FOREVER)
     # So old that the session answers with a SyncReset; and nothing that would have gaps.
     assert positions.time_ms(replay.first_position) < ports.clock.now_ms() - 30 * DAY * 1000

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass, replace
 
 import pytest
@@ -13,7 +13,7 @@ import pytest
 from tests.conformance.engines import CassandraEngine, Ports
 from tests.conformance.scribe import CREATED_AT_MS, Scribe, Ticker
 from tests.support.unreliable import UnreliableSession, unreliable
-from tidings.backends.cassandra.cluster import Cassandra, Statement
+from tidings.backends.cassandra.cluster import Cassandra, Row, Statement
 from tidings.backends.cassandra.log import CassandraChannelLog
 from tidings.backends.cassandra.pending import CassandraPendingPush
 from tidings.backends.cassandra.rows import BUCKET
@@ -179,7 +179,9 @@ async def test_who_has_been_replaced_cannot_write_until_it_has_loaded_again(
     assert await one.send("late", after=before) == HeadMoved()
     # It has forgotten what it had, and guesses nothing.
     assert await one.send("late", after=before) == HeadMoved()
-    assert await one.send("late") == Appended()
+    # Nor has it to be told to load: it does when it is asked for what follows the head.
+    snapshot = await other.load()
+    assert await one.send("late", after=snapshot) == Appended()
     assert await _names(ports) == ["second", "late"]
 
 
@@ -244,6 +246,20 @@ async def test_a_lost_answer_to_one_who_was_replaced_is_no_acknowledgement(
     one.session.concerns, one.session.is_sent = _is_commit, True
     assert await one.send("one's", after=snapshot) == HeadMoved()
     assert await _names(ports) == ["other's"]
+
+
+async def test_a_lost_answer_is_no_acknowledgement_though_somebody_wrote_at_the_same_position(
+    ports: Ports, one: Owner, other: Owner
+) -> None:
+    # For a moment two servers may have the same number, and give out the same positions.
+    snapshot = await one.load()
+    entries = one.draft(snapshot, "first", "second")
+    theirs = entries[0], replace(entries[1], client_message_id="another")
+    assert (await other.load()).head_seq == snapshot.head_seq
+    assert await other.log.append(LogBatch("ga", theirs)) == Appended()
+    one.session.concerns, one.session.is_sent = _is_commit, True
+    assert await one.log.append(LogBatch("ga", entries)) == HeadMoved()
+    assert await _names(ports) == ["first", "another"]
 
 
 async def test_a_batch_that_never_arrived_is_refused_and_can_be_sent_again(ports: Ports, one: Owner) -> None:
@@ -403,6 +419,50 @@ async def test_who_loads_the_channel_writes_what_its_owner_did_not_come_to(
     assert await ports.directory.channels_of("cas", None, 9) == []
     view = await ports.directory.channel_of("ann", "ga")
     assert view is not None and view.snapshot.title == "tea"
+
+
+async def test_an_owner_that_is_paused_after_its_commit_does_not_bring_back_what_has_ended_since(
+    ports: Ports, one: Owner, other: Owner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    snapshot = await one.load()
+    committed, resumed = asyncio.Event(), asyncio.Event()
+    batch = one.cassandra.batch
+
+    async def paused(statements: Iterable[tuple[Statement, Row]], conditional: bool = False) -> list[Row]:
+        answer = await batch(statements, conditional)
+        if conditional:
+            committed.set()
+            await resumed.wait()
+        return answer
+
+    monkeypatch.setattr(one.cassandra, "batch", paused)
+    entry = replace(one.draft(snapshot, "")[0], kind=EntryKind.MEMBERSHIP)
+    came = MembershipChange("cas", Role.MEMBER, 2, 5)
+    late = asyncio.create_task(one.log.append(LogBatch("ga", (entry,), members=(came,), title="coffee")))
+    await committed.wait()
+    gone = replace(other.draft(await other.load(), "")[0], kind=EntryKind.MEMBERSHIP)
+    left = replace(came, until_seq=3)
+    assert await other.log.append(LogBatch("ga", (gone,), members=(left,), title="water")) == Appended()
+    resumed.set()
+    # That is so: it was written.
+    assert await late == Appended()
+    assert await ports.history.visible("ga", "cas") == [SeqRange(2, 3)]
+    assert await ports.directory.channels_of("cas", None, 9) == []
+    view = await ports.directory.channel_of("ann", "ga")
+    assert view is not None and view.snapshot == await other.load()
+
+
+async def test_what_has_been_derived_is_not_derived_again_by_whoever_loads(one: Owner, other: Owner) -> None:
+    asked: list[str] = []
+
+    def note(cql: str) -> bool:
+        asked.append(cql)
+        return False
+
+    for owner in (one, other):
+        owner.session.concerns = note
+        await owner.load()
+    assert asked and all(cql.startswith("SELECT") for cql in asked)
 
 
 async def test_a_deleted_text_in_an_earlier_partition_is_gone_after_a_takeover(

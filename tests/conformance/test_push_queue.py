@@ -189,3 +189,53 @@ async def test_the_depth_counts_what_waits_and_since_when(queue: PushQueue) -> N
     assert await queue.depth() == PushQueueDepth(3, 0, NOW), "what is under way has not arrived"
     await queue.done(oldest.push_id)
     assert await queue.depth() == PushQueueDepth(2, 0, NOW + 5)
+
+
+def silent(device: str = "v1", channel: str = "g1", seq: int = 7) -> DevicePush:
+    return DevicePush(PushRequest(f"u-{device}", channel, seq, "", "", NOW), device, FCM)
+
+
+async def test_what_has_been_read_is_cancelled_for_these_devices_and_this_channel_only(queue: PushQueue) -> None:
+    others = [push("v1", channel="g2"), push("v3"), push("v2", seq=9)]
+    await queue.enqueue([push("v1", seq=7), push("v4", seq=6), *others], NOW)
+    assert await queue.cancel(["v1", "v2", "v4", "v9"], "g1", 7) == 2
+    assert sorted(each.push.device_id for each in await claim(queue)) == ["v1", "v2", "v3"]
+    assert await queue.cancel(["v1"], "nowhere", 7) == 0
+    assert await queue.cancel([], "g1", 7) == 0
+
+
+async def test_what_waits_to_be_tried_again_is_cancelled_and_what_is_under_way_is_not(queue: PushQueue) -> None:
+    await queue.enqueue([push("v1"), push("v2")], NOW)
+    one, _ = await claim(queue)
+    await queue.retry(one.push_id, NOW + 1_000)
+    assert await queue.cancel(["v1", "v2"], "g1", 7) == 1
+    assert (await queue.depth()).waiting == 1
+
+
+async def test_a_silent_push_is_later_than_the_message_that_was_read(queue: PushQueue) -> None:
+    await queue.enqueue([push(seq=7)], NOW)
+    await queue.enqueue([silent(seq=7)], NOW)
+    await queue.enqueue([push(seq=7)], NOW)
+    assert [each.push for each in await claim(queue)] == [silent(seq=7)]
+    await queue.enqueue([silent(seq=7)], NOW)
+    await queue.enqueue([push(seq=8)], NOW)
+    assert [each.push for each in await claim(queue)] == [push(seq=8)]
+
+
+async def test_a_silent_push_follows_the_message_that_is_under_way(queue: PushQueue) -> None:
+    await queue.enqueue([push(seq=7)], NOW)
+    under_way = await claim_one(queue)
+    await queue.enqueue([silent(seq=7)], NOW)
+    await queue.retry(under_way.push_id, NOW)
+    assert [each.push for each in await claim(queue)] == [silent(seq=7)]
+
+
+async def test_what_is_put_back_without_an_attempt_has_its_place_and_counts_none(queue: PushQueue) -> None:
+    await queue.enqueue([push("v1")], NOW)
+    await queue.enqueue([push("v2")], NOW + 1)
+    claimed = await claim(queue, NOW + 1)
+    assert [each.queued_at_ms for each in claimed] == [NOW, NOW + 1]
+    for each in reversed(claimed):
+        await queue.retry(each.push_id, each.queued_at_ms, failed=False)
+    again = await claim(queue, NOW + 1)
+    assert [(each.push.device_id, each.attempts) for each in again] == [("v1", 0), ("v2", 0)]

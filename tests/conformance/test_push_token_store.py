@@ -4,7 +4,7 @@ import pytest
 
 from tests.conformance.engines import Ports
 from tidings.core.ports import PushTokenStore
-from tidings.core.values import PushProvider, PushToken
+from tidings.core.values import PushPreview, PushProvider, PushToken
 
 
 @pytest.fixture
@@ -54,3 +54,11 @@ async def test_a_token_reported_gone_is_removed_only_if_the_device_has_it_still(
     assert await tokens.of_device("v1") == PushToken("v1", "u1", PushProvider.FCM, "new")
     await tokens.remove("v1", "new")
     assert await tokens.of_device("v1") is None
+
+
+async def test_what_a_device_wants_to_show_is_kept_and_can_be_changed_alone(tokens: PushTokenStore) -> None:
+    for preview in (PushPreview.NONE, PushPreview.SENDER, PushPreview.FULL):
+        token = PushToken("v1", "u1", PushProvider.FCM, "a", preview)
+        await tokens.set(token)
+        assert await tokens.of_device("v1") == token
+        assert list(await tokens.of_users(["u1"])) == [token]

@@ -20,6 +20,8 @@ from tidings_client import Connection, Presence, ReplacedError, SignedOutError, 
 
 pytestmark = pytest.mark.timeout(120)
 
+COMPOSITIONS = ("embedded", "mesh")
+
 PASSWORD = "correct horse battery"
 _numbers = itertools.count(1)
 
@@ -304,7 +306,8 @@ async def test_signing_in(endpoint: str) -> None:
         endpoint, name, PASSWORD, display_name="Zoë", device_name="laptop", platform=account_pb2.PLATFORM_WEB
     ) as zoe:
         assert (zoe.user.username, zoe.user.display_name, zoe.user_id) == (name.lower(), "Zoë", zoe.user.user_id)
-        assert [each.endpoint for each in zoe.servers] == [endpoint]
+        assert zoe.servers
+        assert {each.kind for each in zoe.servers} == {discovery_pb2.SERVER_KIND_CHAT}
         with pytest.raises(TidingsError) as taken:
             await Tidings.sign_up(endpoint, name, PASSWORD)
         assert taken.value.code is grpc.StatusCode.ALREADY_EXISTS
@@ -460,10 +463,11 @@ async def test_push_tokens(ann: Tidings) -> None:
     await ann.unregister_push_token()
 
 
-async def test_servers_are_recommended(endpoint: str, ann: Tidings) -> None:
+async def test_servers_are_recommended(composition: str, endpoint: str, ann: Tidings) -> None:
     for kind in (discovery_pb2.SERVER_KIND_CHAT, discovery_pb2.SERVER_KIND_PRESENCE):
-        (server,) = await ann.recommend_servers(kind)
-        assert (server.kind, server.endpoint) == (kind, endpoint)
-        # There is no other: it comes last, and first.
-        (excluded,) = await ann.recommend_servers(kind, exclude=[server.server_id])
-        assert excluded.server_id == server.server_id
+        first, *others = await ann.recommend_servers(kind)
+        assert {each.kind for each in (first, *others)} == {kind}
+        assert (first.endpoint == endpoint) is (not others) is (composition == "embedded")
+        # It comes last now; and first, where there is no other.
+        *_, last = await ann.recommend_servers(kind, exclude=[first.server_id])
+        assert last.server_id == first.server_id

@@ -7,6 +7,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+COMPOSITIONS = ("embedded", "mesh")
+
 _GRPCURL = Path(__file__).parents[2] / ".build" / "bin" / "grpcurl"
 _SERVICES = ("Account", "Channel", "Chat", "Contact", "Discovery", "History", "Presence", "Push")
 
@@ -26,24 +28,38 @@ async def call(endpoint: str, method: str, request: dict[str, Any], token: str =
     return dict(json.loads(answer))
 
 
+async def addresses(endpoint: str) -> dict[str, str]:
+    """Where each service is, as discovery tells it."""
+    found = dict.fromkeys(_SERVICES, endpoint)
+    for service in ("Chat", "Presence"):
+        kind = f"SERVER_KIND_{service.upper()}"
+        answer = await call(endpoint, "DiscoveryService/RecommendServers", {"kind": kind})
+        found[service] = answer["servers"][0]["endpoint"]
+    return found
+
+
 async def test_it_lists_every_service(endpoint: str) -> None:
-    listed = (await grpcurl(endpoint, "list")).split()
-    assert {f"tidings.v1.{name}Service" for name in _SERVICES} <= set(listed)
-    assert {"grpc.health.v1.Health", "grpc.channelz.v1.Channelz", "grpc.reflection.v1.ServerReflection"} <= set(listed)
+    for name, address in (await addresses(endpoint)).items():
+        listed = set((await grpcurl(address, "list")).split())
+        assert f"tidings.v1.{name}Service" in listed
+        assert listed >= {"grpc.health.v1.Health", "grpc.channelz.v1.Channelz", "grpc.reflection.v1.ServerReflection"}
 
 
 async def test_it_describes_everything(endpoint: str) -> None:
+    chat = (await addresses(endpoint))["Chat"]
     assert "rpc Connect ( stream .tidings.v1.ConnectRequest )" in await grpcurl(
-        endpoint, "describe", "tidings.v1.ChatService"
+        chat, "describe", "tidings.v1.ChatService"
     )
-    assert "client_message_id" in await grpcurl(endpoint, "describe", "tidings.v1.SendMessage")
-    assert "ServerReflection" in await grpcurl(endpoint, "describe")
+    assert "client_message_id" in await grpcurl(chat, "describe", "tidings.v1.SendMessage")
+    assert "ServerReflection" in await grpcurl(chat, "describe")
 
 
 async def test_health_is_told_by_service(endpoint: str) -> None:
-    for service in ("", *(f"tidings.v1.{name}Service" for name in _SERVICES)):
+    found = await addresses(endpoint)
+    services = {f"tidings.v1.{name}Service": address for name, address in found.items()}
+    for service, address in {"": endpoint, **services}.items():
         request = json.dumps({"service": service})
-        assert "SERVING" in await grpcurl("-d", request, endpoint, "grpc.health.v1.Health/Check")
+        assert "SERVING" in await grpcurl("-d", request, address, "grpc.health.v1.Health/Check")
 
 
 async def test_it_signs_up_and_holds_a_conversation(endpoint: str) -> None:
@@ -51,6 +67,7 @@ async def test_it_signs_up_and_holds_a_conversation(endpoint: str) -> None:
         await call(endpoint, "AccountService/SignUp", {"username": f"{name}-grpcurl", "password": "correct horse"})
         for name in ("ann", "bob")
     ]
+    server = ann["servers"][0]["endpoint"]
     token = ann["tokens"]["access_token"]
     opened = await call(endpoint, "ChannelService/OpenDirectChannel", {"user_id": bob["user"]["user_id"]}, token)
     channel_id = opened["channel"]["channel_id"]
@@ -63,7 +80,7 @@ async def test_it_signs_up_and_holds_a_conversation(endpoint: str) -> None:
         ),
     ]  # fmt: skip
     output = await grpcurl(
-        "-H", f"authorization: Bearer {token}", "-d", "\n".join(map(json.dumps, frames)), endpoint,
+        "-H", f"authorization: Bearer {token}", "-d", "\n".join(map(json.dumps, frames)), server,
         "tidings.v1.ChatService/Connect",
     )  # fmt: skip
     events = [event for frame in _documents(output) for event in frame["events"]]

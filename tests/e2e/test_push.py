@@ -42,7 +42,7 @@ async def test_who_is_connected_but_acknowledges_nothing_is_woken_and_who_acknow
 
         # The channel is asleep once everybody has acknowledged, or all that there is has been decided about.
         await eventually(is_decided)
-    await api.channel.close()
+    await api.close()
     code, log = await server.terminate()
     assert code == 0
     pushes = [line.partition("push: ")[2] for line in log.splitlines() if "push: " in line]

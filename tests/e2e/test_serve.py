@@ -86,7 +86,7 @@ async def test_only_the_services_that_are_asked_for_are_served(folder: Path) -> 
         ann = await api.sign_up()
         error = await end_of(ann.open())
         assert error.code() is grpc.StatusCode.UNIMPLEMENTED
-        await api.channel.close()
+        await api.close()
 
 
 async def test_tls(folder: Path, tmp_path: Path) -> None:
@@ -120,7 +120,7 @@ async def test_a_token_that_runs_out_ends_the_stream_unless_a_newer_one_comes(fo
             assert (await a.ask()).HasField("error")
         error = await end_of(bob.open())
         assert (error.code(), details_of(error).reason) == (grpc.StatusCode.UNAUTHENTICATED, "TOKEN_EXPIRED")
-        await api.channel.close()
+        await api.close()
 
 
 async def _renew_when_told(device: Device, stream: Stream) -> None:
@@ -153,13 +153,13 @@ async def test_sigterm_finishes_what_is_under_way_and_tells_clients(folder: Path
     code, errors = await stopping
     assert code == 0, errors
     assert "ERROR" not in errors and "Traceback" not in errors, errors
-    await api.channel.close()
+    await api.close()
     async with server:
         api = Api(server.endpoint)
         again = await api.log_in(ann.user.username)
         async with again.stream() as a:
             assert a.replayed[0].membership_changed.channel_id == channel_id
-        await api.channel.close()
+        await api.close()
 
 
 def _certificate() -> tuple[bytes, bytes]:

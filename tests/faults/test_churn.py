@@ -37,5 +37,5 @@ async def test_five_thousand_connects_and_drops_leave_memory_where_it_was(folder
             )
             sizes.append(server.rss())
         for api in apis:
-            await api.channel.close()
+            await api.close()
     assert max(sizes[1:]) <= sizes[0] * 1.1, sizes

@@ -44,4 +44,4 @@ async def test_readers_that_stop_reading(folder: Path) -> None:
             assert [int(text.split()[0]) for text in texts] == list(range(_MESSAGES))
             assert (await back.send(group.channel_id, "back again")).HasField("accepted")
         for api in apis:
-            await api.channel.close()
+            await api.close()

@@ -56,7 +56,7 @@ class Member:
 @asynccontextmanager
 async def crowd(endpoint: str, folder: Path, people: int, devices_each: int = 2) -> AsyncIterator[list[Member]]:
     """Signs people up, puts them in one group and connects all their devices."""
-    folder.mkdir(parents=True, exist_ok=True)
+    await asyncio.to_thread(folder.mkdir, parents=True, exist_ok=True)
     members: list[Member] = []
     listeners: list[asyncio.Task[None]] = []
     async with asyncio.timeout(60):

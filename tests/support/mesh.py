@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,8 +17,6 @@ from chat_server.owned import OwnerPorts
 from chat_server.pushes import PushPorts
 from chat_server.server import ChatSettings
 from chat_server.service import ChatService
-from notifier.dispatcher import Dispatcher
-from notifier.sink import QueueSink
 from tests.support.raw import Api, Device
 from tidings.backends.memory.registry import MemoryRegistry
 from tidings.backends.memory.routes import MemoryRoutes
@@ -28,11 +26,11 @@ from tidings.backends.sqlite.directory import SqliteDirectory
 from tidings.backends.sqlite.history import SqliteHistory
 from tidings.backends.sqlite.inbox import SqliteInbox
 from tidings.backends.sqlite.log import SqliteChannelLog, SqlitePendingPush
-from tidings.backends.sqlite.push import SqlitePushQueue, SqlitePushTokenStore
 from tidings.core.clock import SystemClock
+from tidings.core.ports import PushSink
 from tidings.core.positions import Positions
 from tidings.core.rate import Rate
-from tidings.core.values import Server, ServerKind
+from tidings.core.values import PushRead, PushRequest, Server, ServerKind
 from tidings.rpc.edge import Edge
 from tidings.rpc.listener import Listener
 from tidings.rpc.owners import Owners
@@ -57,6 +55,16 @@ class WipeableRoutes(MemoryRoutes):
         return str(self._lives)
 
 
+class NobodyToWake(PushSink):
+    """Takes pushes to nowhere: nobody here has a push token."""
+
+    async def enqueue(self, requests: Sequence[PushRequest]) -> None:
+        pass
+
+    async def cancel(self, reads: Sequence[PushRead]) -> None:
+        pass
+
+
 class Node:
     """One chat server of the mesh."""
 
@@ -65,9 +73,7 @@ class Node:
         self._mesh = mesh
         database, clock = mesh.database, mesh.clock
         log, history, directory = SqliteChannelLog(database), SqliteHistory(database), SqliteDirectory(database)
-        tokens, queue = SqlitePushTokenStore(database), SqlitePushQueue(database)
-        sink = QueueSink(queue, tokens, Dispatcher(queue, tokens, {}, clock), clock)
-        push = PushPorts(SqlitePendingPush(database), history, directory, SqliteContactStore(database), sink)
+        push = PushPorts(SqlitePendingPush(database), history, directory, SqliteContactStore(database), NobodyToWake())
         self.member = Member(
             self.server_id,
             MemberPorts(OwnerPorts(log, push), SqliteInbox(database), mesh.routes, mesh.registry),
@@ -132,8 +138,12 @@ class Mesh:
     def device(self, node: Node, user_id: str, device: str = "") -> Device:
         """A signed-in device that talks to one of the servers."""
         token, _ = self.issuer.issue(user_id, device or f"{user_id}-device")
-        user = account_pb2.User(user_id=user_id, username=user_id)
-        return Device(Api(node.endpoint), user, device, account_pb2.Tokens(access_token=token))
+        answer = account_pb2.LogInResponse(
+            user=account_pb2.User(user_id=user_id, username=user_id),
+            device_id=device,
+            tokens=account_pb2.Tokens(access_token=token),
+        )
+        return Device(Api(node.endpoint), answer)
 
     def owner(self, channel_id: str) -> Node:
         """The server that owns a channel."""

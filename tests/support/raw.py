@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import AsyncIterator, Iterable
+import random
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -20,6 +21,7 @@ from tidings.v1 import (
     chat_pb2,
     chat_pb2_grpc,
     contact_pb2_grpc,
+    discovery_pb2,
     discovery_pb2_grpc,
     history_pb2_grpc,
     presence_pb2_grpc,
@@ -31,48 +33,80 @@ PASSWORD = "correct horse battery"
 
 
 class Api:
-    """The stubs of every service, on one channel."""
+    """Where people sign in, and the servers that they are told of there.
+
+    Chat and presence are served at this address when one process serves everything, and by others in a mesh: so they
+    are dialled where it says.
+    """
 
     def __init__(self, endpoint: str) -> None:
-        self.channel = aio.insecure_channel(
-            endpoint, options=(("grpc.use_local_subchannel_pool", 1), ("grpc.max_receive_message_length", -1))
-        )
-        self.accounts = account_pb2_grpc.AccountServiceStub(self.channel)
-        self.contacts = contact_pb2_grpc.ContactServiceStub(self.channel)
-        self.channels = channel_pb2_grpc.ChannelServiceStub(self.channel)
-        self.history = history_pb2_grpc.HistoryServiceStub(self.channel)
-        self.pushes = push_pb2_grpc.PushServiceStub(self.channel)
-        self.presence = presence_pb2_grpc.PresenceServiceStub(self.channel)
-        self.discovery = discovery_pb2_grpc.DiscoveryServiceStub(self.channel)
-        self.chat = chat_pb2_grpc.ChatServiceStub(self.channel)
+        self._endpoint = endpoint
+        self._dialled: dict[str, aio.Channel] = {}
+        self.channel = channel = self.dial(endpoint)
+        self.accounts = account_pb2_grpc.AccountServiceStub(channel)
+        self.contacts = contact_pb2_grpc.ContactServiceStub(channel)
+        self.channels = channel_pb2_grpc.ChannelServiceStub(channel)
+        self.history = history_pb2_grpc.HistoryServiceStub(channel)
+        self.pushes = push_pb2_grpc.PushServiceStub(channel)
+        self.discovery = discovery_pb2_grpc.DiscoveryServiceStub(channel)
+
+    def dial(self, endpoint: str = "") -> aio.Channel:
+        """The connection to a server; to where one signs in when it is not told where."""
+        endpoint = endpoint or self._endpoint
+        if endpoint not in self._dialled:
+            self._dialled[endpoint] = aio.insecure_channel(
+                endpoint, options=(("grpc.use_local_subchannel_pool", 1), ("grpc.max_receive_message_length", -1))
+            )
+        return self._dialled[endpoint]
+
+    async def close(self) -> None:
+        """Ends all connections."""
+        for channel in self._dialled.values():
+            await channel.close()
 
     async def sign_up(self, name: str = "user") -> Device:
         username = f"{name}-{next(_numbers)}"
         answer = await self.accounts.SignUp(
             account_pb2.SignUpRequest(username=username, password=PASSWORD, device_name="test")
         )
-        return Device(self, answer.user, answer.device_id, answer.tokens)
+        return Device(self, answer)
 
     async def log_in(self, username: str, device_id: str = "") -> Device:
         answer = await self.accounts.LogIn(
             account_pb2.LogInRequest(username=username, password=PASSWORD, device_id=device_id, device_name="another")
         )
-        return Device(self, answer.user, answer.device_id, answer.tokens)
+        return Device(self, answer)
+
+    async def presence_servers(self) -> Sequence[discovery_pb2.Server]:
+        """The servers that know who is online, best first."""
+        request = discovery_pb2.RecommendServersRequest(kind=discovery_pb2.SERVER_KIND_PRESENCE)
+        answer = await self.discovery.RecommendServers(request)
+        return list(answer.servers)
+
+    async def presence(self) -> presence_pb2_grpc.PresenceServiceStub:
+        """Any of them."""
+        return presence_pb2_grpc.PresenceServiceStub(self.dial(random.choice(await self.presence_servers()).endpoint))
 
 
 class Device:
     """A signed-in device."""
 
-    def __init__(self, api: Api, user: account_pb2.User, device_id: str, tokens: account_pb2.Tokens) -> None:
+    def __init__(self, api: Api, answer: account_pb2.SignUpResponse | account_pb2.LogInResponse) -> None:
         self.api = api
-        self.user = user
-        self.user_id = user.user_id
-        self.device_id = device_id
-        self.tokens = tokens
+        self.user = answer.user
+        self.user_id = answer.user.user_id
+        self.device_id = answer.device_id
+        self.tokens = answer.tokens
+        self.servers: Sequence[discovery_pb2.Server] = list(answer.servers)
 
     @property
     def metadata(self) -> tuple[tuple[str, str], ...]:
         return (("authorization", f"Bearer {self.tokens.access_token}"),)
+
+    @property
+    def chat_channel(self) -> aio.Channel:
+        """The connection to any of the chat servers that it was told of: another one each time, perhaps."""
+        return self.api.dial(random.choice([server.endpoint for server in self.servers] or [""]))
 
     async def direct(self, other: Device) -> channel_pb2.Channel:
         answer = await self.api.channels.OpenDirectChannel(
@@ -99,7 +133,7 @@ class Device:
 
     def open(self) -> Any:
         """A stream on which nothing has been said."""
-        return self.api.chat.Connect(metadata=self.metadata)
+        return chat_pb2_grpc.ChatServiceStub(self.chat_channel).Connect(metadata=self.metadata)
 
 
 class Stream:

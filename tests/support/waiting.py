@@ -7,5 +7,5 @@ from collections.abc import Awaitable, Callable
 async def eventually(holds: Callable[[], Awaitable[bool]], seconds: float = 15.0) -> None:
     """Waits until something holds that tells nobody when it begins to."""
     async with asyncio.timeout(seconds):
-        while not await holds():  # noqa: ASYNC110 - there is no event to wait for
+        while not await holds():
             await asyncio.sleep(0.02)

@@ -6,7 +6,7 @@ import pytest
 
 from tidings.v1 import chat_pb2
 from tidings_client.inbox import Entry, Gap, Heads, Inbox, Start, entry_of
-from tidings_client.progress import Progress
+from tidings_client.progress import Progress, Step
 
 
 def message(seq: int, channel_id: str = "a", position: int = 0) -> chat_pb2.Event:
@@ -254,14 +254,34 @@ def test_a_reset_that_was_not_handled_is_not_saved() -> None:
     assert not box.has_unsaved
 
 
-def test_a_cursor_from_the_future_begins_again_and_recognises_what_it_has() -> None:
-    box = inbox(900, a=2)
+def test_after_a_cursor_from_the_future_the_application_rebuilds() -> None:
+    box = inbox(900, a=2, b=7)
     feed(box, message(3, position=1000))
     box.restart()
     assert box.received_cursor == 0
-    feed(box, message(1), message(2), message(3), message(4))
-    assert drain(box) == ["a3", "a4"]
-    assert box.take_step().cursor == 40
+    feed(box, message(1), message(2))
+    assert box.need == Heads()
+    box.supply_heads({"a": 2})
+    # Another seq 3 than the one that came before the server was set back.
+    feed(box, message(3), message(4))
+    assert drain(box) == ["a3", "sync_reset", "a3", "a4"]
+    assert box.take_step() == Step(40, {"a": 4}, anew=True)
+
+
+def test_a_cursor_from_the_future_stays_until_the_application_knows() -> None:
+    box = inbox(900, a=2)
+    box.restart()
+    feed(box, message(1))
+    # The stream is lost before it is known what the server has.
+    box.lose()
+    assert not box.has_unsaved
+    feed(box, message(1))
+    box.supply_heads({"a": 1})
+    assert box.next() is not None
+    assert not box.has_unsaved
+    box.finish()
+    assert box.take_step().cursor == 0
+    assert box.received_cursor == 10
 
 
 def test_only_what_is_asked_for_can_be_supplied() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
@@ -10,9 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from prometheus_client import CollectorRegistry
 
+from notifier.breaker import BreakerPolicy
 from notifier.dispatcher import Dispatcher, DispatchLimits
 from notifier.log_provider import LogProvider
+from notifier.metrics import PushMetrics
+from notifier.notice import Notice
 from notifier.provider import Failed, Gone, Outcome, Provider, Retry, Sent
 from notifier.retry import RetryPolicy
 from notifier.service import PushQueueService
@@ -23,7 +28,8 @@ from tidings.backends.sqlite.push import SqlitePushQueue, SqlitePushTokenStore
 from tidings.core.clock import SystemClock
 from tidings.core.errors import Code, Refusal, unavailable
 from tidings.core.ports import PushQueueDepth, QueuedPush
-from tidings.core.values import PushProvider, PushRequest, PushToken
+from tidings.core.rate import Rate
+from tidings.core.values import PushPreview, PushProvider, PushRead, PushRequest, PushToken
 from tidings.internal.v1 import push_queue_pb2
 
 FCM, APNS, LOG = PushProvider.FCM, PushProvider.APNS, PushProvider.LOG
@@ -38,13 +44,15 @@ class Script(Provider):
     def __init__(self, *answers: Answer) -> None:
         self.answers = list(answers)
         self.sent: list[tuple[str, int]] = []
+        self.notices: list[Notice] = []
         self.most_at_once = 0
         self.on_send: Callable[[], None] = lambda: None
         self.closed = False
         self._at_once = 0
 
-    async def send(self, token: str, request: PushRequest) -> Outcome:
-        self.sent.append((token, request.seq))
+    async def send(self, token: str, notice: Notice) -> Outcome:
+        self.sent.append((token, notice.seq))
+        self.notices.append(notice)
         self.on_send()
         answer = self.answers.pop(0) if self.answers else Sent()
         self._at_once += 1
@@ -72,14 +80,24 @@ class World:
     providers: dict[PushProvider, Provider] = field(default_factory=dict)
     limits: DispatchLimits = field(default_factory=DispatchLimits)
     retry: RetryPolicy = field(default_factory=lambda: RetryPolicy(attempts=5, draw=lambda: 0.0))
+    rates: dict[PushProvider, Rate] = field(default_factory=dict)
+    unwanted: set[tuple[str, str]] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self.build()
 
     def build(self) -> None:
         """What a process has in memory: building again is what a restart does."""
-        self.dispatcher = Dispatcher(self.queue, self.tokens, self.providers, self.clock, self.limits, self.retry)
+        self.dispatcher = Dispatcher(
+            self.queue, self.tokens, self.providers, self.compose, self.clock, self.limits, self.retry, self.rates
+        )
         self.sink = QueueSink(self.queue, self.tokens, self.dispatcher, self.clock)
+
+    async def compose(self, request: PushRequest, preview: PushPreview, counts_all: bool) -> Notice | None:
+        if (request.user_id, request.channel_id) in self.unwanted:
+            return None
+        ids = request.user_id, request.channel_id, request.seq, request.sender_id
+        return Notice(*ids, "", request.preview, 1, 2 if counts_all else None, request.created_at_ms)
 
     def use(self, kind: PushProvider, *answers: Answer) -> Script:
         script = Script(*answers)
@@ -212,7 +230,7 @@ async def test_a_token_set_while_the_old_one_is_reported_gone_stays(world: World
     asked, answer = asyncio.Event(), asyncio.Event()
 
     class Slow(Script):
-        async def send(self, token: str, request: PushRequest) -> Outcome:
+        async def send(self, token: str, notice: Notice) -> Outcome:
             asked.set()
             await answer.wait()
             return Gone()
@@ -268,10 +286,10 @@ async def test_a_provider_that_hangs_is_cut_off_and_tried_again(world: World) ->
 
 async def test_a_failed_push_gives_way_to_a_later_message_that_came_meanwhile(world: World) -> None:
     class Interrupted(Script):
-        async def send(self, token: str, request: PushRequest) -> Outcome:
-            if request.seq == 7:
+        async def send(self, token: str, notice: Notice) -> Outcome:
+            if notice.seq == 7:
                 await world.sink.enqueue([later])
-            return await super().send(token, request)
+            return await super().send(token, notice)
 
     later = request(8)
     fcm = world.providers[FCM] = Interrupted(Retry("busy"))
@@ -384,6 +402,185 @@ async def test_a_provider_that_hangs_delays_no_other(world: World) -> None:
     await stop(world.dispatcher, running)
 
 
+# --- a provider that is down ------------------------------------------------------------------------------------------
+
+DOWN = Retry("connect", is_down=True)
+
+
+async def test_a_provider_that_is_down_is_left_alone_and_asked_with_one_push_at_a_time(world: World) -> None:
+    world.limits = DispatchLimits(concurrency=2, breaker=BreakerPolicy(failures=2, first=4.0, draw=lambda: 1.0))
+    fcm = world.use(FCM, *[DOWN] * 4)
+    await world.sink.enqueue([request(channel=f"g{number}") for number in range(6)])
+    await world.dispatch()
+    assert len(fcm.sent) == 2
+    await world.dispatch(after=3.9)
+    assert len(fcm.sent) == 2, "it is left alone"
+    await world.dispatch(after=0.1)
+    assert len(fcm.sent) == 3, "one asks"
+    await world.dispatch(after=7.9)
+    assert len(fcm.sent) == 3, "for twice as long"
+    await world.dispatch(after=0.1)
+    await world.dispatch(after=16)
+    assert len(fcm.sent) == 5, "asked again, and it works"
+    for _ in range(5):
+        await world.dispatch(after=60)
+    assert await world.queue.depth() == EMPTY
+
+
+async def test_what_was_under_way_when_it_went_down_keeps_its_place_and_its_attempts(world: World) -> None:
+    world.limits = DispatchLimits(concurrency=4, breaker=BreakerPolicy(failures=2, first=2.0, draw=lambda: 1.0))
+    fcm = world.use(FCM, *[DOWN] * 4)
+    start = world.clock.now_ms()
+    for number in range(6):
+        await world.sink.enqueue([request(number + 1, channel=f"g{number}")])
+        world.clock.advance(0.001)
+    await world.dispatch()
+    assert sorted(seq for _, seq in fcm.sent) == [1, 2, 3, 4]
+    waiting = sorted(await world.queue.claim(FCM, start + 10_000, 0, 10), key=lambda each: each.push_id)
+    # Two found out; of the others nothing is counted, and nothing waits longer than it did.
+    assert sorted(each.attempts for each in waiting) == [0, 0, 0, 0, 1, 1]
+    assert [each.queued_at_ms for each in waiting] == [start + number for number in range(6)]
+    fcm.sent.clear()
+    for _ in range(4):
+        await world.dispatch(after=20)
+    assert sorted(seq for _, seq in fcm.sent) == [1, 2, 3, 4, 5, 6]
+
+
+async def test_the_backlog_goes_out_in_order_of_age(world: World) -> None:
+    world.limits = DispatchLimits(concurrency=1, breaker=BreakerPolicy(failures=1, first=1.0, draw=lambda: 1.0))
+    fcm = world.use(FCM, DOWN)
+    for number in range(5):
+        await world.sink.enqueue([request(number + 1, channel=f"g{number}")])
+        await world.dispatch(after=0.01)
+    assert len(fcm.sent) == 1
+    fcm.sent.clear()
+    await world.dispatch(after=1)
+    for _ in range(4):
+        await world.dispatch()
+    assert [seq for _, seq in fcm.sent] == [1, 2, 3, 4, 5]
+
+
+async def test_a_push_that_always_fails_does_not_keep_asking_for_all(world: World) -> None:
+    world.limits = DispatchLimits(concurrency=1, breaker=BreakerPolicy(failures=1, first=1.0, draw=lambda: 1.0))
+    fcm = world.use(FCM, *[DOWN] * 4)
+    await world.sink.enqueue([request(1, channel="g1"), request(2, channel="g2")])
+    for _ in range(5):
+        await world.dispatch(after=10)
+    assert [seq for _, seq in fcm.sent] == [1, 1, 1, 1, 2]
+
+
+async def test_a_push_outlasts_its_attempts_while_the_provider_is_down_but_not_for_ever(world: World) -> None:
+    world.limits = DispatchLimits(breaker=BreakerPolicy(failures=1))
+    fcm = world.use(FCM, *[DOWN] * 100)
+    await world.sink.enqueue([request()])
+    for _ in range(20):
+        await world.dispatch(after=3_600)
+    assert len(fcm.sent) == 20
+    assert (await world.queue.depth()).waiting == 1
+    for _ in range(5):
+        await world.dispatch(after=3_600)
+    assert [each.error for each in await world.queue.dead_letters(10)] == ["connect"]
+
+
+async def test_a_provider_that_is_down_stops_no_other(world: World) -> None:
+    world.limits = DispatchLimits(breaker=BreakerPolicy(failures=1))
+    fcm, apns = world.use(FCM, DOWN), world.use(APNS)
+    await world.tokens.set(PushToken("v2", "u1", APNS, "token-2"))
+    await world.sink.enqueue([request(channel="g1")])
+    await world.dispatch()
+    await world.sink.enqueue([request(channel="g2")])
+    await world.dispatch()
+    assert (len(fcm.sent), len(apns.sent)) == (1, 2)
+
+
+async def test_a_device_that_is_asked_too_often_does_not_make_the_provider_down(world: World) -> None:
+    world.limits = DispatchLimits(breaker=BreakerPolicy(failures=1))
+    fcm = world.use(FCM, Retry("too_fast", after=100))
+    await world.sink.enqueue([request(channel="g1")])
+    await world.dispatch()
+    await world.sink.enqueue([request(channel="g2")])
+    await world.dispatch()
+    assert len(fcm.sent) == 2
+
+
+async def test_no_more_go_out_than_the_provider_permits(world: World) -> None:
+    world.rates = {FCM: Rate(per_second=2, burst=2)}
+    fcm = world.use(FCM)
+    await world.sink.enqueue([request(channel=f"g{number}") for number in range(5)])
+    counts = []
+    for after in (0, 0.5, 0.5, 0.4, 0.1):
+        await world.dispatch(after=after)
+        counts.append(len(fcm.sent))
+    assert counts == [2, 3, 4, 4, 5]
+
+
+# --- what nobody wants any more ---------------------------------------------------------------------------------------
+
+
+async def test_what_has_become_pointless_is_dropped(world: World) -> None:
+    fcm = world.use(FCM)
+    await world.sink.enqueue([request()])
+    world.unwanted.add(("u1", "g1"))
+    await world.dispatch()
+    assert fcm.sent == []
+    assert await world.queue.depth() == EMPTY
+
+
+async def test_what_has_been_read_is_taken_back_and_the_devices_are_told_silently(world: World) -> None:
+    fcm, apns = world.use(FCM, Retry("busy")), world.use(APNS)
+    await world.tokens.set(PushToken("v2", "u1", APNS, "token-2"))
+    await world.sink.enqueue([request(7), request(3, channel="g2")])
+    await world.sink.cancel([PushRead("u1", "g1", 8)])
+    for _ in range(3):
+        await world.dispatch(after=60)
+    for provider in (fcm, apns):
+        last = {notice.channel_id: notice for notice in provider.notices}
+        assert (last["g1"].seq, last["g1"].silent, last["g2"].silent) == (8, True, False)
+        assert [notice.seq for notice in provider.notices if notice.channel_id == "g1" and not notice.silent] == []
+
+
+async def test_a_read_message_that_is_under_way_is_followed_by_the_silent_push(world: World) -> None:
+    answer, asked = asyncio.Event(), asyncio.Event()
+    fcm = world.use(FCM, answer)
+    fcm.on_send = asked.set
+    await world.sink.enqueue([request(7)])
+    await world.dispatcher.start_due()
+    await asked.wait()
+    await world.sink.cancel([PushRead("u1", "g1", 7)])
+    answer.set()
+    await world.dispatch()
+    assert [(notice.seq, notice.silent) for notice in fcm.notices] == [(7, False), (7, True)]
+
+
+async def test_a_silent_push_that_fails_for_good_is_no_dead_letter(world: World) -> None:
+    world.use(FCM, Failed("refused"))
+    await world.sink.cancel([PushRead("u1", "g1", 7)])
+    await world.dispatch()
+    assert await world.queue.depth() == EMPTY
+
+
+async def test_browsers_are_told_nothing_silently(world: World) -> None:
+    class Browser(Script):
+        can_be_silent = False
+
+    browser = world.providers[FCM] = Browser()
+    world.build()
+    await world.sink.cancel([PushRead("u1", "g1", 7)])
+    await world.dispatch()
+    assert browser.sent == []
+
+
+@pytest.mark.parametrize("preview", [PushPreview.NONE, PushPreview.SENDER])
+async def test_a_text_that_a_device_does_not_show_does_not_get_into_the_queue(
+    world: World, preview: PushPreview
+) -> None:
+    world.use(FCM)
+    await world.tokens.set(PushToken("v1", "u1", FCM, "token-1", preview))
+    await world.sink.enqueue([request()])
+    (claimed,) = await world.queue.claim(FCM, world.clock.now_ms(), 1, 10)
+    assert claimed.push.request == dataclasses.replace(request(), preview="")
+
+
 # --- running ----------------------------------------------------------------------------------------------------------
 
 
@@ -398,7 +595,7 @@ async def test_running_it_wakes_for_new_requests_and_for_those_due_again(world: 
     fcm = Script(Retry("busy"))
     clock = SystemClock()
     retry = RetryPolicy(attempts=2, first=0.02, draw=lambda: 0.0)
-    dispatcher = Dispatcher(world.queue, world.tokens, {FCM: fcm}, clock, retry=retry)
+    dispatcher = Dispatcher(world.queue, world.tokens, {FCM: fcm}, world.compose, clock, retry=retry)
     sink = QueueSink(world.queue, world.tokens, dispatcher, clock)
     seen: asyncio.Queue[int] = asyncio.Queue()
     fcm.on_send = lambda: seen.put_nowait(fcm.sent[-1][1])
@@ -450,11 +647,18 @@ async def test_closing_waits_for_the_sends_under_way(world: World) -> None:
 # --- the log provider and the edge ------------------------------------------------------------------------------------
 
 
+NOTICE = Notice("u1", "g1", 7, "u9", "Ann", TEXT, 3, None, 1_749_999_995_000)
+
+
 async def test_the_log_provider_names_whom_it_wakes_but_no_token_and_no_text(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO):
-        assert await LogProvider().send("secret-token", request()) == Sent()
-    (record,) = caplog.records
-    assert record.getMessage() == "push: user u1, channel g1, message 7 from user u9"
+        assert await LogProvider().send("secret-token", NOTICE) == Sent()
+        silent = dataclasses.replace(NOTICE, sender_id="", title="", body="")
+        assert await LogProvider().send("secret-token", silent) == Sent()
+    assert [record.getMessage() for record in caplog.records] == [
+        "push: user u1, channel g1, message 7 from user u9",
+        "silent push: user u1, channel g1, 3 unread",
+    ]
 
 
 # The edge asks nothing of the call's context.
@@ -489,3 +693,70 @@ async def test_the_service_refuses_what_it_cannot_keep(
     assert refused.value.code is Code.INVALID_ARGUMENT
     assert [each.field for each in refused.value.violations] == [field_name]
     assert await world.queue.depth() == EMPTY
+
+
+async def test_the_service_takes_back_what_has_been_read(world: World) -> None:
+    world.use(FCM)
+    await world.sink.enqueue([request(7)])
+    read = push_queue_pb2.PushRead(user_id="u1", channel_id="g1", upto_seq=7)
+    await PushQueueService(world.sink).Cancel(push_queue_pb2.CancelRequest(reads=[read]), CONTEXT)
+    (left,) = await world.queue.claim(FCM, world.clock.now_ms(), 1, 10)
+    assert (left.push.request.seq, left.push.request.silent) == (7, True)
+
+
+@pytest.mark.parametrize(
+    ("reads", "field_name"),
+    [
+        ([push_queue_pb2.PushRead(channel_id="g1")], "reads[0].user_id"),
+        ([push_queue_pb2.PushRead(user_id="u1")], "reads[0].channel_id"),
+        ([push_queue_pb2.PushRead(user_id="u1", channel_id="g1")] * 1_001, "reads"),
+    ],
+)
+async def test_the_service_refuses_reads_of_nobody(
+    world: World, reads: list[push_queue_pb2.PushRead], field_name: str
+) -> None:
+    with pytest.raises(Refusal) as refused:
+        await PushQueueService(world.sink).Cancel(push_queue_pb2.CancelRequest(reads=reads), CONTEXT)
+    assert [each.field for each in refused.value.violations] == [field_name]
+
+
+# --- metrics ----------------------------------------------------------------------------------------------------------
+
+
+async def test_everything_that_happens_is_counted(world: World) -> None:
+    registry = CollectorRegistry()
+    metrics = PushMetrics(registry, world.clock)
+    fcm = Script(Retry("too_fast"), Failed("refused"), DOWN)
+    limits = DispatchLimits(concurrency=1, breaker=BreakerPolicy(failures=1, first=1.0))
+    dispatcher = Dispatcher(
+        world.queue, world.tokens, {FCM: fcm}, world.compose, world.clock, limits, world.retry, metrics=metrics
+    )
+    sink = QueueSink(world.queue, world.tokens, dispatcher, world.clock)
+
+    def value(name: str, **labels: str) -> float | None:
+        return registry.get_sample_value(f"tidings_push_{name}", {"provider": "FCM"} | labels)
+
+    await sink.enqueue([request(channel=f"g{number}") for number in range(5)])
+    world.unwanted.add(("u1", "g4"))
+    metrics.depth(await world.queue.depth())
+    world.clock.advance(3)
+    assert registry.get_sample_value("tidings_push_waiting") == 5
+    assert registry.get_sample_value("tidings_push_oldest_waiting_seconds") == 3
+    for _ in range(3):
+        await dispatcher.start_due()
+        await dispatcher.drain()
+    assert value("provider_down") == 1
+    for _ in range(4):
+        world.clock.advance(30)
+        await dispatcher.start_due()
+        await dispatcher.drain()
+    assert value("queued_total") == 5
+    assert value("retried_total", reason="too_fast") == 1
+    assert value("retried_total", reason="connect") == 1
+    assert value("failed_total", reason="refused") == 1
+    assert value("dropped_total") == 1
+    assert value("sent_total") == 3
+    assert value("provider_down") == 0
+    metrics.depth(await world.queue.depth())
+    assert registry.get_sample_value("tidings_push_dead_letters") == 1
+    assert registry.get_sample_value("tidings_push_oldest_waiting_seconds") == 0

@@ -105,7 +105,7 @@ def _defaults(model: type[BaseModel], prefix: str) -> list[tuple[str, str]]:
     found = []
     for name, field in model.model_fields.items():
         default = field.default
-        if isinstance(default, BaseModel) and any(isinstance(value, RateSettings) for _, value in default):
+        if isinstance(default, BaseModel) and not isinstance(default, RateSettings):
             found += _defaults(type(default), f"{prefix}{name}.")
         else:
             found.append((f"{prefix}{name}", "none" if default is None else f"`{_toml(default)}`"))

@@ -21,7 +21,7 @@ from tidings.core.actions import Action, AddMembers, CreateChannel, Delete, Edit
 from tidings.core.errors import Refusal, unavailable
 from tidings.core.ports import PushSink
 from tidings.core.positions import Positions
-from tidings.core.values import AppendOutcome, ChannelKind, LogBatch, PushRequest
+from tidings.core.values import AppendOutcome, ChannelKind, LogBatch, PushRead, PushRequest
 
 DELAY = 5.0
 
@@ -29,12 +29,18 @@ DELAY = 5.0
 class Sink(PushSink):
     def __init__(self) -> None:
         self.requests: list[PushRequest] = []
+        self.reads: list[PushRead] = []
         self.failures: list[Exception] = []
 
     async def enqueue(self, requests: Sequence[PushRequest]) -> None:
         if self.failures:
             raise self.failures.pop(0)
         self.requests += requests
+
+    async def cancel(self, reads: Sequence[PushRead]) -> None:
+        if self.failures:
+            raise self.failures.pop(0)
+        self.reads += reads
 
     def take(self) -> list[tuple[str, str, int]]:
         """What has come since the last time: whom, for which channel, for which message."""
@@ -70,7 +76,7 @@ class Server:
         self.pending = SqlitePendingPush(database)
         ports = PushPorts(self.pending, SqliteHistory(database), self.directory, self.contacts, sink)
         events = OwnerEvents(
-            marked=lambda channel, user_ids: None,
+            marked=lambda channel, user_ids: self.pushes.read(channel, user_ids),
             written=lambda channel, draft: self.pushes.written(channel, draft),
             is_awake=lambda channel_id: self.pushes.is_awake(channel_id),
             is_unsaved=lambda channel_id: False,
@@ -419,3 +425,62 @@ async def test_a_channel_whose_sleep_could_not_be_noted_is_not_lost(
     assert await server.pending.channels() == {}
     later = await server.say("ann")
     assert await server.after(5) == [("ben", "g1", later)]
+
+
+# --- reading after having been woken ----------------------------------------------------------------------------------
+
+
+async def test_who_was_woken_and_has_read_is_told_of_once(server: Server) -> None:
+    await server.group("ann", "bob", "cid")
+    first, last = await server.say("ann"), await server.say("ann")
+    assert len(await server.after(DELAY)) == 2
+    await server.do("bob", MarkRead(first))
+    await server.after(1)
+    assert server.sink.reads == [], "there is something to be shown still"
+    await server.do("bob", MarkRead(last))
+    await server.after(1)
+    await server.do("bob", MarkRead(last))
+    await server.after(1)
+    assert server.sink.reads == [PushRead("bob", "g1", last)]
+
+
+async def test_who_was_not_woken_is_not_told_of(server: Server) -> None:
+    await server.group("ann", "bob", "cid")
+    seq = await server.say("ann")
+    await server.do("bob", MarkRead(seq))
+    assert await server.after(DELAY) == [("cid", "g1", seq)]
+    await server.after(1)
+    assert server.sink.reads == []
+
+
+async def test_while_the_notifier_is_away_reading_is_remembered(server: Server) -> None:
+    await server.group("ann", "bob")
+    seq = await server.say("ann")
+    await server.after(DELAY)
+    await server.do("bob", MarkRead(seq))
+    server.sink.failures = [unavailable("no notifier answers", "X")]
+    await server.after(1)
+    assert server.sink.reads == []
+    await server.after(1)
+    assert server.sink.reads == [PushRead("bob", "g1", seq)]
+
+
+async def test_what_is_woken_again_and_read_is_told_of_again(server: Server) -> None:
+    await server.group("ann", "bob")
+    for _ in range(2):
+        seq = await server.say("ann")
+        await server.after(DELAY)
+        await server.do("bob", MarkRead(seq))
+        await server.after(DELAY)
+    assert [each.upto_seq for each in server.sink.reads] == [seq - 1, seq]
+
+
+async def test_only_so_many_are_remembered(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("chat_server.pushes._WOKEN_KEPT", 1)
+    await server.group("ann", "bob", "cid")
+    seq = await server.say("ann")
+    await server.after(DELAY)
+    for user in ("bob", "cid"):
+        await server.do(user, MarkRead(seq))
+    await server.after(1)
+    assert len(server.sink.reads) == 1

@@ -23,9 +23,9 @@ NOWHERE = (0.0, 0.0)
 
 
 def server(
-    name: str, region: str = "", place: tuple[float, float] = NOWHERE, load: float = 0.0, **more: bool
+    name: str, region: str = "", place: tuple[float, float] = NOWHERE, load: float = 0.0, draining: bool = False
 ) -> Server:
-    return Server(name, CHAT, f"{name}:7000", region, load, *place, **more)
+    return Server(name, CHAT, f"{name}:7000", region, load, *place, draining)
 
 
 async def recommender(*servers: Server, seed: int = 1) -> NearestFirst:
@@ -162,3 +162,10 @@ def test_distances_are_the_same_both_ways_and_never_beyond_half_the_globe(
 ) -> None:
     assert haversine_km(one, other) == pytest.approx(haversine_km(other, one), abs=1e-6)
     assert 0 <= haversine_km(one, other) <= 20016
+
+
+async def test_one_that_has_just_started_among_many_does_not_get_everyone() -> None:
+    nearest = await recommender(server("new"), *(server(f"old{number}", load=0.5) for number in range(99)))
+    firsts = Counter(names(nearest.recommend(CHAT))[0] for _ in range(1_000))
+    assert len(firsts) == 10
+    assert 50 < firsts["new"] < 200

@@ -55,7 +55,7 @@ class ReadThrough(Generic[KeyT, ValueT]):
             Exception: What the read raised.
         """
         read = self._reads.get(key)
-        if read is None or not self._is_fresh(read):
+        if read is None or not self._is_fresh(read) or _is_fruitless(read.task):
             read = self._begin(key)
         # The read is not one caller's: who hangs up does not end it for the others.
         return read.task.result() if read.task.done() else await asyncio.shield(read.task)
@@ -77,10 +77,7 @@ class ReadThrough(Generic[KeyT, ValueT]):
         return await self._read(key)
 
     def _ended(self, key: KeyT, read: _Read[ValueT]) -> None:
-        task = read.task
-        # Asking for the exception marks it as seen: perhaps nobody waits any more.
-        fruitless = task.cancelled() or task.exception() is not None or task.result() is None
-        if fruitless and self._reads.get(key) is read:
+        if _is_fruitless(read.task) and self._reads.get(key) is read:
             del self._reads[key]
 
     def _make_room(self) -> None:
@@ -92,3 +89,8 @@ class ReadThrough(Generic[KeyT, ValueT]):
 
     def _is_fresh(self, read: _Read[ValueT]) -> bool:
         return self._clock.monotonic() - read.began_at < self._age_s
+
+
+def _is_fruitless(task: asyncio.Task[ValueT | None]) -> bool:
+    # Asking for the exception also marks it as seen: perhaps nobody waits any more.
+    return task.done() and (task.cancelled() or task.exception() is not None or task.result() is None)

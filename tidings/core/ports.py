@@ -25,6 +25,7 @@ from tidings.core.values import (
     MessageRow,
     Presence,
     PushProvider,
+    PushRead,
     PushRequest,
     PushToken,
     SeqRange,
@@ -197,6 +198,15 @@ class ContactStore(abc.ABC):
 class ChannelLog(abc.ABC):
     """The logs of the channels: the only place where a message becomes one."""
 
+    ahead_ms: int = 0
+    """How far beyond `committed_position` a position may lie that another server has given out, in ms."""
+
+    async def ready(self) -> None:
+        """Waits until a batch would be written at once, without waiting for others: what gathers meanwhile can be in it.
+
+        A hint, and kept by engines that write one thing at a time; the others are always ready.
+        """
+
     @abc.abstractmethod
     async def append(self, batch: LogBatch) -> AppendOutcome:
         """Writes a batch to stable storage, all or nothing.
@@ -224,7 +234,7 @@ class ChannelLog(abc.ABC):
 
     @abc.abstractmethod
     async def committed_position(self) -> int:
-        """The highest position that is in any log, or was."""
+        """A position that nothing written until now is beyond, as far as the clocks of the servers agree."""
 
 
 class History(abc.ABC):
@@ -324,7 +334,11 @@ class Inbox(abc.ABC):
 
     @abc.abstractmethod
     async def replay(self, user_id: str, after: int, upto: int) -> Replay:
-        """What concerns the user at positions beyond `after`, up to and including `upto`."""
+        """What concerns the user at positions beyond `after`, up to and including `upto`.
+
+        Where servers with clocks of their own write copies, that comes with what lies up to a minute before `after` and
+        some seconds beyond `upto`. A device drops what it has by seq.
+        """
 
     @abc.abstractmethod
     async def receipts_since(self, user_id: str, after: int) -> Mapping[str, Mapping[str, Marks]]:
@@ -372,11 +386,12 @@ class DevicePush:
 
 @dataclass(frozen=True, slots=True)
 class QueuedPush:
-    """A push in the queue, and how many attempts have failed."""
+    """A push in the queue, how many attempts have failed, and since when it waits (ms since 1970)."""
 
     push_id: int
     push: DevicePush
     attempts: int
+    queued_at_ms: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -404,15 +419,26 @@ class PushQueue(abc.ABC):
 
     A device has at most one push a channel waiting, the one for the latest message: what is kept for a device and
     channel replaces what waits for them, whether that was tried before or not. A push that is under way (claimed, its
-    lease not over) is left alone, and forgotten if it fails after a later one has been kept.
+    lease not over) is left alone, and forgotten if it fails after a later one has been kept. Of two with the same seq a
+    silent one is the later (`PushRequest.rank`).
     """
 
     @abc.abstractmethod
     async def enqueue(self, pushes: Sequence[DevicePush], now_ms: int) -> None:
         """Keeps pushes, due at once; returns when they are on stable storage.
 
-        One whose seq is not beyond that of a push which the queue holds for its device and channel changes nothing, so
-        that enqueueing again does no harm.
+        One that is not later than a push which the queue holds for its device and channel changes nothing, so that
+        enqueueing again does no harm.
+        """
+
+    @abc.abstractmethod
+    async def cancel(self, device_ids: Collection[str], channel_id: str, upto_seq: int) -> int:
+        """Forgets what waits for some devices and a channel, up to and including a seq.
+
+        What is under way is left alone.
+
+        Returns:
+            How many pushes those were.
         """
 
     @abc.abstractmethod
@@ -431,8 +457,8 @@ class PushQueue(abc.ABC):
         """The push has been sent, or there is nobody to send it to."""
 
     @abc.abstractmethod
-    async def retry(self, push_id: int, at_ms: int) -> None:
-        """An attempt failed; the push is due again at a moment."""
+    async def retry(self, push_id: int, at_ms: int, *, failed: bool = True) -> None:
+        """The push is due again at a moment: an attempt failed, or (not `failed`) there was none that counts."""
 
     @abc.abstractmethod
     async def give_up(self, push_id: int, error: str, now_ms: int) -> None:
@@ -484,6 +510,13 @@ class PushSink(abc.ABC):
     @abc.abstractmethod
     async def enqueue(self, requests: Sequence[PushRequest]) -> None:
         """Returns once the requests are on stable storage."""
+
+    @abc.abstractmethod
+    async def cancel(self, reads: Sequence[PushRead]) -> None:
+        """Takes back what waits for people who have read it, and lets their devices know silently what is left unread.
+
+        Returns once that is on stable storage.
+        """
 
 
 class PendingPush(abc.ABC):

@@ -62,6 +62,14 @@ class PushProvider(enum.IntEnum):
     LOG = 4
 
 
+class PushPreview(enum.IntEnum):
+    """What a push shows of a message; numbered as in the contract, a higher one shows more."""
+
+    NONE = 1
+    SENDER = 2
+    FULL = 3
+
+
 @dataclass(frozen=True, slots=True)
 class Identity:
     """Who is calling: what an access token proves."""
@@ -239,7 +247,7 @@ class MessageRow:
 
 @dataclass(frozen=True, slots=True)
 class PushRequest:
-    """One person to wake for one channel."""
+    """One person to wake for one channel; with nobody as the sender, one to tell silently what is left unread there."""
 
     user_id: str
     channel_id: str
@@ -247,6 +255,25 @@ class PushRequest:
     sender_id: str
     preview: str
     created_at_ms: int
+
+    @property
+    def silent(self) -> bool:
+        """Whether there is nothing to show: the person has read the channel up to `seq`."""
+        return not self.sender_id
+
+    @property
+    def rank(self) -> tuple[int, bool]:
+        """What tells which of two for one channel is the later: a message is read after it was written."""
+        return self.seq, self.silent
+
+
+@dataclass(frozen=True, slots=True)
+class PushRead:
+    """One person who has read a channel, up to a seq."""
+
+    user_id: str
+    channel_id: str
+    upto_seq: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,6 +284,8 @@ class PushToken:
     user_id: str
     provider: PushProvider
     token: str
+    preview: PushPreview = PushPreview.FULL
+    """The most that its pushes show."""
 
 
 @dataclass(frozen=True, slots=True)

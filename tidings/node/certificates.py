@@ -1,10 +1,12 @@
-"""TLS: what the listeners show, and what is shown to other servers."""
+"""TLS: what the listeners show, and what is shown to other servers. None of it may have run out at the start."""
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 import grpc
+from cryptography import x509
 from grpc import aio
 
 from tidings.node.settings import Settings, SettingsError
@@ -25,11 +27,11 @@ def public_certificate(settings: Settings) -> Certificate | None:
     """What the listener for clients shows; None for plaintext.
 
     Raises:
-        SettingsError: A file cannot be read.
+        SettingsError: A file cannot be read, or a certificate is not good today.
     """
     if settings.tls_certificate is None or settings.tls_private_key is None:
         return None
-    return Certificate(_read(settings.tls_private_key), _read(settings.tls_certificate))
+    return Certificate(read(settings.tls_private_key), _certificates(settings.tls_certificate))
 
 
 def internal_certificate(settings: Settings) -> Certificate | None:
@@ -41,7 +43,9 @@ def internal_certificate(settings: Settings) -> Certificate | None:
     tls = settings.internal_tls
     if tls is None:
         return None
-    return Certificate(_read(tls.private_key), _read(tls.certificate), client_authority=_read(tls.authority))
+    return Certificate(
+        read(tls.private_key), _certificates(tls.certificate), client_authority=_certificates(tls.authority)
+    )
 
 
 class Dialler:
@@ -57,7 +61,7 @@ class Dialler:
         self._credentials = (
             None
             if tls is None
-            else grpc.ssl_channel_credentials(_read(tls.authority), _read(tls.private_key), _read(tls.certificate))
+            else grpc.ssl_channel_credentials(read(tls.authority), read(tls.private_key), read(tls.certificate))
         )
 
     def __call__(self, endpoint: str) -> aio.Channel:
@@ -67,7 +71,36 @@ class Dialler:
         return aio.secure_channel(endpoint, self._credentials, options=_INTERNAL_OPTIONS)
 
 
-def _read(path: Path) -> bytes:
+def check_validity(path: Path, pem: bytes) -> None:
+    """Looks whether the certificates of a PEM file are good today.
+
+    Raises:
+        SettingsError: One is not, or there is none.
+    """
+    try:
+        found = x509.load_pem_x509_certificates(pem)
+    except ValueError:
+        raise SettingsError(f"{path} has no certificates in PEM") from None
+    now = datetime.now(UTC)
+    for each in found:
+        if each.not_valid_after_utc <= now:
+            raise SettingsError(f"{path}: the certificate expired on {each.not_valid_after_utc:%Y-%m-%d}")
+        if each.not_valid_before_utc > now:
+            raise SettingsError(f"{path}: the certificate is good only from {each.not_valid_before_utc:%Y-%m-%d}")
+
+
+def _certificates(path: Path) -> bytes:
+    pem = read(path)
+    check_validity(path, pem)
+    return pem
+
+
+def read(path: Path) -> bytes:
+    """The content of a file.
+
+    Raises:
+        SettingsError: It cannot be read.
+    """
     try:
         return path.read_bytes()
     except OSError as error:

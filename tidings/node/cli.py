@@ -12,8 +12,11 @@ _COMMANDS = {
     "serve": "tidings.node.serve",
     "chat": "tidings_chat.cli",
     "replay": "tidings_replay.cli",
+    "backup": "tidings.node.backup",
     "bench": "bench.cli",
+    "simulate": "bench.simulation.cli",
     "cluster": "tidings.node.cluster.command",
+    "push": "tidings.node.push_command",
 }
 
 

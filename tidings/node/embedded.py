@@ -12,9 +12,6 @@ from chat_server.pushes import PushPorts
 from chat_server.replay import Replayer
 from chat_server.server import ChatServer, ChatSettings
 from discovery.recommender import NearestFirst
-from notifier.dispatcher import Dispatcher
-from notifier.log_provider import LogProvider
-from notifier.sink import QueueSink
 from presence_server.contacts import AnnouncedContacts
 from presence_server.tracker import Tracker
 from tidings.backends.memory.presence import MemoryPresenceNews, MemoryPresenceStore
@@ -30,9 +27,11 @@ from tidings.backends.sqlite.push import SqlitePushQueue, SqlitePushTokenStore
 from tidings.core.clock import SystemClock
 from tidings.core.ids import new_server_id
 from tidings.core.positions import Positions
-from tidings.core.values import PushProvider, Server
+from tidings.core.values import Server
 from tidings.node.certificates import public_certificate
 from tidings.node.keys import TokenKeys
+from tidings.node.metrics import Metrics
+from tidings.node.push import Notifier, NotifierPorts
 from tidings.node.services import (
     KINDS,
     ApiParts,
@@ -77,11 +76,13 @@ class Embedded:
 
         self._tracker = Tracker(MemoryPresenceStore(), MemoryPresenceNews(), stored_contacts, clock)
         contacts = AnnouncedContacts(stored_contacts, self._tracker.relation_changed)
-        self._dispatcher = Dispatcher(queue, tokens, {PushProvider.LOG: LogProvider()}, clock)
-        sink = QueueSink(queue, tokens, self._dispatcher, clock)
+        self._metrics = Metrics()
+        notifier_ports = NotifierPorts(queue, tokens, directory, self._accounts)
+        notifier = Notifier(settings.push, notifier_ports, clock, self._metrics.registry)
+        self._dispatcher = notifier.dispatcher
         live = LiveSessions()
         self._owned = OwnedChannels(
-            OwnerPorts(log, PushPorts(SqlitePendingPush(database), history, directory, contacts, sink)),
+            OwnerPorts(log, PushPorts(SqlitePendingPush(database), history, directory, contacts, notifier.sink)),
             live,
             Positions(clock, after=first_position),
             clock,
@@ -94,6 +95,9 @@ class Embedded:
             verifier,
             clock,
             ChatSettings(rate(settings.rates.commands)),
+        )
+        self._metrics.chat(
+            lambda: len(self._chat.live), lambda: len(self._owned.owner), lambda: self._owned.messages_accepted
         )
         self._passwords = password_hashing(settings)
 
@@ -153,6 +157,7 @@ class Embedded:
         await self._owned.change_hands()
         listening = await self._listener.start(settings.listen, public_certificate(settings), settings.plaintext)
         self._endpoint = settings.advertise or listening
+        self._metrics.start(settings.metrics_listen)
         await self._register()
         self._background = asyncio.create_task(self._run())
         return listening
@@ -179,6 +184,7 @@ class Embedded:
             self._background.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._background
+        self._metrics.stop()
         await self._dispatcher.close()
         await self._passwords.close()
         await self._database.close()

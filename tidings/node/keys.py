@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Self
 
 from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from tidings.node.settings import SettingsError
@@ -35,7 +36,7 @@ class TokenKeys:
             SettingsError: There is no such key.
         """
         if make and not path.exists():
-            _write(path, Ed25519PrivateKey.generate())
+            write_private_key(path, Ed25519PrivateKey.generate())
         try:
             key = serialization.load_pem_private_key(path.read_bytes(), None)
         except OSError as error:
@@ -54,7 +55,12 @@ def _key_id(key: Ed25519PublicKey) -> str:
     return hashlib.blake2b(raw, digest_size=8).hexdigest()
 
 
-def _write(path: Path, key: Ed25519PrivateKey) -> None:
+def write_private_key(path: Path, key: Ed25519PrivateKey | EllipticCurvePrivateKey) -> None:
+    """Writes a private key (PKCS 8 in PEM) that nobody else may read.
+
+    Raises:
+        OSError: It cannot be written.
+    """
     pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     # Whole or not at all: a crash in between must not leave half a key.
     partial = path.with_suffix(".new")

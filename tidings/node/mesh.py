@@ -14,10 +14,7 @@ from chat_server.owned import OwnerPorts
 from chat_server.pushes import PushPorts
 from chat_server.server import ChatSettings
 from discovery.recommender import NearestFirst
-from notifier.dispatcher import Dispatcher
-from notifier.log_provider import LogProvider
 from notifier.service import PushQueueService
-from notifier.sink import QueueSink
 from presence_server.announcer import Announcer
 from presence_server.contacts import AnnouncedContacts
 from presence_server.tracker import Tracker
@@ -37,6 +34,7 @@ from tidings.backends.etcd.server_numbers import EtcdServerNumbers
 from tidings.backends.redis.link import Link
 from tidings.backends.redis.presence import RedisPresenceNews, RedisPresenceStore
 from tidings.backends.redis.push_queue import RedisPushQueue
+from tidings.backends.redis.rate import RedisRates
 from tidings.backends.redis.routes import RedisRoutes
 from tidings.backends.redis.shards import Shards
 from tidings.backends.redis.sign_outs import RedisSignOutNews
@@ -45,10 +43,12 @@ from tidings.core.errors import Refusal
 from tidings.core.ids import new_server_id
 from tidings.core.ports import Sessions
 from tidings.core.positions import Positions
-from tidings.core.values import PushProvider, Server, ServerKind
+from tidings.core.values import Server, ServerKind
 from tidings.internal.v1 import peer_pb2, push_queue_pb2, push_queue_pb2_grpc
 from tidings.node.certificates import Dialler, internal_certificate, public_certificate
 from tidings.node.keys import TokenKeys
+from tidings.node.metrics import Metrics
+from tidings.node.push import Notifier, NotifierPorts
 from tidings.node.services import (
     KINDS,
     ApiParts,
@@ -150,6 +150,7 @@ class MeshNode:
         self._work: list[Callable[[], Awaitable[None]]] = [self._report_load]
         self._closing: list[Callable[[], Awaitable[None]]] = []
         self._positions = Positions(clock, number)
+        self._metrics = Metrics()
         self._member: Member | None = None
         self._tracker: Tracker | None = None
         recommender = NearestFirst(engines.registry)
@@ -176,6 +177,8 @@ class MeshNode:
                 inbox_days=settings.inbox_days,
             )
             serve_chat(self._listener, self._member.chat)
+            live, owned = self._member.live, self._member.owned
+            self._metrics.chat(lambda: len(live), lambda: len(owned.owner), lambda: owned.messages_accepted)
             self._member.peer_service.add_to(self._internal.server)
             self._internal.serves(peer_pb2.DESCRIPTOR)
             self._work.append(self._member.run)
@@ -203,6 +206,7 @@ class MeshNode:
                 revocations,
                 passwords,
                 clock,
+                RedisRates(engines.shards),
             )
             serve_api(self._listener, parts, settings)
             self._work += [announcer.run, owners.run]
@@ -210,12 +214,14 @@ class MeshNode:
         if "discovery" in services:
             serve_discovery(self._listener, recommender, engines.registry)
         if "notifier" in services:
-            dispatcher = Dispatcher(engines.push_queue, engines.push_tokens, {PushProvider.LOG: LogProvider()}, clock)
-            sink_service = PushQueueService(QueueSink(engines.push_queue, engines.push_tokens, dispatcher, clock))
-            push_queue_pb2_grpc.add_PushQueueServiceServicer_to_server(sink_service, self._internal.server)
+            ports = NotifierPorts(engines.push_queue, engines.push_tokens, engines.directory, engines.accounts)
+            notifier = Notifier(settings.push, ports, clock, self._metrics.registry)
+            push_queue_pb2_grpc.add_PushQueueServiceServicer_to_server(
+                PushQueueService(notifier.sink), self._internal.server
+            )
             self._internal.serves(push_queue_pb2.DESCRIPTOR)
-            self._work.append(dispatcher.run)
-            self._closing.append(dispatcher.close)
+            self._work.append(notifier.dispatcher.run)
+            self._closing.append(notifier.dispatcher.close)
         self._sign_outs = SignOutFollower(engines.sign_outs, engines.accounts, revocations, AllStreams(*streams), clock)
         self._work.append(self._sign_outs.run)
         self._draining = False
@@ -263,6 +269,7 @@ class MeshNode:
             raise SettingsError(str(refusal)) from refusal
         internal = await self._internal.start(mesh.listen, internal_certificate(settings), settings.plaintext)
         listening = await self._listener.start(settings.listen, public_certificate(settings), settings.plaintext)
+        self._metrics.start(settings.metrics_listen)
         self._endpoint = settings.advertise or listening
         self._internal_endpoint = mesh.advertise or internal
         self._background = asyncio.create_task(self._run())
@@ -302,6 +309,7 @@ class MeshNode:
             self._background.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._background
+        self._metrics.stop()
         for close in self._closing:
             await close()
         with contextlib.suppress(Refusal):

@@ -29,6 +29,7 @@ from tidings.core.ports import (
     Recommender,
     Registry,
     Sessions,
+    SharedRates,
 )
 from tidings.core.rate import Rate
 from tidings.core.values import ServerKind
@@ -90,6 +91,8 @@ class ApiParts:
     revocations: Revocations
     passwords: Passwords
     clock: Clock
+    shared_rates: SharedRates | None = None
+    """Counts what comes through any api server; None where there is one."""
 
 
 def serve_api(listener: Listener, parts: ApiParts, settings: Settings) -> None:
@@ -104,6 +107,7 @@ def serve_api(listener: Listener, parts: ApiParts, settings: Settings) -> None:
         parts.recommender,
         parts.clock,
         AccountLimits(rate(rates.sign_ups), rate(rates.failed_log_ins), rate(rates.failed_log_ins_by_address)),
+        parts.shared_rates,
     )
     contacts = Contacts(parts.contacts, parts.accounts, parts.owner, parts.clock)
     channels = Channels(parts.owner, parts.directory, parts.accounts, parts.contacts)

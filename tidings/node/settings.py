@@ -108,6 +108,76 @@ class MeshSection(BaseModel):
     """HOST:PORT that other servers dial; what is listened at when empty."""
 
 
+class FcmSection(BaseModel):
+    """Firebase Cloud Messaging."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    service_account: Path
+    """The JSON file of a service account that may send."""
+    per_second: Positive | None = None
+    """How many messages the project may send; as many as FCM takes when not given."""
+    url: str = "https://fcm.googleapis.com"
+
+
+class ApnsSection(BaseModel):
+    """The Apple Push Notification service."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    key: Path
+    """The .p8 file of an APNs key."""
+    key_id: Annotated[str, Field(min_length=10, max_length=10)]
+    team_id: Annotated[str, Field(min_length=10, max_length=10)]
+    topic: Annotated[str, Field(min_length=1)]
+    """The app's bundle id."""
+    environment: Literal["production", "sandbox"] = "production"
+    per_second: Positive | None = None
+    url: str = ""
+    """Where APNs is, when it is not where the environment says."""
+
+
+class WebPushSection(BaseModel):
+    """Web Push."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    key: Path
+    """A PEM file with the VAPID key (P-256)."""
+    contact: str
+    """Where push services reach the operator: mailto:… or https://…."""
+    hosts: tuple[str, ...] = ()
+    """The push services that may be called, `*` for any characters; those of the known browsers when empty."""
+    per_second: Positive | None = None
+
+    @field_validator("contact")
+    @classmethod
+    def _is_url(cls, value: str) -> str:
+        if not value.startswith(("mailto:", "https://")):
+            raise ValueError("must begin with mailto: or https://")
+        return value
+
+
+class PushSection(BaseModel):
+    """How people who are away are woken. Providers without a section are not used."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    preview: Literal["none", "sender", "full"] = "full"
+    """The most that any push shows."""
+    hidden_text: Annotated[str, Field(min_length=1, max_length=128)] = "New message"
+    """What is shown in place of a text that is not."""
+    ttl_seconds: Annotated[int, Field(ge=0, le=28 * 24 * 3600)] = 7 * 24 * 3600
+    """How long providers keep a push for a device that is off."""
+    concurrency: Annotated[int, Field(ge=1)] = 64
+    """Sends under way with each provider."""
+    authority: Path | None = None
+    """A PEM file with certificates to trust besides the system's, when providers are reached through a gateway."""
+    fcm: FcmSection | None = None
+    apns: ApnsSection | None = None
+    web_push: WebPushSection | None = None
+
+
 class Settings(BaseSettings):
     """The settings of one process."""
 
@@ -140,6 +210,9 @@ class Settings(BaseSettings):
     """Streams that count as full load."""
     access_token_seconds: Positive = 900.0
     push_delay_seconds: Positive = 5.0
+    push: PushSection = PushSection()
+    metrics_listen: str = ""
+    """HOST:PORT for Prometheus, over plain HTTP; not served when empty."""
     inbox_days: Annotated[int, Field(ge=1)] = 30
     drain_seconds: Annotated[float, Field(ge=0)] = 5.0
     """How long clients have to move when the server stops."""

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
+from typing import Literal
 
+from google.protobuf.message import Message
 from grpc import aio
 
 from tidings.core.errors import unavailable
 from tidings.core.limits import PUSH_REQUESTS
 from tidings.core.ports import PushSink, Registry
-from tidings.core.values import PushRequest, Server, ServerKind
+from tidings.core.values import PushRead, PushRequest, Server, ServerKind
 from tidings.internal.v1 import push_queue_pb2, push_queue_pb2_grpc
 
 _SECONDS = 5.0
@@ -27,29 +29,42 @@ class NotifierSink(PushSink):
 
     async def enqueue(self, requests: Sequence[PushRequest]) -> None:
         """See `PushSink.enqueue`."""
-        servers = list(self._registry.servers(ServerKind.NOTIFIER))
-        random.shuffle(servers)
         for at in range(0, len(requests), PUSH_REQUESTS):
-            await self._hand_over(servers, requests[at : at + PUSH_REQUESTS])
+            kept = push_queue_pb2.EnqueueRequest(requests=map(_message, requests[at : at + PUSH_REQUESTS]))
+            # Whether one that did not answer has them or not: a push that is queued twice is still one in the queue.
+            await self._hand_over("Enqueue", kept)
+
+    async def cancel(self, reads: Sequence[PushRead]) -> None:
+        """See `PushSink.cancel`."""
+        for at in range(0, len(reads), PUSH_REQUESTS):
+            told = push_queue_pb2.CancelRequest(reads=map(_read, reads[at : at + PUSH_REQUESTS]))
+            await self._hand_over("Cancel", told)
 
     async def close(self) -> None:
         """Closes all connections."""
         for channel in self._channels.values():
             await channel.close()
 
-    async def _hand_over(self, servers: Sequence[Server], requests: Sequence[PushRequest]) -> None:
-        message = push_queue_pb2.EnqueueRequest(requests=map(_message, requests))
+    async def _hand_over(self, method: Literal["Enqueue", "Cancel"], request: Message) -> None:
+        servers = list(self._registry.servers(ServerKind.NOTIFIER))
+        random.shuffle(servers)
         for server in servers:
-            channel = self._channels.get(server.internal)
-            if channel is None:
-                channel = self._channels[server.internal] = self._dial(server.internal)
             try:
-                await push_queue_pb2_grpc.PushQueueServiceStub(channel).Enqueue(message, timeout=_SECONDS)
+                await getattr(self._stub(server), method)(request, timeout=_SECONDS)
             except aio.AioRpcError:
-                # Whether it has them or not: a push that is queued twice is still one in the queue.
                 continue
             return
         raise unavailable("no notifier answers", "NOTIFIER_AWAY")
+
+    def _stub(self, server: Server) -> push_queue_pb2_grpc.PushQueueServiceStub:
+        channel = self._channels.get(server.internal)
+        if channel is None:
+            channel = self._channels[server.internal] = self._dial(server.internal)
+        return push_queue_pb2_grpc.PushQueueServiceStub(channel)
+
+
+def _read(read: PushRead) -> push_queue_pb2.PushRead:
+    return push_queue_pb2.PushRead(user_id=read.user_id, channel_id=read.channel_id, upto_seq=read.upto_seq)
 
 
 def _message(request: PushRequest) -> push_queue_pb2.PushRequest:

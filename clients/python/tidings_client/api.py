@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
@@ -17,13 +18,15 @@ from tidings.v1 import (
     discovery_pb2,
     discovery_pb2_grpc,
     history_pb2_grpc,
-    presence_pb2_grpc,
     push_pb2_grpc,
 )
 from tidings_client.errors import SignedOutError, TidingsError, from_rpc
+from tidings_client.servers import Servers
 from tidings_client.state import Device, State
 from tidings_client.tokens import TokenKeeper
 from tidings_client.transport import Metadata, Tls, bearer, open_channel
+
+_log = logging.getLogger(__name__)
 
 # A refresh token is spent as soon as the server has seen it: giving up on the answer early would sign the device out.
 _REFRESH_SECONDS = 30.0
@@ -76,7 +79,6 @@ class Api:
         self.channels = channel_pb2_grpc.ChannelServiceStub(channel)
         self.history = history_pb2_grpc.HistoryServiceStub(channel)
         self.pushes = push_pb2_grpc.PushServiceStub(channel)
-        self.presences = presence_pb2_grpc.PresenceServiceStub(channel)
         self.discovery = discovery_pb2_grpc.DiscoveryServiceStub(channel)
         self.keeper = TokenKeeper(
             device.tokens or account_pb2.Tokens(), self._refresh, state.save_tokens, is_new=is_new
@@ -86,7 +88,7 @@ class Api:
         """Makes one call as the signed-in device, with a newer token if the first one is refused.
 
         Args:
-            method: What to call; of a stub of this object.
+            method: What to call; of a stub of this object, or of another server's.
             request: What to ask.
 
         Raises:
@@ -120,6 +122,20 @@ class Api:
             self.device.servers = list(answer.servers)
             self._state.save_servers(self.device.servers)
         return answer.servers
+
+    async def choose(self, kind: discovery_pb2.ServerKind, servers: Servers) -> discovery_pb2.Server:
+        """The server of a kind to try next; where discovery gives no advice, one of those known.
+
+        Args:
+            kind: What it serves.
+            servers: Those known, which learns of more.
+        """
+        if servers.wants_advice:
+            try:
+                servers.learn(await self.recommend(kind, servers.excluded))
+            except TidingsError as error:
+                _log.info("no server is recommended: %s", error)
+        return servers.next()
 
     async def close(self) -> None:
         """Ends the connection."""

@@ -27,7 +27,7 @@ from tidings_client.api import Api, call
 from tidings_client.connection import Connection
 from tidings_client.errors import SignedOutError
 from tidings_client.link import Status
-from tidings_client.presence import Presence
+from tidings_client.presence import Presence, Presences
 from tidings_client.state import Device, State
 from tidings_client.transport import Tls, open_channel
 
@@ -50,6 +50,7 @@ class Tidings:
         """For the class methods alone."""
         self._state = state
         self._api = Api(state, device, tls=tls, timeout=timeout, is_new=is_new)
+        self._presences = Presences(self._api)
         self._is_connected = False
 
     # --- signing in and out -------------------------------------------------------------------------------------------
@@ -201,7 +202,8 @@ class Tidings:
         self._state.save_tokens(None)
 
     async def close(self) -> None:
-        """Ends the connection to the api, and closes the file. Connections and presences are closed before."""
+        """Ends the connections to the servers, and closes the file. Connections and presences are closed before."""
+        await self._presences.close()
         await self._api.close()
         self._state.close()
 
@@ -423,9 +425,14 @@ class Tidings:
 
     # --- push, presence and servers -----------------------------------------------------------------------------------
 
-    async def register_push_token(self, provider: push_pb2.PushProvider, token: str) -> None:
-        """Sets this device's push token; an earlier one is forgotten."""
-        request = push_pb2.RegisterPushTokenRequest(provider=provider, token=token)
+    async def register_push_token(
+        self,
+        provider: push_pb2.PushProvider,
+        token: str,
+        preview: push_pb2.PushPreview = push_pb2.PUSH_PREVIEW_UNSPECIFIED,
+    ) -> None:
+        """Sets this device's push token, and what its pushes show; an earlier one is forgotten."""
+        request = push_pb2.RegisterPushTokenRequest(provider=provider, token=token, preview=preview)
         await self._api.ask(self._api.pushes.RegisterPushToken, request)
 
     async def unregister_push_token(self) -> None:
@@ -434,9 +441,7 @@ class Tidings:
 
     async def get_presence(self, user_ids: Sequence[str]) -> Sequence[presence_pb2.PresenceChange]:
         """The state of up to 100 people now, in this order."""
-        request = presence_pb2.GetPresenceRequest(user_ids=user_ids)
-        answer = await self._api.ask(self._api.presences.GetPresence, request)
-        return answer.presences
+        return await self._presences.get(user_ids)
 
     async def recommend_servers(
         self, kind: discovery_pb2.ServerKind = discovery_pb2.SERVER_KIND_CHAT, exclude: Sequence[str] = ()

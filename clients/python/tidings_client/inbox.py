@@ -59,6 +59,8 @@ class Entry:
     """Whether the application is to have the event."""
     heads: Mapping[str, int] | None = None
     """After a SyncReset: the seq of every channel that the application rebuilds up to."""
+    is_set_back: bool = False
+    """Whether the cursor that was saved is not the server's: what comes next begins another."""
 
 
 def entry_of(event: chat_pb2.Event) -> Entry:
@@ -96,6 +98,7 @@ class Inbox:
         self._handled: dict[str, int] = {}
         self._anew = False
         self._unsaved = False
+        self._is_set_back = False
         self.need: Need | None = None
         self.received_cursor = progress.cursor
         """The highest position received."""
@@ -110,6 +113,9 @@ class Inbox:
 
     def take(self, entry: Entry) -> None:
         """Takes the next step of the stream."""
+        if self._is_set_back and self.need is None:
+            reset = chat_pb2.Event(sync_reset=chat_pb2.SyncReset())
+            self._hold(Entry(reset, is_set_back=True), Heads())
         if self.need is None:
             self._admit(entry)
         else:
@@ -121,9 +127,14 @@ class Inbox:
         self.need = None
 
     def restart(self) -> None:
-        """The cursor is not the server's: everything is to be replayed. What came before is still recognised."""
-        self.received_cursor = self._handled_cursor = self.handed_position = 0
-        self._unsaved = True
+        """The cursor is not the server's, which has been set back to an older copy of its data.
+
+        Nothing that came before tells what the server has now: under the same seq there may be another event. So the
+        application is given a SyncReset, and until it has handled that, the old cursor stays saved and says the same
+        again.
+        """
+        self.received_cursor = self.handed_position = 0
+        self._is_set_back = True
         for entry in self._ready:
             entry.position = 0
         if self._in_hand is not None:
@@ -225,6 +236,7 @@ class Inbox:
                 self._hold(entry, Heads())
                 return
             self._sequence.restart(entry.heads)
+            self._is_set_back = self._is_set_back and not entry.is_set_back
         self._append(entry)
 
     def _hold(self, entry: Entry, need: Need) -> None:
@@ -246,6 +258,8 @@ class Inbox:
         if entry.heads is not None:
             self._handled, self._anew = dict(entry.heads), True
             self._unsaved = True
+        if entry.is_set_back:
+            self._handled_cursor = 0
         if entry.seq:
             self._handled[entry.channel_id] = entry.seq
             self._unsaved = True

@@ -117,7 +117,7 @@ class Link:
         try:
             while True:
                 await self._room()
-                server = self.server = await self._choose()
+                server = self.server = await self._api.choose(discovery_pb2.SERVER_KIND_CHAT, self._servers)
                 error = await self._hold(server)
                 self.last_error = error or self.last_error
                 delay = await self._judge(server, error)
@@ -153,14 +153,6 @@ class Link:
             await asyncio.wait({self._reader}, timeout=_FAREWELL_SECONDS)
 
     # --- one stream after another -------------------------------------------------------------------------------------
-
-    async def _choose(self) -> discovery_pb2.Server:
-        if self._servers.wants_advice:
-            try:
-                self._servers.learn(await self._api.recommend(discovery_pb2.SERVER_KIND_CHAT, self._servers.excluded))
-            except TidingsError as error:
-                _log.info("no server is recommended: %s", error)
-        return self._servers.next()
 
     async def _judge(self, server: discovery_pb2.Server, error: TidingsError | None) -> float:
         """What to do about the end of a stream: raises when that was the last, else gives the seconds to wait."""

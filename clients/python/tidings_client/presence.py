@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Self, TypeAlias
 
@@ -25,6 +25,48 @@ _log = logging.getLogger(__name__)
 _Stream: TypeAlias = "aio.StreamStreamCall[presence_pb2.TrackRequest, presence_pb2.TrackResponse]"
 
 _HEARTBEAT_SECONDS = 5.0
+
+
+class Presences:
+    """Asks presence servers who is online, over connections that are kept for the next time."""
+
+    def __init__(self, api: Api) -> None:
+        """For `Tidings` alone."""
+        self._api = api
+        self._servers = Servers(api.device.server)
+        self._channels: dict[str, aio.Channel] = {}
+
+    async def get(self, user_ids: Sequence[str]) -> Sequence[presence_pb2.PresenceChange]:
+        """The state of some people now, in this order.
+
+        Raises:
+            TidingsError: The server said no, or neither it nor another could be reached.
+        """
+        try:
+            return await self._ask(user_ids)
+        except TidingsError as error:
+            if error.code is not grpc.StatusCode.UNAVAILABLE:
+                raise
+        return await self._ask(user_ids)
+
+    async def close(self) -> None:
+        """Ends the connections."""
+        for channel in self._channels.values():
+            await channel.close()
+
+    async def _ask(self, user_ids: Sequence[str]) -> Sequence[presence_pb2.PresenceChange]:
+        server = await self._api.choose(discovery_pb2.SERVER_KIND_PRESENCE, self._servers)
+        if server.endpoint not in self._channels:
+            self._channels[server.endpoint] = open_channel(server.endpoint, self._api.tls)
+        stub = presence_pb2_grpc.PresenceServiceStub(self._channels[server.endpoint])
+        try:
+            answer = await self._api.ask(stub.GetPresence, presence_pb2.GetPresenceRequest(user_ids=user_ids))
+        except TidingsError as error:
+            if error.code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):
+                self._servers.failed(server)
+            raise
+        self._servers.worked()
+        return answer.presences
 
 
 class Presence:
@@ -106,11 +148,7 @@ class Presence:
 
     async def _attempt(self) -> float:
         """Holds one stream as long as it lasts; gives the seconds until the next attempt."""
-        if self._servers.wants_advice:
-            with contextlib.suppress(TidingsError):
-                kind = discovery_pb2.SERVER_KIND_PRESENCE
-                self._servers.learn(await self._api.recommend(kind, self._servers.excluded))
-        server = self._servers.next()
+        server = await self._api.choose(discovery_pb2.SERVER_KIND_PRESENCE, self._servers)
         try:
             self._token = await self._api.keeper.current()
             await self._hold(server)

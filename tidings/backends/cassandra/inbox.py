@@ -10,11 +10,12 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from cassandra.query import UNSET_VALUE
 
 from tidings.backends.cassandra.cluster import Cassandra, Row, Statement
+from tidings.backends.cassandra.ranges import SeenRanges
 from tidings.backends.cassandra.reading import LogReader
 from tidings.backends.cassandra.rows import bucket_of, decode_marks
 from tidings.core import positions
@@ -210,7 +211,7 @@ class _CassandraReplay(Replay):
         self._after: tuple[int, str, int] = (after, "\uffff", 0)
         self._upto = upto
         self._first_page: Sequence[_InboxRow] = ()
-        self._seen: defaultdict[str, _Seen] = defaultdict(_Seen)
+        self._seen: defaultdict[str, SeenRanges] = defaultdict(SeenRanges)
         self.first_position = 0
 
     async def begin(self) -> None:
@@ -283,30 +284,6 @@ class _CassandraReplay(Replay):
         for channel_id, target_seq in deleted:
             redacted[channel_id] |= {target_seq} | changing[channel_id, target_seq]
         return redacted
-
-
-@dataclass(slots=True)
-class _Seen:
-    """Which entries of a channel have been in a replay: ranges that do not touch, in order."""
-
-    ranges: list[tuple[int, int]] = field(default_factory=list)
-
-    def add(self, first: int, last: int) -> Sequence[tuple[int, int]]:
-        """Adds a range; returns the parts of it that were not there yet."""
-        new: list[tuple[int, int]] = []
-        before = [each for each in self.ranges if each[1] < first - 1]
-        after = [each for each in self.ranges if each[0] > last + 1]
-        touching = self.ranges[len(before) : len(self.ranges) - len(after)]
-        at = first
-        for begin, end in touching:
-            if at < begin:
-                new.append((at, min(last, begin - 1)))
-            at = max(at, end + 1)
-        if at <= last:
-            new.append((at, last))
-        whole = min([first, *(begin for begin, _ in touching)]), max([last, *(end for _, end in touching)])
-        self.ranges = [*before, whole, *after]
-        return new
 
 
 class _Chunk:

@@ -76,7 +76,11 @@ _BODY = Statement("UPDATE log SET body = ? WHERE channel_id = ? AND bucket = ? A
 _REDACTED = Statement(
     "UPDATE log SET body = ? WHERE channel_id = ? AND bucket = ? AND seq = ? IF EXISTS", conditional=True
 )
-_POSITION = Statement("SELECT position FROM log WHERE channel_id = ? AND bucket = ? AND seq = ?", serial=True)
+_WRITTEN = Statement(
+    "SELECT seq, position, kind, author_id, client_message_id, target_seq FROM log"
+    " WHERE channel_id = ? AND bucket = ? AND seq >= ? AND seq <= ? ORDER BY seq ASC",
+    serial=True,
+)
 _OPEN = Statement(
     "SELECT seq, position, author_id, client_message_id, members, title, redactions"
     " FROM log WHERE channel_id = ? AND bucket = ?",
@@ -128,6 +132,9 @@ class _Effects:
 
 class CassandraChannelLog(ChannelLog):
     """The log on a `Cassandra`. A channel is appended to by one caller at a time; several logs may contend for it."""
+
+    # The clocks of servers differ.
+    ahead_ms = 60_000
 
     def __init__(
         self, cassandra: Cassandra, contacts: ContactStore, pending: CassandraPendingPush, clock: Clock
@@ -277,10 +284,13 @@ class CassandraChannelLog(ChannelLog):
 
         Reading at the serial level settles what is under way. But Cassandra may not have given the write up itself.
         """
-        first = batch.entries[0]
-        rows = await self._cassandra.execute(_POSITION, (batch.channel_id, bucket_of(first.seq), first.seq))
-        # No two servers give out the same position.
-        return bool(rows[0][0] == first.position) if rows else None
+        entries = batch.entries
+        first, last = entries[0].seq, entries[-1].seq
+        rows = await self._cassandra.execute(_WRITTEN, (batch.channel_id, bucket_of(first), first, last))
+        # All of them, since for a moment two servers may give out the same positions. Were they somebody else's and the
+        # same in all this, what the callers are told would still be so.
+        ours = [(e.seq, e.position, e.kind, e.author_id, e.client_message_id, e.target_seq) for e in entries]
+        return rows == ours if rows else None
 
     async def _create(self, batch: LogBatch, record: ChannelRecord) -> Tail | None:
         """The tail of a channel that has no entry yet, made by this batch; None when another one made it."""

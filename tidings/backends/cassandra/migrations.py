@@ -14,13 +14,16 @@ from collections.abc import Mapping, Sequence
 from importlib.resources import files
 
 from cassandra import InvalidRequest
-from cassandra.cluster import Session
+from cassandra.cluster import NoHostAvailable, ResultSet, Session
 
 # Who holds the lock renews it before every statement. One that is killed keeps the others waiting this long.
 _LOCK_SECONDS = 30
 _WAIT_SECONDS = 120.0
 _POLL_SECONDS = 0.25
 _STATEMENT_SECONDS = 60.0
+# Cassandra tells of a table a moment before it can be used, which whoever is not the one that makes it may run into.
+_HALF_MADE = "Unknown CF"
+_HALF_MADE_SECONDS = 10.0
 
 # Two processes that make a table at the same time would make two tables of the same name, were the id not given.
 _IDS = uuid.UUID("5f3f8d3e-9b1c-4c55-8d07-6f6a6b3b5f10")
@@ -77,7 +80,8 @@ def _statements(script: str) -> Sequence[str]:
 
 
 def _is_up_to_date(session: Session, keyspace: str, scripts: Mapping[int, Sequence[str]]) -> bool:
-    found = session.execute(
+    found = _run(
+        session,
         "SELECT table_name FROM system_schema.tables WHERE keyspace_name = %s AND table_name = 'migrations'",
         (keyspace,),
     )
@@ -89,7 +93,7 @@ def _is_up_to_date(session: Session, keyspace: str, scripts: Mapping[int, Sequen
 
 
 def _missing(session: Session, keyspace: str, scripts: Mapping[int, Sequence[str]]) -> Sequence[int]:
-    done = {number for (number,) in session.execute(f"SELECT number FROM {keyspace}.migrations")}
+    done = {number for (number,) in _run(session, f"SELECT number FROM {keyspace}.migrations")}
     if newer := done - scripts.keys():
         raise CassandraError(f"the keyspace {keyspace} was made by a newer tidings (migration {max(newer)})")
     return [number for number in scripts if number not in done]
@@ -104,9 +108,8 @@ def _migrate(session: Session, keyspace: str, scripts: Mapping[int, Sequence[str
         for statement in scripts[number]:
             lock.renew()
             _run(session, statement)
-        session.execute(
-            f"INSERT INTO {keyspace}.migrations (number, done_at) VALUES (%s, toTimestamp(now()))", (number,)
-        )
+        done = f"INSERT INTO {keyspace}.migrations (number, done_at) VALUES (%s, toTimestamp(now()))"
+        _run(session, done, (number,))
 
 
 class _Lock:
@@ -138,11 +141,19 @@ class _Lock:
         self._applied(f"DELETE FROM {self._table} WHERE name = 'migrations' IF owner = %s", self._owner)
 
     def _applied(self, statement: str, *values: str) -> bool:
-        return bool(self._session.execute(statement, values).one()[0])
+        return bool(_run(self._session, statement, values).one()[0])
 
 
-def _run(session: Session, statement: str) -> None:
-    session.execute(statement, timeout=_STATEMENT_SECONDS)
+def _run(session: Session, statement: str, values: Sequence[object] | None = None) -> ResultSet:
+    until = time.monotonic() + _HALF_MADE_SECONDS
+    while True:
+        try:
+            return session.execute(statement, values, timeout=_STATEMENT_SECONDS)
+        except NoHostAvailable as error:
+            half_made = any(_HALF_MADE in str(each) for each in error.errors.values())
+            if not half_made or time.monotonic() > until:
+                raise
+        time.sleep(_POLL_SECONDS)
 
 
 def _replication(replication: Mapping[str, int]) -> str:

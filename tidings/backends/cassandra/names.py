@@ -10,9 +10,10 @@ writing is the number of the change: whoever is late changes nothing.
 
 from __future__ import annotations
 
-import asyncio
 import string
 from collections.abc import AsyncGenerator, Sequence
+from itertools import groupby
+from operator import itemgetter
 
 from tidings.backends.cassandra.cluster import Cassandra, Row, Statement, Write
 from tidings.core.limits import USERNAME_CHARACTERS
@@ -24,12 +25,15 @@ _ENTER = Statement(
 )
 _LEAVE = Statement("DELETE FROM name_prefixes USING TIMESTAMP ? WHERE prefix = ? AND shard = ? AND username = ?")
 _PAGE = Statement(
-    "SELECT username, user_id, display_name FROM name_prefixes WHERE prefix = ? AND shard = ? AND username > ? LIMIT ?"
+    "SELECT shard, username, user_id, display_name FROM name_prefixes"
+    " WHERE prefix = ? AND shard IN ? AND username > ? PER PARTITION LIMIT ?"
 )
 
 _CHARACTERS = 12
 _SPLIT_UP_TO = 2
-_AT_ONCE = 8
+
+# One request may ask for this many partitions: far fewer requests, and still a small one for the node that takes it.
+_TOGETHER = 12
 
 # What usernames are made of, in order.
 _FIRST = string.digits + string.ascii_lowercase
@@ -77,21 +81,21 @@ class NameIndex:
         after = after[: USERNAME_CHARACTERS[1] + 1]
         key = prefix[:_CHARACTERS]
         shards = [each for each in _shards(key) if each >= after[: len(each)]]
-        for at in range(0, len(shards), _AT_ONCE):
-            group = shards[at : at + _AT_ONCE]
-            pages = await asyncio.gather(*(self._page(key, shard, after, size) for shard in group))
-            for shard, first in zip(group, pages, strict=True):
-                page = first
+        for at in range(0, len(shards), _TOGETHER):
+            group = shards[at : at + _TOGETHER]
+            for shard, rows in groupby(sorted(await self._rows(key, group, after, size)), key=itemgetter(0)):
+                page = list(rows)
                 while page:
                     yield [
                         user_id
-                        for username, user_id, name in page
+                        for _, username, user_id, name in page
                         if username.startswith(prefix) or name.startswith(prefix)
                     ]
-                    page = await self._page(key, shard, page[-1][0], size) if len(page) == size else []
+                    page = await self._rows(key, [shard], page[-1][1], size) if len(page) == size else []
 
-    async def _page(self, prefix: str, shard: str, after: str, size: int) -> Sequence[Row]:
-        return await self._cassandra.execute(_PAGE, (prefix, shard, after, size))
+    async def _rows(self, prefix: str, shards: Sequence[str], after: str, size: int) -> list[Row]:
+        """The next rows of each of some shards."""
+        return await self._cassandra.execute(_PAGE, (prefix, shards, after, size))
 
 
 def _prefixes(user: User) -> set[str]:

@@ -10,14 +10,15 @@ from tidings.backends.cassandra.cluster import Cassandra, Row, Statement
 from tidings.backends.cassandra.devices import DeviceUsers
 from tidings.core.clock import Clock
 from tidings.core.ports import PushTokenStore
-from tidings.core.values import PushProvider, PushToken
+from tidings.core.values import PushPreview, PushProvider, PushToken
 
-_COLUMNS = "device_id, user_id, push_provider, push_token"
+_COLUMNS = "device_id, user_id, push_provider, push_token, push_preview"
 _ONE = Statement(f"SELECT {_COLUMNS} FROM accounts WHERE user_id = ? AND device_id = ?")
 _ALL = Statement(f"SELECT {_COLUMNS} FROM accounts WHERE user_id = ?")
 # Null, of a device that nobody has signed in or out, is not false.
 _SET = Statement(
-    "UPDATE accounts SET push_provider = ?, push_token = ? WHERE user_id = ? AND device_id = ? IF signed_in != false",
+    "UPDATE accounts SET push_provider = ?, push_token = ?, push_preview = ? WHERE user_id = ? AND device_id = ?"
+    " IF signed_in != false",
     conditional=True,
 )
 _TAKE = "UPDATE accounts SET push_provider = null, push_token = null WHERE user_id = ? AND device_id = ?"
@@ -39,7 +40,8 @@ class CassandraPushTokenStore(PushTokenStore):
         if await self.of_device(token.device_id) == token:
             return
         await self._cassandra.execute(*DeviceUsers.keep(token.device_id, token.user_id))
-        await self._cassandra.execute(_SET, (token.provider, token.token, token.user_id, token.device_id))
+        values = (token.provider, token.token, token.preview, token.user_id, token.device_id)
+        await self._cassandra.execute(_SET, values)
 
     async def remove(self, device_id: str, token: str | None = None) -> None:
         """See `PushTokenStore.remove`."""
@@ -66,5 +68,7 @@ class CassandraPushTokenStore(PushTokenStore):
 
 
 def _token(row: Row) -> PushToken | None:
-    device_id, user_id, provider, token = row
-    return PushToken(device_id, user_id, PushProvider(provider), token) if token is not None else None
+    device_id, user_id, provider, token, preview = row
+    if token is None:
+        return None
+    return PushToken(device_id, user_id, PushProvider(provider), token, PushPreview(preview or PushPreview.FULL))

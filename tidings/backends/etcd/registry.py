@@ -12,6 +12,7 @@ from contextlib import aclosing
 from tidings.backends.etcd.client import Change, Etcd, LeaseGone, pause
 from tidings.backends.view import ServersView
 from tidings.core.errors import Refusal, unavailable
+from tidings.core.failures import without_message
 from tidings.core.ports import Registry
 from tidings.core.values import Server, ServerKind
 
@@ -161,8 +162,8 @@ class EtcdRegistry(Registry):
                         _log.warning("the lease of this process has run out")
                         self._doubt()
                         self._lease_gone(lease)
-            except Refusal as refusal:
-                _log.warning("this process is not registered: %s", refusal)
+            except Exception as error:
+                _report("this process is not registered", error)
                 self._doubt()
                 await pause()
 
@@ -178,8 +179,8 @@ class EtcdRegistry(Registry):
                 self._has_view.set()
                 async for changes in self._etcd.watch(self._prefix, revision + 1):
                     self._take(changes)
-            except Refusal as refusal:
-                _log.warning("the view of the servers stays as it is: %s", refusal)
+            except Exception as error:
+                _report("the view of the servers stays as it is", error)
             # Whatever was missed: who is not there when it is read again may be about to register again.
             self._doubt()
             await pause()
@@ -223,6 +224,14 @@ class EtcdRegistry(Registry):
 
     def _key(self, server_id: str, kind: ServerKind) -> bytes:
         return self._prefix + f"{kind.name.lower()}/{server_id}".encode()
+
+
+def _report(what: str, error: Exception) -> None:
+    """Says why something has to be tried again. It is, whatever it was: nobody else would."""
+    if isinstance(error, Refusal):
+        _log.warning("%s: %s", what, error)
+    else:
+        _log.error("%s", what, exc_info=without_message(error))
 
 
 def _encode(server: Server) -> bytes:

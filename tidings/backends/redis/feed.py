@@ -12,6 +12,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 
 from tidings.backends.redis.link import AWAY, Argument, Link, connect, read
 from tidings.core.errors import Refusal
+from tidings.core.failures import without_message
 
 _log = logging.getLogger(__name__)
 
@@ -98,9 +99,15 @@ class Feed:
             connection = self._link.connection()
             try:
                 await self._connected(connection)
-            except* AWAY as group:
-                _log.warning("the subscriptions at Redis %s are interrupted: %s", self._link.name, group.exceptions[0])
-                self._lost(group.exceptions[0])
+            except* Exception as group:
+                error = group.exceptions[0]
+                # Whatever it is: nobody would make the subscriptions again if this ended.
+                failure = None if isinstance(error, AWAY) else without_message(error)
+                name = type(error).__name__
+                _log.warning(
+                    "the subscriptions at Redis %s are interrupted: %s", self._link.name, name, exc_info=failure
+                )
+                self._lost(error)
             finally:
                 await connection.disconnect(nowait=True)
             await asyncio.sleep(random.uniform(0.1, _RETRY_SECONDS))
@@ -175,8 +182,8 @@ class Feed:
             if notify is not None:
                 try:
                     notify(body)
-                except Exception:
-                    _log.exception("a message on %r could not be taken", channel)
+                except Exception as error:
+                    _log.error("a message on %r could not be taken", channel, exc_info=without_message(error))
 
     def _lost(self, error: BaseException) -> None:
         """Whatever was subscribed is not any more; who waits is refused."""

@@ -209,12 +209,12 @@ class Link:
                 unknown.append(call)
             except ResponseError as error:
                 refused = error
-                _refuse(call, unavailable(f"Redis at {self.name} refuses: {error}", "ENGINE_REFUSED"))
+                _refuse(call, unavailable(f"Redis at {self.name} refuses ({_code(error)})", "ENGINE_REFUSED"))
             else:
                 if not call.answer.done():
                     call.answer.set_result(answer)
         if refused is not None:
-            _log.error("Redis at %s refuses a command: %s", self.name, refused)
+            _log.error("Redis at %s refuses a command (%s)", self.name, _code(refused))
             if isinstance(refused, ReadOnlyError):
                 # It is a replica now. Whoever has taken over may be found by connecting again.
                 await self._disconnect()
@@ -251,6 +251,12 @@ async def connect(connection: Connection) -> None:
 async def read(connection: Connection) -> Any:
     """The next answer, whenever it comes."""
     return await connection.read_response(timeout=math.inf, disconnect_on_error=False)
+
+
+def _code(error: ResponseError) -> str:
+    """What Redis refuses for, by its own word (OOM, MISCONF, …): what it says beyond that may quote the command."""
+    word = str(error).partition(" ")[0]
+    return word if word.isupper() else type(error).__name__
 
 
 def _refuse(call: _Call, refusal: Refusal) -> None:

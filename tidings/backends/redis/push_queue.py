@@ -16,7 +16,7 @@ one server.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from tidings.backends.redis.link import Argument, Link, Script
@@ -28,11 +28,12 @@ from tidings.core.values import PushProvider, PushRequest
 #   next                the last id given out
 #   due:<provider>      ids by when they are due, those under way by when their lease ends
 #   queued              ids by when they came
-#   item:<id>           a push: body, provider, line, seq, attempts, claimed (0 or 1)
-#   held:<line>         ids by seq, of one device and channel (its line)
+#   item:<id>           a push: body, provider, line, rank, attempts, claimed (0 or 1)
+#   held:<line>         ids by rank, of one device and channel (its line)
 #   dead                ids of dead letters by when they died
-#   letter:<id>         a dead letter: body, provider, line, seq, attempts, error
+#   letter:<id>         a dead letter: body, provider, line, rank, attempts, error
 #   dead-of:<line>      the id of the one dead letter of a device and channel
+# A rank is twice the seq, and one more when the push is silent.
 # Ids have leading zeros in sets, so that equal scores are in order of the ids.
 _COMMON = """
 local p = ARGV[1]
@@ -52,10 +53,10 @@ local function drop(id)
   redis.call('ZREM', p .. 'dead', id)
   return 1
 end
-local function enqueue(now, provider, line, seq, body)
+local function enqueue(now, provider, line, rank, body)
   local held = redis.call('ZRANGE', p .. 'held:' .. line, 0, -1, 'WITHSCORES')
   for i = 2, #held, 2 do
-    if tonumber(held[i]) >= tonumber(seq) then return end
+    if tonumber(held[i]) >= tonumber(rank) then return end
   end
   local queued, due = tonumber(now), tonumber(now)
   for i = 1, #held, 2 do
@@ -70,17 +71,32 @@ local function enqueue(now, provider, line, seq, body)
     end
   end
   local id = padded(redis.call('INCR', p .. 'next'))
-  redis.call('HSET', p .. 'item:' .. id, 'body', body, 'provider', provider, 'line', line, 'seq', seq,
+  redis.call('HSET', p .. 'item:' .. id, 'body', body, 'provider', provider, 'line', line, 'rank', rank,
              'attempts', 0, 'claimed', 0)
   redis.call('ZADD', p .. 'due:' .. provider, due, id)
   redis.call('ZADD', p .. 'queued', queued, id)
-  redis.call('ZADD', p .. 'held:' .. line, seq, id)
+  redis.call('ZADD', p .. 'held:' .. line, rank, id)
 end
 """
 _ENQUEUE = Script(
     _COMMON
     + """
 for i = 3, #ARGV, 4 do enqueue(ARGV[2], ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]) end
+"""
+)
+_CANCEL = Script(
+    _COMMON
+    + """
+local cancelled = 0
+for i = 3, #ARGV do
+  for _, id in ipairs(redis.call('ZRANGEBYSCORE', p .. 'held:' .. ARGV[i], '-inf', ARGV[2])) do
+    if redis.call('HGET', p .. 'item:' .. id, 'claimed') == '0' then
+      delete(id)
+      cancelled = cancelled + 1
+    end
+  end
+end
+return cancelled
 """
 )
 _CLAIM = Script(
@@ -91,7 +107,8 @@ local answer = {}
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', due, '-inf', ARGV[3], 'LIMIT', 0, ARGV[5])) do
   redis.call('ZADD', due, ARGV[3] + ARGV[4], id)
   redis.call('HSET', p .. 'item:' .. id, 'claimed', 1)
-  answer[#answer + 1] = {id, unpack(redis.call('HMGET', p .. 'item:' .. id, 'attempts', 'body'))}
+  local item = redis.call('HMGET', p .. 'item:' .. id, 'attempts', 'body')
+  answer[#answer + 1] = {id, item[1], item[2], redis.call('ZSCORE', p .. 'queued', id)}
 end
 return answer
 """
@@ -106,22 +123,22 @@ if not item[1] then return end
 if redis.call('ZRANGE', p .. 'held:' .. item[2], -1, -1)[1] ~= id then return delete(id) end
 redis.call('ZADD', p .. 'due:' .. item[1], ARGV[3], id)
 redis.call('HSET', p .. 'item:' .. id, 'claimed', 0)
-redis.call('HINCRBY', p .. 'item:' .. id, 'attempts', 1)
+redis.call('HINCRBY', p .. 'item:' .. id, 'attempts', ARGV[4])
 """
 )
 _GIVE_UP = Script(
     _COMMON
     + """
 local id = padded(ARGV[2])
-local item = redis.call('HMGET', p .. 'item:' .. id, 'body', 'provider', 'line', 'seq', 'attempts')
+local item = redis.call('HMGET', p .. 'item:' .. id, 'body', 'provider', 'line', 'rank', 'attempts')
 if not item[1] then return end
 delete(id)
 local before = redis.call('GET', p .. 'dead-of:' .. item[3])
 if before then
-  if tonumber(redis.call('HGET', p .. 'letter:' .. before, 'seq')) > tonumber(item[4]) then return end
+  if tonumber(redis.call('HGET', p .. 'letter:' .. before, 'rank')) > tonumber(item[4]) then return end
   drop(before)
 end
-redis.call('HSET', p .. 'letter:' .. id, 'body', item[1], 'provider', item[2], 'line', item[3], 'seq', item[4],
+redis.call('HSET', p .. 'letter:' .. id, 'body', item[1], 'provider', item[2], 'line', item[3], 'rank', item[4],
            'attempts', item[5] + 1, 'error', ARGV[3])
 redis.call('SET', p .. 'dead-of:' .. item[3], id)
 redis.call('ZADD', p .. 'dead', ARGV[4], id)
@@ -150,7 +167,7 @@ _REPLAY = Script(
     _COMMON
     + """
 local id = padded(ARGV[2])
-local letter = redis.call('HMGET', p .. 'letter:' .. id, 'provider', 'line', 'seq', 'body')
+local letter = redis.call('HMGET', p .. 'letter:' .. id, 'provider', 'line', 'rank', 'body')
 if not letter[1] then return 0 end
 enqueue(ARGV[3], unpack(letter))
 return drop(id)
@@ -190,10 +207,18 @@ class RedisPushQueue(PushQueue):
         if pushes:
             await self._run(_ENQUEUE, now_ms, *(argument for push in pushes for argument in _arguments(push)))
 
+    async def cancel(self, device_ids: Collection[str], channel_id: str, upto_seq: int) -> int:
+        """See `PushQueue.cancel`."""
+        lines = (_line(device_id, channel_id) for device_id in device_ids)
+        return int(await self._run(_CANCEL, _rank(upto_seq, True), *lines))
+
     async def claim(self, provider: PushProvider, now_ms: int, lease_ms: int, limit: int) -> Sequence[QueuedPush]:
         """See `PushQueue.claim`."""
         claimed = await self._run(_CLAIM, int(provider), now_ms, lease_ms, limit)
-        return [QueuedPush(int(push_id), _push(body), int(attempts)) for push_id, attempts, body in claimed]
+        return [
+            QueuedPush(int(push_id), _push(body), int(attempts), int(queued_at_ms))
+            for push_id, attempts, body, queued_at_ms in claimed
+        ]
 
     async def next_due_ms(self, provider: PushProvider) -> int | None:
         """See `PushQueue.next_due_ms`."""
@@ -204,9 +229,9 @@ class RedisPushQueue(PushQueue):
         """See `PushQueue.done`."""
         await self._run(_DONE, push_id)
 
-    async def retry(self, push_id: int, at_ms: int) -> None:
+    async def retry(self, push_id: int, at_ms: int, *, failed: bool = True) -> None:
         """See `PushQueue.retry`."""
-        await self._run(_RETRY, push_id, at_ms)
+        await self._run(_RETRY, push_id, at_ms, int(failed))
 
     async def give_up(self, push_id: int, error: str, now_ms: int) -> None:
         """See `PushQueue.give_up`."""
@@ -239,8 +264,17 @@ class RedisPushQueue(PushQueue):
 def _arguments(push: DevicePush) -> tuple[Argument, ...]:
     """Of `enqueue` in Lua."""
     request = push.request
-    line = json.dumps([push.device_id, request.channel_id])
-    return int(push.provider), line, request.seq, _body(push)
+    line = _line(push.device_id, request.channel_id)
+    return int(push.provider), line, _rank(*request.rank), _body(push)
+
+
+def _line(device_id: str, channel_id: str) -> str:
+    return json.dumps([device_id, channel_id])
+
+
+def _rank(seq: int, silent: bool) -> int:
+    """`PushRequest.rank` as one number."""
+    return 2 * seq + silent
 
 
 def _body(push: DevicePush) -> str:

@@ -8,7 +8,7 @@ import logging
 import os
 import sqlite3
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from importlib.resources import files
 from pathlib import Path
@@ -35,22 +35,35 @@ class Database:
     transaction begins when the last has ended, without a timer.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, beside: bool = False) -> None:
         """Opens, or makes, the database of a folder, and takes the folder's lock.
+
+        Args:
+            folder: The data folder.
+            beside: Whether to open it beside a server that may be running, without the lock: for an operator's look
+                and for short writes that a server does not mind. Nothing is made or migrated then.
 
         Raises:
             DataFolderError: Another process has the lock, the folder cannot be written, or the database is of a
-                newer tidings or damaged.
+                newer tidings or damaged; with `beside`, there is none or it is of another tidings.
         """
         self._path = folder / "tidings.db"
-        try:
-            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            self._lock = _lock(folder)
-        except OSError as error:
-            raise DataFolderError(f"the data folder {folder} cannot be used: {error.strerror}") from error
+        self._lock: int | None = None
+        if beside:
+            if not self._path.exists():
+                raise DataFolderError(f"there is no database in {folder}")
+        else:
+            try:
+                folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+                self._lock = _lock(folder)
+            except OSError as error:
+                raise DataFolderError(f"the data folder {folder} cannot be used: {error.strerror}") from error
         try:
             self._writer = self._connect()
-            _migrate(self._writer, folder)
+            if beside:
+                _check_schema(self._writer, folder)
+            else:
+                _migrate(self._writer, folder)
         except sqlite3.Error as error:
             raise DataFolderError(f"the database in {folder} cannot be used: {error}") from error
         self._committer = ThreadPoolExecutor(1, thread_name_prefix="tidings-commit")
@@ -59,6 +72,8 @@ class Database:
         self._reader_connections: list[sqlite3.Connection] = []
         self._waiting: list[tuple[Callable[[sqlite3.Connection], object], asyncio.Future[object]]] = []
         self._committing: asyncio.Task[None] | None = None
+        self._between_commits = asyncio.Event()
+        self._between_commits.set()
         self._closed = False
 
     async def write(self, work: Callable[[sqlite3.Connection], T]) -> T:
@@ -83,6 +98,14 @@ class Database:
             self._committing = loop.create_task(self._commit_waiting())
         return await future
 
+    async def ready(self) -> None:
+        """Waits, while a transaction is being committed, until the next one is about to begin.
+
+        A channel whose batch is made only then has more in it, and fewer batches to commit, to announce and to write
+        (READY_FIGURE).
+        """
+        await self._between_commits.wait()
+
     async def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Runs `work` on a reading connection, in one snapshot, in another thread."""
         if self._closed:
@@ -100,13 +123,15 @@ class Database:
         for connection in self._reader_connections:
             connection.close()
         self._writer.close()
-        os.close(self._lock)
+        if self._lock is not None:
+            os.close(self._lock)
 
     async def _commit_waiting(self) -> None:
         loop = asyncio.get_running_loop()
         try:
             while self._waiting:
                 group, self._waiting = self._waiting, []
+                self._between_commits.clear()
                 try:
                     self._writer.execute("BEGIN IMMEDIATE")
                     outcomes = [(future, *self._run(work)) for work, future in group]
@@ -115,15 +140,13 @@ class Database:
                     await loop.run_in_executor(self._committer, self._writer.commit)
                 except sqlite3.Error as error:
                     self._fail(group, error)
-                    continue
-                for future, result, failure in outcomes:
-                    if future.cancelled():
-                        continue
-                    if failure is None:
-                        future.set_result(result)
-                    else:
-                        future.set_exception(failure)
+                else:
+                    _answer(outcomes)
+                # Those who were answered, and those who wait to write, come first: they are in the next transaction.
+                self._between_commits.set()
+                await asyncio.sleep(0)
         finally:
+            self._between_commits.set()
             self._committing = None
 
     def _run(self, work: Callable[[sqlite3.Connection], object]) -> tuple[object, Exception | None]:
@@ -182,6 +205,16 @@ class Database:
         return connection
 
 
+def _answer(outcomes: Iterable[tuple[asyncio.Future[object], object, Exception | None]]) -> None:
+    for future, result, failure in outcomes:
+        if future.cancelled():
+            continue
+        if failure is None:
+            future.set_result(result)
+        else:
+            future.set_exception(failure)
+
+
 def _storage_refusal() -> Refusal:
     return unavailable("the storage does not answer", "STORAGE_UNAVAILABLE")
 
@@ -201,13 +234,23 @@ def _lock(folder: Path) -> int:
     return descriptor
 
 
-def _migrate(connection: sqlite3.Connection, folder: Path) -> None:
-    """Brings the schema up to date: `PRAGMA user_version` is the number of the last migration done."""
-    scripts = sorted(
+def _scripts() -> Sequence[tuple[int, str]]:
+    return sorted(
         (int(each.name[:4]), each.read_text())
         for each in (files("tidings.backends.sqlite") / "migrations").iterdir()
         if each.name.endswith(".sql")
     )
+
+
+def _check_schema(connection: sqlite3.Connection, folder: Path) -> None:
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if version != _scripts()[-1][0]:
+        raise DataFolderError(f"the database in {folder} is of another version of tidings (schema {version})")
+
+
+def _migrate(connection: sqlite3.Connection, folder: Path) -> None:
+    """Brings the schema up to date: `PRAGMA user_version` is the number of the last migration done."""
+    scripts = _scripts()
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     if version > scripts[-1][0]:
         raise DataFolderError(f"the database in {folder} was made by a newer tidings (schema {version})")

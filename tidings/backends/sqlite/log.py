@@ -43,6 +43,10 @@ class SqliteChannelLog(ChannelLog):
         self._database = database
         self._committed = 0
 
+    async def ready(self) -> None:
+        """See `ChannelLog.ready`."""
+        await self._database.ready()
+
     async def append(self, batch: LogBatch) -> AppendOutcome:
         """See `ChannelLog.append`."""
         try:

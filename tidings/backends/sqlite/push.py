@@ -9,10 +9,10 @@ from typing import Any
 
 from tidings.backends.sqlite.database import Database
 from tidings.core.ports import DeadLetter, DevicePush, PushQueue, PushQueueDepth, PushTokenStore, QueuedPush
-from tidings.core.values import PushProvider, PushRequest, PushToken
+from tidings.core.values import PushPreview, PushProvider, PushRequest, PushToken
 
 _PUSH_COLUMNS = "device_id, provider, user_id, channel_id, seq, sender_id, preview, created_at_ms"
-_TOKEN_COLUMNS = "device_id, user_id, provider, token"
+_TOKEN_COLUMNS = "device_id, user_id, provider, token, preview"
 
 
 class SqlitePushTokenStore(PushTokenStore):
@@ -24,10 +24,10 @@ class SqlitePushTokenStore(PushTokenStore):
 
     async def set(self, token: PushToken) -> None:
         """See `PushTokenStore.set`."""
-        row = (token.device_id, token.user_id, token.provider, token.token)
+        row = (token.device_id, token.user_id, token.provider, token.token, token.preview)
         await self._database.write(
             lambda connection: connection.execute(
-                f"REPLACE INTO push_tokens ({_TOKEN_COLUMNS}) VALUES (?, ?, ?, ?)", row
+                f"REPLACE INTO push_tokens ({_TOKEN_COLUMNS}) VALUES (?, ?, ?, ?, ?)", row
             )
         )
 
@@ -75,14 +75,26 @@ class SqlitePushQueue(PushQueue):
 
         await self._database.write(work)
 
+    async def cancel(self, device_ids: Collection[str], channel_id: str, upto_seq: int) -> int:
+        """See `PushQueue.cancel`."""
+        return await self._database.write(
+            lambda connection: (
+                connection.execute(
+                    "DELETE FROM push_queue WHERE device_id IN (SELECT value FROM json_each(?)) AND channel_id = ?"
+                    " AND seq <= ? AND NOT claimed",
+                    (json.dumps(list(device_ids)), channel_id, upto_seq),
+                ).rowcount
+            )
+        )
+
     async def claim(self, provider: PushProvider, now_ms: int, lease_ms: int, limit: int) -> Sequence[QueuedPush]:
         """See `PushQueue.claim`."""
 
         def work(connection: sqlite3.Connection) -> Sequence[QueuedPush]:
             claimed = [
-                QueuedPush(row[0], _push(row[2:]), row[1])
+                QueuedPush(row[0], _push(row[3:]), row[1], row[2])
                 for row in connection.execute(
-                    f"SELECT push_id, attempts, {_PUSH_COLUMNS} FROM push_queue"
+                    f"SELECT push_id, attempts, queued_at_ms, {_PUSH_COLUMNS} FROM push_queue"
                     " WHERE provider = ? AND due_at_ms <= ? ORDER BY due_at_ms, push_id LIMIT ?",
                     (provider, now_ms, limit),
                 )
@@ -111,7 +123,7 @@ class SqlitePushQueue(PushQueue):
         """See `PushQueue.done`."""
         await self._database.write(lambda connection: _delete(connection, push_id))
 
-    async def retry(self, push_id: int, at_ms: int) -> None:
+    async def retry(self, push_id: int, at_ms: int, *, failed: bool = True) -> None:
         """See `PushQueue.retry`."""
 
         def work(connection: sqlite3.Connection) -> None:
@@ -124,8 +136,8 @@ class SqlitePushQueue(PushQueue):
                 _delete(connection, push_id)
             else:
                 connection.execute(
-                    "UPDATE push_queue SET claimed = 0, due_at_ms = ?, attempts = attempts + 1 WHERE push_id = ?",
-                    (at_ms, push_id),
+                    "UPDATE push_queue SET claimed = 0, due_at_ms = ?, attempts = attempts + ? WHERE push_id = ?",
+                    (at_ms, failed, push_id),
                 )
 
         await self._database.write(work)
@@ -189,11 +201,12 @@ class SqlitePushQueue(PushQueue):
 def _enqueue(connection: sqlite3.Connection, push: DevicePush, now_ms: int) -> None:
     request = push.request
     held = connection.execute(
-        "SELECT push_id, seq, claimed AND due_at_ms > ?, queued_at_ms, due_at_ms FROM push_queue"
+        "SELECT push_id, (seq, sender_id = '') >= (?, ?), claimed AND due_at_ms > ?, queued_at_ms, due_at_ms"
+        " FROM push_queue"
         " WHERE device_id = ? AND channel_id = ?",
-        (now_ms, push.device_id, request.channel_id),
+        (*request.rank, now_ms, push.device_id, request.channel_id),
     ).fetchall()
-    if any(seq >= request.seq for _, seq, *_ in held):
+    if any(is_later for _, is_later, *_ in held):
         return
     queued_at_ms = due_at_ms = now_ms
     for push_id, _, under_way, queued_before_ms, due_before_ms in held:
@@ -237,5 +250,5 @@ def _push(row: tuple[Any, ...]) -> DevicePush:
 
 def _token(row: tuple[Any, ...]) -> PushToken:
     """A row of _TOKEN_COLUMNS."""
-    device_id, user_id, provider, token = row
-    return PushToken(device_id, user_id, PushProvider(provider), token)
+    device_id, user_id, provider, token, preview = row
+    return PushToken(device_id, user_id, PushProvider(provider), token, PushPreview(preview))

@@ -36,7 +36,7 @@ class Cluster:
         *,
         settings: Mapping[str, Any] | None = None,
         detach: bool = False,
-        cassandra_options: Sequence[str] = (),
+        cassandra: Cassandra | None = None,
     ) -> None:
         """Nothing runs before `start`, unless an earlier command has left it running.
 
@@ -45,7 +45,7 @@ class Cluster:
             sizes: How many servers; what the folder had before, or the defaults.
             settings: What all servers' settings files say besides addresses, as `Settings` names it.
             detach: Whether it goes on when its owner ends.
-            cassandra_options: More options for Cassandra's Java.
+            cassandra: One to share with others, instead of one in the folder.
         """
         self.folder = folder.absolute()
         self._settings = dict(settings or {})
@@ -53,7 +53,7 @@ class Cluster:
         self.etcd = Etcd(self.folder / "etcd", detach=detach)
         self.redis = Redis(self.folder / "redis", detach=detach)
         self.push_redis = Redis(self.folder / "push-redis", durable=True, detach=detach)
-        self.cassandra = Cassandra(self.folder / "cassandra", detach=detach, options=cassandra_options)
+        self.cassandra = cassandra or Cassandra(self.folder / "cassandra", detach=detach)
         self.engines: Sequence[Engine] = (self.etcd, self.redis, self.push_redis, self.cassandra)
         # Clients sign in at an api server, which tells them of chat servers: so it answers for discovery too.
         services = {

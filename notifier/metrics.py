@@ -1,0 +1,72 @@
+"""What operators watch."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge
+
+from tidings.core.clock import Clock
+from tidings.core.ports import PushQueueDepth
+from tidings.core.values import PushProvider
+
+
+class PushMetrics:
+    """Counters of one notifier, and what the queue holds, which is the same at every notifier on one queue."""
+
+    def __init__(self, registry: CollectorRegistry, clock: Clock) -> None:
+        """Enters the metrics into `registry`; `clock` tells how long something waits."""
+        self._clock = clock
+        by_provider, by_reason = ("provider",), ("provider", "reason")
+        self._queued = Counter("tidings_push_queued", "Pushes taken into the queue", by_provider, registry=registry)
+        self._sent = Counter("tidings_push_sent", "Pushes taken by a provider", by_provider, registry=registry)
+        self._retried = Counter("tidings_push_retried", "Attempts to be repeated", by_reason, registry=registry)
+        self._failed = Counter(
+            "tidings_push_failed", "Pushes given up, or whose token is gone", by_reason, registry=registry
+        )
+        self._dropped = Counter(
+            "tidings_push_dropped",
+            "Pushes that nobody wants any more: read meanwhile, say",
+            by_provider,
+            registry=registry,
+        )
+        self._down = Gauge(
+            "tidings_push_provider_down", "1 while the provider is left alone", by_provider, registry=registry
+        )
+        self._waiting = Gauge("tidings_push_waiting", "Pushes in the queue", registry=registry)
+        self._dead = Gauge("tidings_push_dead_letters", "Pushes in the dead-letter list", registry=registry)
+        self._oldest_ms = 0
+        Gauge("tidings_push_oldest_waiting_seconds", "Age of the oldest in the queue", registry=registry).set_function(
+            self._oldest_seconds
+        )
+
+    def queued(self, provider: PushProvider, count: int = 1) -> None:
+        """Pushes are on stable storage."""
+        self._queued.labels(provider.name).inc(count)
+
+    def sent(self, provider: PushProvider) -> None:
+        """A provider has taken a push."""
+        self._sent.labels(provider.name).inc()
+
+    def retried(self, provider: PushProvider, reason: str) -> None:
+        """An attempt did not work, and there will be another."""
+        self._retried.labels(provider.name, reason).inc()
+
+    def failed(self, provider: PushProvider, reason: str) -> None:
+        """A push was given up, or its token is gone."""
+        self._failed.labels(provider.name, reason).inc()
+
+    def dropped(self, provider: PushProvider, count: int = 1) -> None:
+        """Nobody wants these pushes any more."""
+        self._dropped.labels(provider.name).inc(count)
+
+    def down(self, provider: PushProvider, is_down: bool) -> None:
+        """A provider is left alone, or not any more."""
+        self._down.labels(provider.name).set(is_down)
+
+    def depth(self, depth: PushQueueDepth) -> None:
+        """What the queue holds now."""
+        self._waiting.set(depth.waiting)
+        self._dead.set(depth.dead)
+        self._oldest_ms = depth.oldest_ms
+
+    def _oldest_seconds(self) -> float:
+        return max(0.0, (self._clock.now_ms() - self._oldest_ms) / 1000) if self._oldest_ms else 0.0

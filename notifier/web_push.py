@@ -1,0 +1,111 @@
+"""Web Push (RFC 8030): browsers."""
+
+from __future__ import annotations
+
+import fnmatch
+import hashlib
+import json
+from collections.abc import Collection, Mapping
+from typing import Any, ClassVar
+
+from notifier.http import Answer, Http
+from notifier.notice import Notice
+from notifier.provider import Failed, Gone, Outcome, Provider, Retry, Sent
+from notifier.web_push_encryption import Vapid, encoded, encrypt
+from tidings.core.subscriptions import Subscription
+
+HOSTS = (
+    "fcm.googleapis.com",
+    "jmt17.google.com",
+    "updates.push.services.mozilla.com",
+    "*.push.services.mozilla.com",
+    "web.push.apple.com",
+    "*.push.apple.com",
+    "*.notify.windows.com",
+)
+"""The push services of the browsers that there are."""
+
+_TOPIC_BYTES = 24
+_SUCCESS = range(200, 300)
+
+
+class WebPushProvider(Provider):
+    """Sends to browsers. The token is a subscription as JSON, its push service one of those that are allowed.
+
+    A browser must show whatever it is pushed, so there are no silent ones.
+    """
+
+    can_be_silent: ClassVar[bool] = False
+
+    def __init__(self, vapid: Vapid, http: Http, ttl: int, hosts: Collection[str] = HOSTS) -> None:
+        """Sends as `vapid` says, over `http`, which it closes.
+
+        Args:
+            vapid: Who sends.
+            http: The connections.
+            ttl: Seconds for which a service keeps a push for a browser that does not run.
+            hosts: The push services, `*` for any characters. Whoever registers a token names the URL that is called:
+                with no such list it could be one that only servers in here can reach.
+        """
+        self._vapid = vapid
+        self._http = http
+        self._ttl = ttl
+        self._hosts = tuple(each.lower() for each in hosts)
+
+    async def send(self, token: str, notice: Notice) -> Outcome:
+        """See `Provider.send`."""
+        try:
+            subscription = Subscription.parse(token)
+            content = encrypt(json.dumps(payload(notice), ensure_ascii=False).encode(), subscription)
+        except ValueError:
+            return Gone("no_subscription")
+        if not any(fnmatch.fnmatchcase(subscription.host, each) for each in self._hosts):
+            return Gone("unknown_push_service")
+        headers = {
+            "authorization": self._vapid.authorization(subscription.origin),
+            "content-encoding": "aes128gcm",
+            "content-type": "application/octet-stream",
+            "ttl": str(self._ttl),
+            "urgency": "high",
+            "topic": topic(notice.channel_id),
+        }
+        answer = await self._http.post(subscription.endpoint, headers, content)
+        return answer if isinstance(answer, Retry) else outcome_of(answer)
+
+    async def close(self) -> None:
+        """See `Provider.close`."""
+        await self._http.close()
+
+
+def payload(notice: Notice) -> Mapping[str, Any]:
+    """What the service worker gets, as JSON."""
+    found = {
+        "type": "message",
+        "channel_id": notice.channel_id,
+        "seq": notice.seq,
+        "title": notice.title,
+        "body": notice.body,
+        "unread": notice.unread,
+    }
+    return found | ({"sender_id": notice.sender_id} if notice.sender_id else {})
+
+
+def topic(channel_id: str) -> str:
+    """What makes a later push replace one that the service still has; it tells nothing about the channel."""
+    return encoded(hashlib.sha256(channel_id.encode()).digest()[:_TOPIC_BYTES])
+
+
+def outcome_of(answer: Answer) -> Outcome:
+    """What came of a push."""
+    if answer.status in _SUCCESS:
+        return Sent()
+    match answer.status:
+        case 404 | 410:
+            return Gone("unsubscribed")
+        case 401 | 403:
+            # One subscription may have been made with another key; the others go on.
+            return Failed("credentials_refused")
+        case 413:
+            return Failed("payload_too_large")
+        case _:
+            return answer.trouble() or Failed(f"http_{answer.status}")
