@@ -27,7 +27,7 @@ bench: setup $(TOOLS)/loadgen
 	$(VENV)/bin/tidings bench
 
 test: setup $(VENV)/.dev $(TOOLS)/.built $(TOOLS)/loadgen engines
-	@$(PYTHON) -m pytest
+	@$(PYTHON) -m pytest -n 2 --dist loadgroup
 
 # etcd, Redis, Java and Cassandra, as far as they are missing; a moment when nothing is.
 engines:

@@ -28,6 +28,10 @@ _log = logging.getLogger(__name__)
 # Batches looked up, or put into inboxes, together.
 _TOGETHER = 256
 _RETRY_SECONDS = 0.5
+_LOOK_SECONDS = 0.01
+# Between two writes to the inboxes, while there is more to write: what gathers meanwhile is one row for each user, not
+# one for each batch (PUT_FIGURE).
+_PUT_SECONDS = 0.1
 # After that a copy takes a new position: a device's cursor may have passed the old one by more than a replay goes back.
 _BOUND_SECONDS = 30.0
 
@@ -89,13 +93,15 @@ class MeshFanout:
         """Does the work, until cancelled."""
         async with asyncio.TaskGroup() as group:
             group.create_task(_forever(self._go_out, self._send_out))
-            group.create_task(_forever(self._copy, self._put))
+            group.create_task(_forever(self._copy, self._put, _PUT_SECONDS))
 
     async def finish(self) -> None:
         """Waits until everything is in the inboxes."""
         while self._unfinished:
             await self._send_out()
             await self._put()
+            # What `run` has in its hands is not here to be done.
+            await asyncio.sleep(_LOOK_SECONDS)
 
     # --- to the sessions ----------------------------------------------------------------------------------------------
 
@@ -103,17 +109,25 @@ class MeshFanout:
         while self._outgoing or self._news:
             batches, self._outgoing = self._outgoing[:_TOGETHER], self._outgoing[_TOGETHER:]
             news, self._news = self._news[:_TOGETHER], self._news[_TOGETHER:]
-            users = {user for batch in batches for user in batch.audience}
-            users.update(user for audience, _ in news for user in audience)
-            servers_of = await self._routes.lookup(users, self._peers.alive)
-            for batch in batches:
-                self._to_peers(batch, batch.audience, servers_of)
-                batch.absent = [user for user in batch.audience if user not in servers_of and not self._live.has(user)]
-            for audience, frame in news:
-                for server_id, there in _by_server(audience, servers_of).items():
-                    self._peers.outbox(server_id).news(frame, there)
+            try:
+                await self._send_these(batches, news)
+            except BaseException:
+                # Whoever takes them up, here or in `finish`, has them all.
+                self._outgoing[:0] = batches
+                raise
             self._copies += batches
             self._copy.set()
+
+    async def _send_these(self, batches: Sequence[_Batch], news: Sequence[tuple[Collection[str], bytes]]) -> None:
+        users = {user for batch in batches for user in batch.audience}
+        users.update(user for audience, _ in news for user in audience)
+        servers_of = await self._routes.lookup(users, self._peers.alive)
+        for batch in batches:
+            self._to_peers(batch, batch.audience, servers_of)
+            batch.absent = [user for user in batch.audience if user not in servers_of and not self._live.has(user)]
+        for audience, frame in news:
+            for server_id, there in _by_server(audience, servers_of).items():
+                self._peers.outbox(server_id).news(frame, there)
 
     def _to_peers(self, batch: _Batch, audience: Collection[str], servers_of: Mapping[str, Collection[str]]) -> None:
         going = {self._peers.outbox(server_id): there for server_id, there in _by_server(audience, servers_of).items()}
@@ -129,7 +143,11 @@ class MeshFanout:
     async def _put(self) -> None:
         while self._copies:
             batches, self._copies = self._copies[:_TOGETHER], self._copies[_TOGETHER:]
-            await self._put_all(batches)
+            try:
+                await self._put_all(batches)
+            except BaseException:
+                self._copies[:0] = batches
+                raise
             late = {user for batch in batches for user in batch.absent}
             servers_of = await self._routes.lookup(late, self._peers.alive) if late else {}
             for batch in batches:
@@ -172,7 +190,7 @@ def _by_server(audience: Iterable[str], servers_of: Mapping[str, Collection[str]
     return by_server
 
 
-async def _forever(event: asyncio.Event, work: object) -> None:
+async def _forever(event: asyncio.Event, work: object, apart: float = 0.0) -> None:
     while True:
         await event.wait()
         event.clear()
@@ -182,3 +200,5 @@ async def _forever(event: asyncio.Event, work: object) -> None:
             _log.error("fan-out failed", exc_info=without_message(error))
             await asyncio.sleep(_RETRY_SECONDS)
             event.set()
+        if apart:
+            await asyncio.sleep(apart)

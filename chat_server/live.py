@@ -13,7 +13,7 @@ from tidings.core.errors import Code, Refusal
 from tidings.core.values import LogEntry
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Item:
     """One new entry of a channel's log, on its way.
 

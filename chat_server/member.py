@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from grpc import aio
 
@@ -18,12 +20,17 @@ from chat_server.replay import Replayer
 from chat_server.routes import OwnRoutes, TrustedRoutes
 from chat_server.server import ChatServer, ChatSettings
 from tidings.core.clock import Clock
+from tidings.core.errors import Refusal
 from tidings.core.ports import Inbox, Registry, Routes
 from tidings.core.positions import Positions
 from tidings.core.ring import Ring
 from tidings.core.values import Server, ServerKind
 from tidings.rpc.owners import Owners
 from tidings.rpc.tokens import TokenVerifier
+
+_log = logging.getLogger(__name__)
+
+_RETRY_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +58,7 @@ class Member:
         dial: Callable[[str], aio.Channel],
         push_delay: float,
         inbox_days: int,
+        set_back: Sequence[tuple[int, int]] = (),
     ) -> None:
         """Puts a server together; nothing runs before `run`.
 
@@ -64,6 +72,7 @@ class Member:
             dial: Makes a channel to another server's internal endpoint.
             push_delay: Seconds without an acknowledgement after which a push goes out.
             inbox_days: Days that an inbox keeps what was not received.
+            set_back: What was lost when older copies of the data were restored; see `Replayer`.
         """
         self._server_id = server_id
         self._registry = ports.registry
@@ -73,7 +82,8 @@ class Member:
         self._fanout = MeshFanout(
             self.live, self._peers, TrustedRoutes(ports.routes, clock), ports.inbox, positions, clock
         )
-        self.owners = Owners(ports.registry, dial, server_id, Arrivals(self.live))
+        self._arrivals = Arrivals(self.live)
+        self.owners = Owners(ports.registry, dial, server_id, self._arrivals)
         self.owned = OwnedChannels(
             ports.owner,
             self._fanout,
@@ -85,10 +95,12 @@ class Member:
         )
         self.owners.when_changed(self._ring_changed)
         self._changed = asyncio.Event()
+        # The ring as channels were taken up last, and those since.
+        self._rings = [Ring()]
         self.chat = ChatServer(
             self.live,
             MeshChannels(self.owned, self.owners),
-            Replayer(server_id, ports.owner.log, ports.inbox, clock, inbox_days),
+            Replayer(server_id, ports.owner.log, ports.inbox, clock, inbox_days, set_back),
             verifier,
             clock,
             settings,
@@ -123,7 +135,12 @@ class Member:
         await self._fanout.finish()
         self.chat.close()
 
-    def _ring_changed(self, _: Ring) -> None:
+    def missed(self) -> None:
+        """This server was taken for gone for a while, or cut off: its sessions may lack events."""
+        self._arrivals.missed()
+
+    def _ring_changed(self, ring: Ring) -> None:
+        self._rings.append(ring)
         self._changed.set()
 
     async def _take_over(self) -> None:
@@ -131,7 +148,18 @@ class Member:
         while True:
             await self._changed.wait()
             self._changed.clear()
-            await self.owned.change_hands()
+            rings = tuple(self._rings)
+            try:
+                await self.owned.change_hands(partial(self._owned_in_all, rings))
+            except Refusal as refusal:
+                _log.warning("what others have left undone is not taken up yet: %s", refusal)
+                self._changed.set()
+                await asyncio.sleep(_RETRY_SECONDS)
+            else:
+                del self._rings[: len(rings) - 1]
+
+    def _owned_in_all(self, rings: Sequence[Ring], channel_id: str) -> bool:
+        return all(ring.owner(channel_id) == self._server_id for ring in rings)
 
     async def _follow_peers(self) -> None:
         async for servers in self._registry.watch(ServerKind.CHAT):

@@ -8,14 +8,15 @@ from tidings.core.limits import SessionLimits
 class Outbox:
     """Framed events, in order."""
 
-    __slots__ = ("_bytes", "_events", "_frames", "_limits")
+    __slots__ = ("_bytes", "_frames", "_limits", "events")
 
     def __init__(self, limits: SessionLimits) -> None:
         """An empty outbox with the bounds of `limits`."""
         self._limits = limits
         self._frames: list[bytes] = []
         self._bytes = 0
-        self._events = 0
+        self.events = 0
+        """How many events wait."""
 
     def __bool__(self) -> bool:
         return bool(self._frames)
@@ -29,21 +30,21 @@ class Outbox:
         # A frame that alone is over the bound is taken by an empty outbox, or it could never be sent.
         fits = not self._frames or (
             self._bytes + len(frame) <= self._limits.waiting_bytes
-            and self._events + events <= self._limits.waiting_events
+            and self.events + events <= self._limits.waiting_events
         )
         if fits:
             self._frames.append(frame)
             self._bytes += len(frame)
-            self._events += events
+            self.events += events
         return fits
 
     def take(self) -> bytes:
         """All that waits, as one frame."""
         frames, self._frames = self._frames, []
-        self._bytes = self._events = 0
+        self._bytes = self.events = 0
         return frames[0] if len(frames) == 1 else b"".join(frames)
 
     def clear(self) -> None:
         """Drops what waits."""
         self._frames = []
-        self._bytes = self._events = 0
+        self._bytes = self.events = 0

@@ -20,6 +20,7 @@ from chat_server.submission import Outcome, Submission
 from tidings.core.actions import Accepted
 from tidings.core.clock import Clock
 from tidings.core.errors import Refusal, not_found
+from tidings.core.failures import without_message
 from tidings.core.ports import ChannelLog
 from tidings.core.positions import Positions
 from tidings.core.values import EntryKind, LogEntry, SeqRange
@@ -29,6 +30,7 @@ _log = logging.getLogger(__name__)
 
 # Of a channel that was busy when its owner died, the latest entries are enough: whoever lacks more finds a gap.
 _AGAIN = 1_000
+_RETRY_SECONDS = 1.0
 
 
 class Channels(Protocol):
@@ -94,12 +96,21 @@ class OwnedChannels:
                 written=self._written,
                 is_awake=lambda channel_id: self._pushes.is_awake(channel_id),
                 is_unsaved=lambda channel_id: self._receipts.is_unsaved(channel_id),
-                found=lambda channel_id, first_seq: self._later(self._hand_out_again(channel_id, first_seq)),
+                found=self._found,
             ),
         )
         self._receipts = Receipts(ports.log, fanout, positions, clock, self.owner.loaded)
-        self._pushes = Pushes(ports.push, clock, push_delay, self.owner.channel, is_finished)
+        self._pushes = Pushes(
+            ports.push,
+            clock,
+            push_delay,
+            self.owner.channel,
+            lambda channel_id: channel_id not in self._again and is_finished(channel_id),
+        )
         self._under_way: set[asyncio.Task[None]] = set()
+        # Channels of which entries are handed out again, with the first of them; kept until that is done.
+        self._again: dict[str, int] = {}
+        self._wake_again = asyncio.Event()
         self.messages_accepted = 0
         """Messages that have been committed here."""
 
@@ -108,22 +119,28 @@ class OwnedChannels:
         async with asyncio.TaskGroup() as group:
             group.create_task(every(receipts.TICK, self._receipts.flush))
             group.create_task(every(pushes.TICK, self._pushes.decide))
+            group.create_task(self._hand_out_again())
 
     async def close(self) -> None:
         """Finishes what is under way."""
         await self.owner.close()
         await self._receipts.flush(everything=True)
 
-    async def change_hands(self) -> None:
-        """Lets go of the channels that others own now, and takes up what was left undone of those that are its own."""
-        await self._receipts.flush(everything=True)
-        self.owner.release(self._is_mine)
+    async def change_hands(self, was_kept: Callable[[str], bool] = lambda _: True) -> None:
+        """Lets go of the channels that others own now, and takes up what was left undone of those that are its own.
+
+        Args:
+            was_kept: Whether this server has owned a channel all the time since this was called last. Of the others a
+                copy in memory may lack what somebody else has written.
+
+        Raises:
+            Refusal: The storage is away; to be called again.
+        """
+        self.owner.release(was_kept)
+        self._receipts.release(was_kept)
         self._pushes.release(self._is_mine)
         for channel_id, next_seq in (await self._pushes.take_up(self._is_mine)).items():
-            try:
-                await self._hand_out_again(channel_id, next_seq)
-            except Refusal as refusal:
-                _log.warning("channel %s is not handed out again: %s", channel_id, refusal)
+            self._note_again(channel_id, next_seq)
 
     def _written(self, channel: Channel, draft: Draft) -> None:
         entries = (entry for segment in draft.segments for entry in segment.entries)
@@ -134,12 +151,38 @@ class OwnedChannels:
         self._receipts.changed(channel, user_ids)
         self._pushes.read(channel, user_ids)
 
-    async def _hand_out_again(self, channel_id: str, next_seq: int) -> None:
-        """Hands out what the last owner may not have: those who have it drop it by its seq."""
-        channel = await self.owner.channel(channel_id)
+    def _found(self, channel_id: str, first_seq: int) -> None:
+        self._note_again(channel_id, first_seq)
+        self._later(self._pushes.found(channel_id, first_seq))
+
+    def _note_again(self, channel_id: str, first_seq: int) -> None:
+        self._again[channel_id] = min(first_seq, self._again.get(channel_id, first_seq))
+        self._wake_again.set()
+
+    async def _hand_out_again(self) -> None:
+        """Hands out what the last owner may not have, until cancelled: those who have it drop it by its seq."""
+        while True:
+            await self._wake_again.wait()
+            self._wake_again.clear()
+            for channel_id, first_seq in list(self._again.items()):
+                try:
+                    await self._hand_out(channel_id, first_seq)
+                except Refusal as refusal:
+                    _log.warning("channel %s waits to be handed out again: %s", channel_id, refusal)
+                    self._wake_again.set()
+                    await asyncio.sleep(_RETRY_SECONDS)
+                except Exception as error:
+                    _log.error("channel %s is not handed out again", channel_id, exc_info=without_message(error))
+                    del self._again[channel_id]
+                else:
+                    if self._again[channel_id] == first_seq:
+                        del self._again[channel_id]
+
+    async def _hand_out(self, channel_id: str, first_seq: int) -> None:
+        channel = await self.owner.channel(channel_id) if self._is_mine(channel_id) else None
         if channel is None:
             return
-        entries = await self._ports.push.history.entries(channel_id, [SeqRange(next_seq)], 0, 0, _AGAIN)
+        entries = await self._ports.push.history.entries(channel_id, [SeqRange(first_seq)], 0, 0, _AGAIN)
         gone = {user_id: entry.seq for entry in entries for user_id in wire.gone(entry)}
 
         def audience(entry: LogEntry) -> frozenset[str]:

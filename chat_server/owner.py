@@ -47,6 +47,8 @@ class _Slot:
     """Up to where this owner has handed entries out, or found them in the log; None before it was loaded."""
     lookers: list[asyncio.Future[Channel | None]] = field(default_factory=list)
     """Who waits for the channel to be loaded."""
+    released: bool = False
+    """Whether it is to be forgotten once nobody uses it."""
     task: asyncio.Task[None] | None = None
     """The only one that loads and changes the channel."""
 
@@ -139,14 +141,18 @@ class Owner(ChannelOwner):
         if tasks:
             await asyncio.wait(tasks)
 
-    def release(self, is_mine: Callable[[str], bool]) -> None:
-        """Forgets the channels that others own now, but for those in use: they are forgotten when they are not.
+    def release(self, is_kept: Callable[[str], bool]) -> None:
+        """Forgets the channels that others own, or have owned meanwhile; one in use when it is not any more.
 
-        A copy in memory would miss what the new owner writes.
+        A copy in memory would lack what the others have written.
         """
         for channel_id, slot in list(self._slots.items()):
-            if slot.task is None and not self._events.is_unsaved(channel_id) and not is_mine(channel_id):
+            if is_kept(channel_id):
+                continue
+            if slot.task is None:
                 del self._slots[channel_id]
+            else:
+                slot.released = True
 
     def _slot(self, channel_id: str) -> _Slot:
         slots = self._slots
@@ -186,7 +192,7 @@ class Owner(ChannelOwner):
                     await self._try_to_load(slot)
         finally:
             slot.task = None
-            if slot.channel is None and slot.outdated is None:
+            if slot.released or (slot.channel is None and slot.outdated is None):
                 self._slots.pop(slot.channel_id, None)
 
     async def _show(self, slot: _Slot) -> None:

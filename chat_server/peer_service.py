@@ -16,6 +16,7 @@ from chat_server.submission import Submission
 from tidings.core.errors import Code, Refusal
 from tidings.internal.v1 import peer_pb2
 from tidings.rpc import asks
+from tidings.rpc.link import WRITE_SECONDS
 
 Context = aio.ServicerContext[peer_pb2.LinkRequest, bytes]
 
@@ -101,3 +102,4 @@ async def _write(outbox: PeerOutbox, wake: Callable[[], None], ready: asyncio.Ev
         frame = outbox.take()
         if frame:
             await context.write(frame)
+            await asyncio.sleep(WRITE_SECONDS)

@@ -21,13 +21,10 @@ _MOST_BYTES = 16 << 20
 class PeerOutbox:
     """What one server has coming."""
 
-    def __init__(self, life: str) -> None:
-        """Nothing yet.
-
-        Args:
-            life: Names this life of the owner.
-        """
-        self._life = life
+    def __init__(self) -> None:
+        """Nothing yet."""
+        # What an earlier outbox for the same server has numbered must not be taken for this one's.
+        self._life = secrets.token_hex(8)
         self._number = 0
         self._unconfirmed: deque[tuple[int, bytes]] = deque()
         self._bytes = 0
@@ -91,8 +88,10 @@ class PeerOutbox:
         self.detach()
         if opening.life == self._life:
             self.confirm(opening.confirmed)
+        elif opening.life:
+            # It was thought to be gone, and what it had coming was dropped.
+            self._missed = True
         opened = peer_pb2.Opened(life=self._life, missed=self._missed)
-        self._missed = False
         self._waiting = [_framed(peer_pb2.Reply(opened=opened)), *(reply for _, reply in self._unconfirmed)]
         self._wake = wake
         wake()
@@ -104,12 +103,20 @@ class PeerOutbox:
         if wake is not None:
             wake()
 
+    @property
+    def is_open(self) -> bool:
+        """Whether there is a stream."""
+        return self._wake is not None
+
     def is_attached(self, wake: Callable[[], None]) -> bool:
         """Whether the stream with this `wake` is the one in use."""
         return self._wake is wake
 
     def confirm(self, number: int) -> None:
         """Everything up to a number has arrived."""
+        if self._wake is not None:
+            # It has read how this stream opened.
+            self._missed = False
         unconfirmed = self._unconfirmed
         while unconfirmed and unconfirmed[0][0] <= number:
             self._bytes -= len(unconfirmed.popleft()[1])
@@ -130,7 +137,6 @@ class Peers:
 
     def __init__(self) -> None:
         """Nobody is known."""
-        self._life = secrets.token_hex(8)
         self._outboxes: dict[str, PeerOutbox] = {}
         self._alive: frozenset[str] = frozenset()
 
@@ -138,21 +144,25 @@ class Peers:
         """What a server has coming: kept for one that has not opened its stream yet, too."""
         outbox = self._outboxes.get(server_id)
         if outbox is None:
-            outbox = PeerOutbox(self._life)
+            outbox = PeerOutbox()
             if server_id:
                 self._outboxes[server_id] = outbox
         return outbox
 
     @property
-    def alive(self) -> frozenset[str]:
+    def alive(self) -> Collection[str]:
         """The servers that are there, but for this one."""
         return self._alive
 
     def update(self, alive: Collection[str]) -> None:
-        """Only these are there: what the others had coming is theirs to replay somewhere else."""
-        self._alive = frozenset(alive)
+        """These are there, by the registry: what others had coming is theirs to replay somewhere else.
+
+        Whoever holds a stream open is there too, whatever the registry says: it may be cut off from that alone.
+        """
+        attached = {server_id for server_id, outbox in self._outboxes.items() if outbox.is_open}
+        self._alive = frozenset(alive) | attached
         for server_id in self._outboxes.keys() - self._alive:
-            self._outboxes.pop(server_id).detach()
+            del self._outboxes[server_id]
 
 
 def _framed(reply: peer_pb2.Reply) -> bytes:

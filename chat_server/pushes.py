@@ -1,7 +1,7 @@
 """Who is to be woken: after the delay, everyone whose devices have not acknowledged a message, and who has not read it.
 
 The decision is made a channel at a time, not a message and a person at a time. Which channels wait for one is kept in
-the storage, in the transaction that writes the message, so that a crash forgets nobody.
+the storage, in the transaction that writes the message or before it, so that a crash forgets nobody.
 
 Whoever has been woken and then reads is told of: what still waits for them is taken back, and their other devices stop
 counting it. That is kept in memory only. What it is needed for is looked at again before a push goes out.
@@ -127,21 +127,27 @@ class Pushes:
             is_mine: Whether a channel is for this server to decide about.
 
         Returns:
-            The channels that were not known here, with the first seq that may have been left undone.
+            The channels of which something may have been left undone, with the first seq of it.
         """
         taken: dict[str, int] = {}
         for channel_id, next_seq in (await self._ports.pending.channels()).items():
             if not is_mine(channel_id):
                 continue
             waiting = self._waiting.get(channel_id)
-            if waiting is None:
-                taken[channel_id] = next_seq
-                waiting = self._waiting[channel_id] = _Waiting(next_seq)
-                heapq.heappush(self._due, (self._clock.monotonic() + self._delay, channel_id))
             # There already is one when the channel was written to before this.
-            waiting.next_seq = min(waiting.next_seq, next_seq)
-            await self._note_stored(channel_id, waiting)
+            if waiting is None or next_seq < waiting.next_seq:
+                taken[channel_id] = next_seq
+            await self.found(channel_id, next_seq)
         return taken
+
+    async def found(self, channel_id: str, first_seq: int) -> None:
+        """Entries from `first_seq` on are in the log that this server was not told of: they are decided about, too."""
+        waiting = self._waiting.get(channel_id)
+        if waiting is None:
+            waiting = self._waiting[channel_id] = _Waiting(first_seq)
+            heapq.heappush(self._due, (self._clock.monotonic() + self._delay, channel_id))
+        waiting.next_seq = min(waiting.next_seq, first_seq)
+        await self._note_stored(channel_id, waiting)
 
     def release(self, is_mine: Callable[[str], bool]) -> None:
         """Leaves the channels that others own now to them."""

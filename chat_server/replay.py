@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from chat_server import wire
@@ -31,6 +31,8 @@ class Replayer:
         inbox: Has what was missed.
         clock: Tells how old it is.
         keeps_days: How long an inbox keeps what was not received; what lies further back makes a SyncReset.
+        set_back: Milliseconds since 1970, from and to, between which everything was lost because an older copy of the
+            data was restored. A cursor from then says that its device has seen what is there no more.
     """
 
     server_id: str
@@ -38,6 +40,7 @@ class Replayer:
     inbox: Inbox
     clock: Clock
     keeps_days: int
+    set_back: Sequence[tuple[int, int]] = ()
 
     async def run(self, session: Session, cursor: int, write: Write) -> None:
         """Replays to a session that is held back (`Session.begin_replay`) and reachable for what happens meanwhile.
@@ -48,13 +51,16 @@ class Replayer:
             write: Writes a frame to its stream, waiting while the reader is slow.
 
         Raises:
-            Refusal: OUT_OF_RANGE, the cursor is from the future; or what has ended the session meanwhile.
+            Refusal: OUT_OF_RANGE, the cursor is from the future or from what was lost; or what has ended the session
+                meanwhile.
         """
         upto = await self.log.committed_position()
-        if cursor > upto + positions.span(self.log.ahead_ms):
+        is_lost = any(positions.at(since) <= cursor < positions.at(until) for since, until in self.set_back)
+        if is_lost or cursor > upto + positions.span(self.log.ahead_ms):
+            why = "from a time whose data was lost" if is_lost else f"beyond {upto}, the highest position there is"
             raise Refusal(
                 Code.OUT_OF_RANGE,
-                f"the cursor {cursor} is beyond {upto}, the highest position there is; begin again from cursor 0",
+                f"the cursor {cursor} is {why}; begin again from cursor 0",
                 reason="CURSOR_FROM_THE_FUTURE",
                 metadata={"field": "hello.cursor", "limit": str(upto), "actual": str(cursor)},
             )

@@ -20,6 +20,9 @@ logging.getLogger("httpx").setLevel(logging.WARNING)
 
 # What takes longer is ended by the dispatcher as well; this also bounds the wait for a free connection.
 _TIMEOUT = httpx.Timeout(10.0)
+# Seconds. Apple asks that connections be kept; but one that the other side has closed is noticed only by a request that
+# fails on it, and the shortest that services are known to keep one is a minute.
+_LIMITS = httpx.Limits(keepalive_expiry=30.0)
 # An answer says in a few words what is wrong. No more than this is read of one.
 _ANSWER_BYTES = 16 << 10
 _BUSY = 429
@@ -69,7 +72,7 @@ class Http:
 
     def __init__(self, trust: ssl.SSLContext) -> None:
         """Believes the certificates that `trust` believes."""
-        self._client = httpx.AsyncClient(http2=True, verify=trust, timeout=_TIMEOUT, trust_env=False)
+        self._client = httpx.AsyncClient(http2=True, verify=trust, timeout=_TIMEOUT, limits=_LIMITS, trust_env=False)
 
     async def post(self, url: str, headers: Mapping[str, str], content: bytes) -> Answer | Retry:
         """Posts; a connection that fails is an outcome like another. Redirections are not followed."""

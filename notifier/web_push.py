@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 import fnmatch
 import hashlib
 import json
 from collections.abc import Collection, Mapping
 from typing import Any, ClassVar
 
+from notifier.breaker import Breaker
 from notifier.http import Answer, Http
 from notifier.notice import Notice
 from notifier.provider import Failed, Gone, Outcome, Provider, Retry, Sent
 from notifier.web_push_encryption import Vapid, encoded, encrypt
+from tidings.core.clock import Clock
 from tidings.core.subscriptions import Subscription
 
 HOSTS = (
@@ -26,30 +29,38 @@ HOSTS = (
 """The push services of the browsers that there are."""
 
 _TOPIC_BYTES = 24
+# Of some services every server has a name of its own. This bounds for how many it is remembered whether they are down.
+_ORIGINS = 256
+# Seconds, while another push asks whether a service is back.
+_SOON = 2.0
 _SUCCESS = range(200, 300)
 
 
 class WebPushProvider(Provider):
     """Sends to browsers. The token is a subscription as JSON, its push service one of those that are allowed.
 
-    A browser must show whatever it is pushed, so there are no silent ones.
+    A browser must show whatever it is pushed, so there are no silent ones. Each push service has a breaker of its own:
+    one that is down must not hold back the browsers of the others, whose pushes are in the same lane.
     """
 
     can_be_silent: ClassVar[bool] = False
 
-    def __init__(self, vapid: Vapid, http: Http, ttl: int, hosts: Collection[str] = HOSTS) -> None:
+    def __init__(self, vapid: Vapid, http: Http, clock: Clock, ttl: int, hosts: Collection[str] = HOSTS) -> None:
         """Sends as `vapid` says, over `http`, which it closes.
 
         Args:
             vapid: Who sends.
             http: The connections.
+            clock: Tells how long a service has been left alone.
             ttl: Seconds for which a service keeps a push for a browser that does not run.
             hosts: The push services, `*` for any characters. Whoever registers a token names the URL that is called:
                 with no such list it could be one that only servers in here can reach.
         """
         self._vapid = vapid
         self._http = http
+        self._clock = clock
         self._ttl = ttl
+        self._breakers: dict[str, Breaker] = {}
         self._hosts = tuple(each.lower() for each in hosts)
 
     async def send(self, token: str, notice: Notice) -> Outcome:
@@ -69,8 +80,28 @@ class WebPushProvider(Provider):
             "urgency": "high",
             "topic": topic(notice.channel_id),
         }
-        answer = await self._http.post(subscription.endpoint, headers, content)
-        return answer if isinstance(answer, Retry) else outcome_of(answer)
+        breaker = self._breaker(subscription.origin)
+        if not breaker.room(1):
+            return Retry("push_service_down", breaker.wait() or _SOON)
+        breaker.ask()
+        era = breaker.era
+        try:
+            answer = await self._http.post(subscription.endpoint, headers, content)
+        finally:
+            breaker.undecided(era)
+        outcome = answer if isinstance(answer, Retry) else outcome_of(answer)
+        if isinstance(outcome, Retry) and outcome.is_down:
+            breaker.failed(era, outcome.after)
+            return dataclasses.replace(outcome, is_down=False)
+        breaker.succeeded()
+        return outcome
+
+    def _breaker(self, origin: str) -> Breaker:
+        if origin not in self._breakers:
+            if len(self._breakers) >= _ORIGINS:
+                self._breakers.clear()
+            self._breakers[origin] = Breaker(self._clock)
+        return self._breakers[origin]
 
     async def close(self) -> None:
         """See `Provider.close`."""

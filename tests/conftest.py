@@ -11,6 +11,16 @@ from tests.support.engines import CassandraSpace, Engines, EtcdSpace, RedisSpace
 from tests.support.settings import MESH
 from tidings.node.cluster.cluster import Cluster, Sizes
 
+_ENGINES = ("cassandra", "etcd", "mesh", "redis")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """When tests run on several workers, all that use the engines run on one: starting a Cassandra twice is dear."""
+    for item in items:
+        parameters = item.nodeid.partition("[")[2]
+        if "engines" in getattr(item, "fixturenames", ()) or any(engine in parameters for engine in _ENGINES):
+            item.add_marker(pytest.mark.xdist_group("engines"))
+
 
 @pytest.fixture(scope="session")
 def engines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engines]:

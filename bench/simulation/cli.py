@@ -26,6 +26,7 @@ _CHURN = 1 / 600
 _SECONDS = 600
 _LOST = 0.05
 _CONNECT_SECONDS = 0.0015
+_RECOMMEND_SECONDS = 0.0006
 _SPARE = 0.5
 _CHAT_SERVERS_OF_A_DISCOVERY_SERVER = 20
 
@@ -53,7 +54,7 @@ def simulate(
     _show(console, title, _of_recommendation(agreed, fresh))
 
     discovery = max(1, round(servers / _CHAT_SERVERS_OF_A_DISCOVERY_SERVER))
-    costs = Costs(_CONNECT_SECONDS, agreed.recommend_us / 1e6, discovery, _SPARE)
+    costs = Costs(_CONNECT_SECONDS, _RECOMMEND_SECONDS, discovery, _SPARE)
     for cause, notice in (("processes die: all clients see it at once", 0.05), ("machines fall silent", 20.0)):
         storms = storm(servers, lost, _PER_SERVER, notice, costs, seed)
         title = f"{lost} of {servers:,} servers lost, {discovery} discovery servers; {cause}"

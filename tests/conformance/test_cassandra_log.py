@@ -279,7 +279,7 @@ async def test_a_batch_that_arrives_after_it_was_refused_is_found_by_the_resend(
     one.session.recover()
     # Loaded before it arrives: there is nothing yet.
     snapshot = await other.load()
-    one.session.deliver()
+    await one.session.deliver()
     assert await other.send("first", after=snapshot) == HeadMoved()
     assert await other.send("first") == AlreadySent({("ann", "first"): (2, (await other.load()).head_position)})
     assert await _names(ports) == ["first"]
@@ -293,7 +293,7 @@ async def test_a_batch_that_arrives_after_its_resend_was_written_changes_nothing
     one.session.recover()
     assert await other.send("first") == Appended()
     before = await other.load()
-    one.session.deliver()
+    await one.session.deliver()
     assert await other.load() == before
     assert await _names(ports) == ["first"]
 
@@ -325,7 +325,7 @@ async def test_whatever_is_lost_each_message_is_there_once(ports: Ports, one: Ow
         def concerns(cql: str) -> bool:
             session.is_sent = chance.random() < 0.5
             if chance.random() < 0.1:
-                session.deliver()
+                session.send_held()
             return "log" in cql and chance.random() < 0.2
 
         session.concerns = concerns
@@ -336,7 +336,7 @@ async def test_whatever_is_lost_each_message_is_there_once(ports: Ports, one: Ow
     await asyncio.gather(write(one, names[0]), write(other, names[1]))
     for owner in (one, other):
         owner.session.recover()
-        owner.session.deliver()
+        await owner.session.deliver()
     assert one.session.lost and other.session.lost
     assert sorted(await _names(ports)) == sorted(names[0] + names[1])
 
@@ -361,7 +361,7 @@ async def test_a_group_that_was_not_made_to_the_end_is_none_and_can_be_made(port
     assert await other.log.load("gb") is None
     await Scribe(other.log, Ticker(), "gb").create("eve", title="hers")
     # And then what made it first arrives.
-    one.session.deliver()
+    await one.session.deliver()
     snapshot = await one.load("gb")
     assert (snapshot.title, [each.user_id for each in snapshot.members]) == ("hers", ["eve"])
 
@@ -414,7 +414,7 @@ async def test_who_loads_the_channel_writes_what_its_owner_did_not_come_to(
     leaving = MembershipChange("cas", Role.MEMBER, 2, 5, until_seq=3)
     assert await other.log.append(LogBatch("ga", (gone,), members=(leaving,), title="tea")) == Appended()
     one.session.recover()
-    one.session.deliver()
+    await one.session.deliver()
     assert await ports.history.visible("ga", "cas") == [SeqRange(2, 3)]
     assert await ports.directory.channels_of("cas", None, 9) == []
     view = await ports.directory.channel_of("ann", "ga")
@@ -570,7 +570,7 @@ async def test_a_partition_that_was_opened_and_not_written_to_is_taken_up(
     view = await ports.directory.channel_of("ann", "ga")
     assert view is not None and view.snapshot == loaded and view.unread_count == 0
     assert await other.send("first of the next") == Appended()
-    one.session.deliver()
+    await one.session.deliver()
     assert (await _names(ports))[-2:] == [f"filler {BUCKET}", "first of the next"]
     # What was sent before the boundary is known, though the open partition had nothing in it.
     assert isinstance(await other.send(f"filler {BUCKET}"), AlreadySent)

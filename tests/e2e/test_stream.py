@@ -15,6 +15,8 @@ from tests.support.crowd import in_log
 from tests.support.raw import CODES, Api, Device, details_of, end_of
 from tidings.v1 import account_pb2, channel_pb2, chat_pb2, chat_pb2_grpc, history_pb2
 
+pytestmark = pytest.mark.timeout(120)
+
 COMPOSITIONS = ("embedded", "mesh")
 
 Status = grpc.StatusCode

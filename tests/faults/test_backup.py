@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import stat
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -84,7 +85,7 @@ async def test_a_copy_taken_under_load_is_restored(
         stop = asyncio.Event()
         talkers = [asyncio.create_task(_talk(each, f"device{n}", stop)) for n, each in enumerate(members)]
         await busy(_BUSY)
-        kept = accepted(members)
+        kept, since = accepted(members), datetime.now(UTC)
         code, said = await backup(folder, copy)
         assert (code, said) == (0, f"the copy of {folder} is {copy}\n")
         # Nobody was kept waiting, and what comes now is not in the copy.
@@ -94,8 +95,10 @@ async def test_a_copy_taken_under_load_is_restored(
         lost = accepted(members).keys() - kept.keys()
         await server.kill()
 
-        async with ServerProcess(copy, config=UNLIMITED, listen=server.endpoint):
-            # All their cursors are from the future: nothing is said before all have begun again.
+        lost_between = f"set_back = [{{ since = {since.isoformat()}, until = {datetime.now(UTC).isoformat()} }}]"
+        async with ServerProcess(copy, config=f"{lost_between}\n{UNLIMITED}", listen=server.endpoint):
+            # From now on there is something later than what was lost, and who comes next has still to begin again.
+            await members[0].say("first")
             await eventually(lambda: _holds(all(reader.resets == 1 for reader in readers)))
             log = await whole_log(members[0].client, members[0].channel_id)
             names = {event.message.client_message_id: event.message for event in log if event.HasField("message")}

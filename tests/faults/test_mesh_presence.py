@@ -13,7 +13,7 @@ import grpc
 import psutil
 import pytest
 
-from tests.support.raw import PASSWORD, Api, Device, details_of, end_of
+from tests.support.raw import PASSWORD, Api, Device, Stream, details_of, end_of
 from tidings.node.cluster.cluster import Cluster
 from tidings.node.cluster.server import TidingsServer
 from tidings.v1 import account_pb2, chat_pb2_grpc, contact_pb2, presence_pb2, presence_pb2_grpc
@@ -76,9 +76,9 @@ async def add_contact(device: Device, user_id: str) -> None:
 
 def dialled_most(servers: list[TidingsServer]) -> list[TidingsServer]:
     """The servers by how many connections this process has to each, the most first."""
-    ports = Counter(
-        connection.raddr.port for connection in psutil.Process().net_connections("tcp4") if connection.raddr
-    )
+    peers: list[tuple[str, int] | tuple[()]] = [each.raddr for each in psutil.Process().net_connections("tcp4")]
+    # One without a peer listens.
+    ports = Counter(peer[1] for peer in peers if peer)
     return sorted(servers, key=lambda server: ports[int(server.address.rpartition(":")[2])], reverse=True)
 
 
@@ -130,7 +130,9 @@ async def test_signing_devices_out_ends_their_streams_on_every_server_at_once(cl
         else:
             device.servers = [each for each in device.servers if each.endpoint == server.address]
             assert device.servers
-            streams.append((await _welcomed(device)).call)
+            chat = Stream(device.open())
+            await chat.hello()
+            streams.append(chat.call)
     # One leaves by itself, the others are put out.
     await api.accounts.LogOut(account_pb2.LogOutRequest(), metadata=devices[0].metadata)
     for device in devices[1:]:
@@ -142,16 +144,12 @@ async def test_signing_devices_out_ends_their_streams_on_every_server_at_once(cl
     # Their tokens are refused by all of them now, whichever server they had a stream on.
     for server in servers:
         channel = api.dial(server.address)
-        presence, chat = presence_pb2_grpc.PresenceServiceStub(channel), chat_pb2_grpc.ChatServiceStub(channel)
-        method = presence.Track if server in cluster.of_kind("presence") else chat.Connect
+        method: Any = chat_pb2_grpc.ChatServiceStub(channel).Connect
+        if server in cluster.of_kind("presence"):
+            method = presence_pb2_grpc.PresenceServiceStub(channel).Track
         for device in devices:
             error = await end_of(method(metadata=device.metadata))
             assert (error.code(), details_of(error).reason) == (grpc.StatusCode.UNAUTHENTICATED, "DEVICE_REVOKED")
-
-
-async def _welcomed(device: Device) -> Any:
-    stack = AsyncExitStack()
-    return await stack.enter_async_context(device.stream())
 
 
 async def test_a_block_hides_both_from_one_another_across_servers(cluster: Cluster, api: Api) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -34,16 +35,20 @@ class UnreliableSession:
             return send()
         self.lost += 1
         if self.is_sent:
-            send().result()
-        else:
-            self._held.append(send)
+            return _Lost(send())
+        self._held.append(send)
         return _Lost()
 
-    def deliver(self) -> None:
-        """The requests that were lost arrive after all."""
+    def send_held(self) -> list[Any]:
+        """The requests that were lost are on their way after all; gives what the driver knows them by."""
         held, self._held = self._held, []
-        for send in held:
-            send().result()
+        return [send() for send in held]
+
+    async def deliver(self) -> None:
+        """The requests that were lost arrive after all."""
+        for request in self.send_held():
+            # The driver needs the event loop to get the answer.
+            await asyncio.to_thread(request.result)
 
     def recover(self) -> None:
         """Nothing is lost from now on."""
@@ -58,10 +63,20 @@ class UnreliableSession:
 
 
 class _Lost:
-    """What the driver gives for a request that nobody answers."""
+    """What the driver gives for a request that nobody answers, or whose answer is lost."""
+
+    def __init__(self, request: Any = None) -> None:
+        self._request = request
 
     def add_callbacks(self, callback: Callable[..., None], errback: Callable[[BaseException], None]) -> None:
-        errback(OperationTimedOut())
+        def lost(_: object) -> None:
+            errback(OperationTimedOut())
+
+        if self._request is None:
+            lost(None)
+        else:
+            # What it asked for has been done by then.
+            self._request.add_callbacks(lost, lost)
 
 
 async def unreliable(settings: CassandraSettings) -> tuple[Cassandra, UnreliableSession]:

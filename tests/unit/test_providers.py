@@ -75,7 +75,7 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
         web_push_server,
         FcmProvider(account, Http(trust), clock, TTL, fcm_server.url),
         ApnsProvider(apns_key, TOPIC, Http(trust), clock, TTL, apns_server.url),
-        WebPushProvider(vapid, Http(trust), TTL, ["127.0.0.1"]),
+        WebPushProvider(vapid, Http(trust), clock, TTL, ["127.0.0.1"]),
         clock,
     )
     for server in servers:
@@ -309,7 +309,7 @@ async def test_what_apns_answers(world: World, answer: Answer, outcome: Outcome)
         (Reply(307, headers={"location": "https://elsewhere.example"}), Failed("http_307")),
         (Reply(429, headers={"retry-after": "9"}), Retry("too_fast", 9.0)),
         (Reply(429, headers={"retry-after": "soon"}), Retry("too_fast")),
-        (Reply(502, b"x" * 50_000), Retry("http_502", is_down=True)),
+        (Reply(502, b"x" * 50_000), Retry("http_502")),
     ],
 )
 async def test_what_a_push_service_answers(world: World, answer: Answer, outcome: Outcome) -> None:
@@ -335,6 +335,7 @@ async def test_no_url_is_called_but_of_the_push_services_that_are_allowed(world:
     elsewhere = WebPushProvider(
         Vapid(ec.generate_private_key(ec.SECP256R1()), "mailto:a@b.example", world.clock),
         Http(ssl.create_default_context()),
+        world.clock,
         TTL,
     )
     assert await elsewhere.send(server.subscribe("b1"), NOTICE) == Gone("unknown_push_service")
@@ -342,17 +343,50 @@ async def test_no_url_is_called_but_of_the_push_services_that_are_allowed(world:
     await elsewhere.close()
 
 
+async def test_a_push_service_that_is_down_is_left_alone_and_the_others_are_not(world: World) -> None:
+    server, provider, token = world.web_push_server, world.web_push, world.web_push_server.subscribe("b1")
+    server.always = Reply(503)
+    for _ in range(5):
+        assert await provider.send(token, NOTICE) == Retry("http_503")
+    server.always = None
+    outcome = await provider.send(token, NOTICE)
+    assert isinstance(outcome, Retry) and outcome.reason == "push_service_down" and not outcome.is_down
+    assert outcome.after is not None and 0.5 <= outcome.after <= 1
+    assert server.pushes == [], "it was not called"
+    port = server.url.rpartition(":")[2]
+    elsewhere = token.replace(port, "1")
+    assert await provider.send(elsewhere, NOTICE) == Retry("connect"), "another one is called"
+    world.clock.advance(1)
+    assert await provider.send(token, NOTICE) == Sent(), "and after a while this one"
+
+
 # --- a connection that fails ------------------------------------------------------------------------------------------
 
 
+def failure(name: str, reason: str) -> Retry:
+    """Of several push services one alone may be down."""
+    return Retry(reason, is_down=name != "web push")
+
+
 @pytest.mark.parametrize("name", ["fcm", "apns", "web push"])
-@pytest.mark.parametrize("trouble", [Trouble.RESET, Trouble.GARBAGE])
+@pytest.mark.parametrize("trouble", [Trouble.RESET, Trouble.GARBAGE, Trouble.GO_AWAY])
 async def test_a_connection_that_breaks_is_tried_again_with_another(world: World, name: str, trouble: Trouble) -> None:
     server, provider, token = world.of(name)
     assert await provider.send(token, NOTICE) == Sent()
     server.script.append(trouble)
-    assert await provider.send(token, NOTICE) == Retry("connection", is_down=True)
+    assert await provider.send(token, NOTICE) == failure(name, "connection")
     assert await provider.send(token, NOTICE) == Sent()
+
+
+@pytest.mark.parametrize("name", ["fcm", "apns", "web push"])
+async def test_a_connection_that_was_closed_while_nothing_was_sent_costs_one_attempt(world: World, name: str) -> None:
+    server, provider, token = world.of(name)
+    assert await provider.send(token, NOTICE) == Sent()
+    connections = server.connections
+    await server.drop_connections()
+    assert await provider.send(token, NOTICE) == failure(name, "connection")
+    assert await provider.send(token, NOTICE) == Sent()
+    assert server.connections == connections + 1
 
 
 @pytest.mark.parametrize("name", ["fcm", "apns", "web push"])
@@ -374,7 +408,7 @@ async def test_a_send_that_is_cut_off_does_not_harm_the_others(world: World, nam
 async def test_a_server_that_is_away_is_down(world: World, name: str) -> None:
     server, provider, token = world.of(name)
     await server.stop()
-    assert await provider.send(token, NOTICE) == Retry("connect", is_down=True)
+    assert await provider.send(token, NOTICE) == failure(name, "connect")
 
 
 @pytest.mark.parametrize("name", ["fcm", "apns", "web push"])
@@ -383,7 +417,7 @@ async def test_a_server_that_cannot_show_who_it_is_gets_nothing(world: World, na
     provider._http = Http(ssl.create_default_context())  # type: ignore[attr-defined]  # that does not trust it
     if isinstance(provider, FcmProvider):
         provider._tokens._http = provider._http
-    assert await provider.send(token, NOTICE) == Retry("connect", is_down=True)
+    assert await provider.send(token, NOTICE) == failure(name, "connect")
 
 
 @pytest.mark.parametrize("name", ["fcm", "apns", "web push"])

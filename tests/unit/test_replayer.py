@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from tests.support.sessions import brief, session, told
 from tidings.backends.sqlite.database import Database
 from tidings.backends.sqlite.inbox import SqliteInbox
 from tidings.backends.sqlite.log import SqliteChannelLog
-from tidings.core import actions
+from tidings.core import actions, positions
 from tidings.core.errors import Refusal
 from tidings.core.positions import Positions
 from tidings.core.values import ChannelKind
@@ -84,6 +85,23 @@ async def test_an_old_cursor_that_has_missed_nothing_old_is_no_reset(world: Worl
     world.clock.advance(3 * _DAYS * _DAY)
     await world.send("new")
     assert await world.open(old) == ["welcome", "2", "sync_complete"]
+
+
+async def test_a_cursor_from_what_was_lost_is_refused_once_there_is_something_later(world: World) -> None:
+    kept = await world.send("kept")
+    world.clock.advance(60.0)
+    lost = positions.at(world.clock.now_ms())
+    world.clock.advance(60.0)
+    last = await world.send("after")
+    assert kept < lost < last
+    assert await world.open(lost) == ["welcome", "2", "sync_complete"]
+    now = world.clock.now_ms()
+    world.replayer = replace(world.replayer, set_back=[(now - 90_000, now)])
+    with pytest.raises(Refusal, match="a time whose data was lost") as refused:
+        await world.open(lost)
+    assert refused.value.reason == "CURSOR_FROM_THE_FUTURE"
+    assert await world.open(kept) == ["welcome", "2", "sync_complete"]
+    assert await world.open(last) == ["welcome", "sync_complete"]
 
 
 async def test_a_cursor_from_the_future_is_refused_with_the_highest_there_is(world: World) -> None:

@@ -88,10 +88,11 @@ class Embedded:
             clock,
             settings.push_delay_seconds,
         )
+        set_back = [each.span_ms for each in settings.set_back]
         self._chat = ChatServer(
             live,
             self._owned,
-            Replayer(self._server_id, log, SqliteInbox(database), clock, settings.inbox_days),
+            Replayer(self._server_id, log, SqliteInbox(database), clock, settings.inbox_days, set_back),
             verifier,
             clock,
             ChatSettings(rate(settings.rates.commands)),

@@ -73,6 +73,7 @@ _log = logging.getLogger(__name__)
 _LOAD_SECONDS = 3.0
 _STOP_SECONDS = 1.0
 _LOOK_SECONDS = 0.05
+_RETRY_SECONDS = 1.0
 _REVOCATIONS_LONGER_SECONDS = 3600
 
 
@@ -86,7 +87,9 @@ class Engines:
         self.shards = Shards(mesh.redis, f"{mesh.prefix}:")
         self._push_link = Link(mesh.push_redis)
         self._etcd = Etcd(mesh.etcd, f"/{mesh.prefix}/")
-        self.registry = EtcdRegistry(self._etcd)
+        self.registry = EtcdRegistry(self._etcd, lambda: self.taken_for_gone())
+        self.taken_for_gone: Callable[[], None] = lambda: None
+        """Called when the others had taken this process for gone, and see it again."""
         self.numbers = EtcdServerNumbers(self._etcd, settings.listen)
         # A server that starts asks for all revocations that an access token may have outlived.
         kept = round(settings.access_token_seconds) + _REVOCATIONS_LONGER_SECONDS
@@ -175,7 +178,9 @@ class MeshNode:
                 dial=dial,
                 push_delay=settings.push_delay_seconds,
                 inbox_days=settings.inbox_days,
+                set_back=[each.span_ms for each in settings.set_back],
             )
+            engines.taken_for_gone = self._member.missed
             serve_chat(self._listener, self._member.chat)
             live, owned = self._member.live, self._member.owned
             self._metrics.chat(lambda: len(live), lambda: len(owned.owner), lambda: owned.messages_accepted)
@@ -285,7 +290,10 @@ class MeshNode:
         """Hands over: tells the others and the clients, waits until clients have moved, finishes what is under way."""
         await self._listener.drain()
         await self._internal.drain()
-        await self._register(draining=True)
+        try:
+            await self._register(draining=True)
+        except Refusal as refusal:
+            _log.warning("others hear of it when the lease runs out: %s", refusal)
         if self._tracker is not None:
             self._tracker.drain()
         if self._member is not None:
@@ -358,7 +366,7 @@ class _Renumbered:
     def __init__(self, numbers: EtcdServerNumbers) -> None:
         self.positions: Positions | None = None
         self._numbers = numbers
-        self._taking: asyncio.Task[int] | None = None
+        self._taking: asyncio.Task[None] | None = None
 
     async def take(self) -> int:
         number = await self._numbers.take(self._lost)
@@ -367,7 +375,16 @@ class _Renumbered:
         return number
 
     def _lost(self) -> None:
-        self._taking = asyncio.get_running_loop().create_task(self.take())
+        self._taking = asyncio.get_running_loop().create_task(self._take_again())
+
+    async def _take_again(self) -> None:
+        while True:
+            try:
+                await self.take()
+                return
+            except Refusal as refusal:
+                _log.warning("another server number is not to be had yet: %s", refusal)
+            await asyncio.sleep(_RETRY_SECONDS)
 
 
 async def _awaited(work: Callable[[], Awaitable[None]]) -> None:

@@ -90,7 +90,7 @@ def providers(section: PushSection, clock: Clock) -> Mapping[PushProvider, Provi
     if section.web_push is not None:
         vapid = Vapid(_vapid_key(section.web_push), section.web_push.contact, clock)
         hosts = section.web_push.hosts or web_push.HOSTS
-        found[PushProvider.WEB_PUSH] = WebPushProvider(vapid, Http(trust), section.ttl_seconds, hosts)
+        found[PushProvider.WEB_PUSH] = WebPushProvider(vapid, Http(trust), clock, section.ttl_seconds, hosts)
     return found
 
 

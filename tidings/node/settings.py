@@ -6,7 +6,7 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
     NoDecode,
@@ -169,13 +169,29 @@ class PushSection(BaseModel):
     """What is shown in place of a text that is not."""
     ttl_seconds: Annotated[int, Field(ge=0, le=28 * 24 * 3600)] = 7 * 24 * 3600
     """How long providers keep a push for a device that is off."""
-    concurrency: Annotated[int, Field(ge=1)] = 64
-    """Sends under way with each provider."""
+    concurrency: Annotated[int, Field(ge=1)] = 8
+    """Sends under way with each provider; at most so many go out twice when a notifier is killed."""
     authority: Path | None = None
     """A PEM file with certificates to trust besides the system's, when providers are reached through a gateway."""
     fcm: FcmSection | None = None
     apns: ApnsSection | None = None
     web_push: WebPushSection | None = None
+
+
+class SetBack(BaseModel):
+    """That an older copy of the data was restored, so that what was accepted between two moments is gone."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    since: AwareDatetime
+    """When the copy was begun."""
+    until: AwareDatetime
+    """When it was first served."""
+
+    @property
+    def span_ms(self) -> tuple[int, int]:
+        """Both, in milliseconds since 1970."""
+        return round(self.since.timestamp() * 1000), round(self.until.timestamp() * 1000)
 
 
 class Settings(BaseSettings):
@@ -214,6 +230,8 @@ class Settings(BaseSettings):
     metrics_listen: str = ""
     """HOST:PORT for Prometheus, over plain HTTP; not served when empty."""
     inbox_days: Annotated[int, Field(ge=1)] = 30
+    set_back: tuple[SetBack, ...] = ()
+    """When older copies of the data were restored: devices that have seen what was lost are told to begin again."""
     drain_seconds: Annotated[float, Field(ge=0)] = 5.0
     """How long clients have to move when the server stops."""
     mesh: MeshSection = MeshSection()

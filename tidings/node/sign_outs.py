@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 from tidings.core.clock import Clock
 from tidings.core.errors import Refusal
@@ -86,8 +86,7 @@ class SignOutFollower:
     async def _obey(self) -> None:
         while True:
             device_ids, at_ms = await self._heard.get()
-            self._revocations.add(dict.fromkeys(device_ids, at_ms))
-            await self._streams.end_devices(device_ids)
+            await self._end(dict.fromkeys(device_ids, at_ms))
 
     async def _look(self) -> None:
         while True:
@@ -103,5 +102,12 @@ class SignOutFollower:
             self._asked_ms = now
             news = {device: at for device, at in revoked.items() if not self._revocations.covers(device, at)}
             if news:
-                self._revocations.add(news)
-                await self._streams.end_devices(news.keys())
+                await self._end(news)
+
+    async def _end(self, revoked: Mapping[str, int]) -> None:
+        self._revocations.add(revoked)
+        try:
+            await self._streams.end_devices(revoked.keys())
+        except Refusal as refusal:
+            # Their streams are ended; that they are gone shows when their time is over.
+            _log.warning("devices that were signed out are not shown as gone yet: %s", refusal)

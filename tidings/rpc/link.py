@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -14,6 +15,7 @@ from grpc import aio
 
 from tidings.core.actions import Accepted, Action
 from tidings.core.errors import Refusal, unavailable
+from tidings.core.failures import without_message
 from tidings.internal.v1 import peer_pb2
 from tidings.rpc import asks
 from tidings.rpc.status import from_status
@@ -24,6 +26,11 @@ _log = logging.getLogger(__name__)
 _METHOD = "/tidings.internal.v1.PeerService/Link"
 _OPEN_SECONDS = 5.0
 _AGAIN_SECONDS = (0.05, 1.0)
+WRITE_SECONDS = 0.002
+"""Between two writes to a stream, while there is more to write: what gathers meanwhile is one frame (LINK_FIGURE)."""
+# What members have received and what has arrived here is told this late: nobody waits for it, and the next one says it
+# too (LATER_FIGURE).
+_LATER_SECONDS = 0.1
 # What may wait for an owner before more is refused.
 _MOST_PENDING = 20_000
 
@@ -79,7 +86,12 @@ class Link:
         self._wake = asyncio.Event()
         self._life = ""
         self._confirmed = 0
+        self._told = 0
+        # By channel and member: the last event received that is not told yet.
+        self._received: dict[tuple[str, str], int] = {}
+        self._later: asyncio.TimerHandle | None = None
         self._closed = False
+        self._down_since: float | None = None
         self.is_open = asyncio.Event()
         """Set while the stream is open."""
 
@@ -106,14 +118,19 @@ class Link:
 
     def received(self, channel_id: str, user_id: str, seq: int) -> None:
         """A member's devices have received events. Lost with a broken stream: the next one says more."""
-        received = peer_pb2.Received(channel_id=channel_id, user_id=user_id, seq=seq)
         if self.is_open.is_set():
-            self._say(peer_pb2.Call(received=received))
+            key = channel_id, user_id
+            self._received[key] = max(seq, self._received.get(key, 0))
+            self._tell_later()
 
     def typing(self, typing: chat_pb2.Typing) -> None:
         """A member is typing. Lost with a broken stream."""
         if self.is_open.is_set():
             self._say(peer_pb2.Call(typing=typing))
+
+    def was_down_for(self, seconds: float) -> bool:
+        """Whether there was a stream once, and none for so many seconds now."""
+        return self._down_since is not None and time.monotonic() - self._down_since > seconds
 
     def close(self) -> None:
         """The owner is gone: whatever was asked is answered with UNAVAILABLE."""
@@ -134,7 +151,12 @@ class Link:
                 )
                 if self.is_open.is_set():
                     delay = _AGAIN_SECONDS[0]
+            except Exception as error:
+                # Whatever it is, without a link nothing goes to that owner any more.
+                _log.error("a link failed", exc_info=without_message(error))
             finally:
+                if self.is_open.is_set():
+                    self._down_since = time.monotonic()
                 self.is_open.clear()
                 # What was asked may have been done or not. Who asked asks again, and the log knows what it has.
                 self._fail()
@@ -180,9 +202,13 @@ class Link:
         elif kind == "opened":
             if self._life != reply.opened.life:
                 self._confirmed = 0
+            # The opening has told it.
+            self._told = self._confirmed
             self._life = reply.opened.life
             self.is_open.set()
-            self._wake.set()
+            self._down_since = None
+            # Says also that it has read whether something was missed.
+            self._say(peer_pb2.Call(confirm=peer_pb2.Confirm(number=self._confirmed)))
             if reply.opened.missed and self._listener is not None:
                 self._listener.missed()
 
@@ -191,11 +217,23 @@ class Link:
 
     def _confirm(self, number: int) -> None:
         self._confirmed = number
-        last = self._outgoing[-1] if self._outgoing else None
-        if last is not None and last.HasField("confirm"):
-            last.confirm.number = number
-        else:
-            self._say(peer_pb2.Call(confirm=peer_pb2.Confirm(number=number)))
+        self._tell_later()
+
+    def _tell_later(self) -> None:
+        if self._later is None:
+            self._later = asyncio.get_running_loop().call_later(_LATER_SECONDS, self._tell)
+
+    def _tell(self) -> None:
+        self._later = None
+        received, self._received = self._received, {}
+        self._outgoing += [
+            peer_pb2.Call(received=peer_pb2.Received(channel_id=channel_id, user_id=user_id, seq=seq))
+            for (channel_id, user_id), seq in received.items()
+        ]
+        if self._confirmed != self._told:
+            self._told = self._confirmed
+            self._outgoing.append(peer_pb2.Call(confirm=peer_pb2.Confirm(number=self._confirmed)))
+        self._wake.set()
 
     def _say(self, call: peer_pb2.Call) -> None:
         self._outgoing.append(call)
@@ -209,8 +247,13 @@ class Link:
                 # What is said while a write is under way goes with the next one.
                 calls, self._outgoing = self._outgoing, []
                 await stream.write(peer_pb2.LinkRequest(calls=calls))
+                await asyncio.sleep(WRITE_SECONDS)
 
     def _fail(self) -> None:
+        if self._later is not None:
+            self._later.cancel()
+            self._later = None
+        self._received.clear()
         pending, self._pending, self._outgoing = self._pending, {}, []
         for question in pending.values():
             question.answer(_gone())

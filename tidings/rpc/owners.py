@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
+import logging
 from collections.abc import Callable, Sequence
 
 from grpc import aio
@@ -14,6 +14,14 @@ from tidings.core.ports import ChannelOwner, Registry
 from tidings.core.ring import Ring
 from tidings.core.values import Server, ServerKind
 from tidings.rpc.link import Link, Listener, Outcome, Question
+
+_log = logging.getLogger(__name__)
+
+# An owner that has died takes its place in the ring with it when its lease has run out, and another one reads anew.
+_REFRESH_ATTEMPTS = 12
+_RETRY_SECONDS = 0.5
+# A link that was down for longer before its owner went was not down because the owner died.
+_LEASE_SECONDS = 10.0
 
 
 class Owners(ChannelOwner):
@@ -83,9 +91,14 @@ class Owners(ChannelOwner):
 
     async def refresh(self, channel_id: str) -> None:
         """See `ChannelOwner.refresh`."""
-        # What is stored is stored; an owner that is not there reads it when it is.
-        with contextlib.suppress(Refusal):
-            await self._ask(channel_id, "", None)
+        for attempt in range(_REFRESH_ATTEMPTS):
+            try:
+                await self._ask(channel_id, "", None)
+                return
+            except Refusal as refusal:
+                _log.warning("the owner of channel %s does not know of a change yet: %s", channel_id, refusal)
+            if attempt < _REFRESH_ATTEMPTS - 1:
+                await asyncio.sleep(_RETRY_SECONDS)
 
     async def run(self) -> None:
         """Follows the registry, until cancelled."""
@@ -116,6 +129,9 @@ class Owners(ChannelOwner):
 
     def _drop(self, server_id: str) -> None:
         _, link, task = self._links.pop(server_id)
+        if self._listener is not None and link.was_down_for(_LEASE_SECONDS):
+            # What that owner had for the sessions here went with it, and its successor may not know of it any more.
+            self._listener.missed()
         task.cancel()
         link.close()
 

@@ -47,6 +47,7 @@ class Trouble(enum.Enum):
     RESET = "the connection breaks in the middle of the answer"
     GARBAGE = "bytes that are no HTTP/2"
     SILENCE = "nothing comes"
+    GO_AWAY = "the server wants no more on this connection"
 
 
 Answer = Reply | Trouble
@@ -78,16 +79,21 @@ class Http2Server:
         self.url = f"https://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
         return self
 
+    async def drop_connections(self) -> None:
+        """Breaks all connections; others may be made."""
+        serving = list(self._serving.values())
+        for writer in self._serving:
+            writer.transport.abort()
+        await asyncio.gather(*serving, return_exceptions=True)
+
     async def stop(self) -> None:
         """Goes away, connections and all."""
         assert self._server is not None
         self._server.close()
-        serving = list(self._serving.values())
-        for writer in self._serving:
-            writer.transport.abort()
+        await self.drop_connections()
         for task in self._answering:
             task.cancel()
-        await asyncio.gather(*serving, *self._answering, return_exceptions=True)
+        await asyncio.gather(*self._answering, return_exceptions=True)
         await self._server.wait_closed()
 
     def next(self) -> Answer | None:
@@ -139,6 +145,10 @@ class Http2Server:
             self._send(connection, writer, stream, answer)
         elif answer is Trouble.GARBAGE:
             writer.write(_NO_FRAME)
+        elif answer is Trouble.GO_AWAY:
+            connection.close_connection(last_stream_id=0)
+            writer.write(connection.data_to_send())
+            writer.close()
         elif answer is Trouble.RESET:
             connection.send_headers(stream, [(":status", "200"), ("content-length", "100")])
             writer.write(connection.data_to_send())

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import logging
 import socket
 from collections import deque
@@ -40,7 +41,7 @@ from cassandra.cluster import (
     ResponseFuture,
     Session,
 )
-from cassandra.connection import ConnectionException
+from cassandra.connection import Connection, ConnectionException
 from cassandra.policies import (
     DCAwareRoundRobinPolicy,
     ExponentialReconnectionPolicy,
@@ -49,9 +50,10 @@ from cassandra.policies import (
     TokenAwarePolicy,
 )
 from cassandra.protocol import ErrorMessage
-from cassandra.query import BatchStatement, BatchType, PreparedStatement, tuple_factory
+from cassandra.query import BatchStatement, BatchType, BoundStatement, PreparedStatement, tuple_factory
 
 from tidings.backends.cassandra.migrations import CassandraError, migrate
+from tidings.backends.cassandra.reactor import connections_on
 from tidings.core.errors import Refusal, unavailable
 
 _log = logging.getLogger(__name__)
@@ -132,7 +134,7 @@ class Cassandra:
         Raises:
             CassandraError: Nobody answers, or the tables are of a newer tidings.
         """
-        return cls(settings, await asyncio.to_thread(_connect, settings))
+        return cls(settings, await asyncio.to_thread(_connect, settings, connections_on(asyncio.get_running_loop())))
 
     async def close(self) -> None:
         """Ends the connection; what is under way fails."""
@@ -175,6 +177,42 @@ class Cassandra:
             batch.add(self._prepared.get(statement) or await self._prepare(statement), values)
         batch.is_idempotent = not conditional
         return await self._send(batch, conditional, serial=False)
+
+    async def encode(self, statement: Statement, values: Sequence[object]) -> list[object]:
+        """Encodes the values of a statement, for `write_encoded`: rows that have most of them in common share that.
+
+        Returns:
+            Bytes for each `?`, or what the driver has for a value that is not set.
+
+        Raises:
+            Refusal: UNAVAILABLE.
+        """
+        prepared = self._prepared.get(statement) or await self._prepare(statement)
+        encoded: list[object] = prepared.bind(values).values
+        return encoded
+
+    async def write_encoded(self, statement: Statement, rows: Sequence[Sequence[object]]) -> None:
+        """Executes a statement that writes, once for each of some rows of encoded values, in one request.
+
+        Args:
+            statement: Without a condition.
+            rows: As `encode` gives them. Of several partitions, they may be written in part.
+
+        Raises:
+            Refusal: UNAVAILABLE. They may have been written all the same, or may be written yet.
+        """
+        prepared = self._prepared.get(statement) or await self._prepare(statement)
+        bound = []
+        for row in rows:
+            each = BoundStatement(prepared)
+            each.values = row
+            bound.append(each)
+        query = bound[0]
+        if len(bound) > 1:
+            query = BatchStatement(BatchType.UNLOGGED)
+            query.add_all(bound, itertools.repeat(None))
+            query.is_idempotent = True
+        await self._send(query, conditional=False, serial=False)
 
     async def _send(self, query: object, conditional: bool, serial: bool) -> list[Row]:
         profile = _CONDITIONAL if conditional else _SERIAL_READS if serial else EXEC_PROFILE_DEFAULT
@@ -264,8 +302,8 @@ def _refusal(error: BaseException) -> Refusal:
     return unavailable("the storage does not answer", "STORAGE_UNAVAILABLE")
 
 
-def _connect(settings: CassandraSettings) -> Session:
-    cluster = _cluster(settings)
+def _connect(settings: CassandraSettings, connections: type[Connection]) -> Session:
+    cluster = _cluster(settings, connections)
     try:
         session = cluster.connect()
         migrate(session, settings.keyspace, settings.replication)
@@ -279,7 +317,7 @@ def _connect(settings: CassandraSettings) -> Session:
     return session
 
 
-def _cluster(settings: CassandraSettings) -> Cluster:
+def _cluster(settings: CassandraSettings, connections: type[Connection]) -> Cluster:
     hosts, ports = zip(*(address.rsplit(":", 1) for address in settings.addresses), strict=True)
     if len(set(ports)) > 1:
         raise CassandraError(f"the nodes of a Cassandra cluster listen at one port, not at {', '.join(set(ports))}")
@@ -306,6 +344,7 @@ def _cluster(settings: CassandraSettings) -> Cluster:
         [host.strip("[]") for host in hosts],
         port=int(ports[0]),
         execution_profiles=profiles,
+        connection_class=connections,
         # Without it the last part of a larger request waits for the acknowledgement of the part before: 40 ms.
         sockopts=[(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)],
         # The next one adds checksums, computed in Python: a tenth of what a request costs.
@@ -313,6 +352,8 @@ def _cluster(settings: CassandraSettings) -> Cluster:
         auth_provider=PlainTextAuthProvider(settings.username, settings.password) if settings.username else None,
         reconnection_policy=ExponentialReconnectionPolicy(0.25, 5.0, max_attempts=None),
         connect_timeout=settings.request_seconds,
+        # Its own two seconds are short for a node that has just started.
+        control_connection_timeout=settings.request_seconds,
         idle_heartbeat_interval=10,
         idle_heartbeat_timeout=5,
     )

@@ -8,6 +8,7 @@ being written when another was read, a replay begins `OVERLAP_MS` before the cur
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -43,6 +44,7 @@ _COPY_BYTES = 4 << 10
 _REQUEST_PARTITIONS = 10
 _REQUEST_BYTES = 4 << 10
 _ROW_BYTES = 100
+_MERGED_MS = 5_000
 _CHUNK_EVENTS = 1_000
 _CHUNK_BYTES = 256 << 10
 _PAGE_ROWS = 250
@@ -94,14 +96,18 @@ class CassandraInbox(Inbox):
         self._reader = LogReader(cassandra)
 
     async def put(self, copies: Sequence[InboxCopy]) -> None:
-        """See `Inbox.put`. What a user gets at a time is one write, and goes with that of others in one request."""
+        """See `Inbox.put`. What a user gets at a time is one write, and goes with that of others in one request.
+
+        Copies of one event differ in the user alone: the rest is encoded once (ENCODED_FIGURE).
+        """
         ttl = self._keeps_ms // 1000
         rows: defaultdict[tuple[str, int], list[Row]] = defaultdict(list)
-        for copy in copies:
+        for copy in _merged(copies):
             position, *values = self._values(copy)
             day = _day(position)
+            _, *rest = await self._cassandra.encode(_PUT, ("", day, position, *values, ttl))
             for user_id in copy.user_ids:
-                rows[user_id, day].append((user_id, day, position, *values, ttl))
+                rows[user_id, day].append((user_id.encode(), *rest))
         try:
             async with asyncio.timeout(_WRITE_SECONDS):
                 await asyncio.gather(*map(self._write, _requests(rows.values())))
@@ -165,10 +171,33 @@ class CassandraInbox(Inbox):
         )
 
     async def _write(self, rows: Sequence[Row]) -> None:
-        if len(rows) == 1:
-            await self._cassandra.execute(_PUT, rows[0])
+        await self._cassandra.write_encoded(_PUT, rows)
+
+
+def _merged(copies: Iterable[InboxCopy]) -> Iterable[InboxCopy]:
+    """Batches of a channel that follow one another, to the same people, as one, as long as that is small."""
+    merged: list[InboxCopy] = []
+    latest: dict[str, int] = {}
+    for copy in copies:
+        at = latest.get(copy.channel_id)
+        if at is not None and _follows(merged[at], copy):
+            merged[at] = dataclasses.replace(copy, entries=[*merged[at].entries, *copy.entries])
         else:
-            await self._cassandra.batch([(_PUT, row) for row in rows])
+            latest[copy.channel_id] = len(merged)
+            merged.append(copy)
+    return merged
+
+
+def _follows(copy: InboxCopy, following: InboxCopy) -> bool:
+    first, last, after = copy.entries[0], copy.entries[-1], following.entries[0]
+    return (
+        not copy.position
+        and not following.position
+        and after.seq == last.seq + 1
+        and positions.time_ms(following.entries[-1].position) - positions.time_ms(first.position) < _MERGED_MS
+        and sum(len(each.body) for each in (*copy.entries, *following.entries)) <= _COPY_BYTES
+        and set(copy.user_ids) == set(following.user_ids)
+    )
 
 
 def _requests(partitions: Iterable[Sequence[Row]]) -> Iterator[Sequence[Row]]:

@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 from cassandra.query import UNSET_VALUE
 
 from tidings.backends.cassandra.cluster import Cassandra, Row, Statement
+from tidings.backends.cassandra.pace import Pace
 from tidings.backends.cassandra.pending import CassandraPendingPush, Wake
 from tidings.backends.cassandra.reading import LogReader, is_change
 from tidings.backends.cassandra.rows import bucket_of, by_bucket, decode_marks, encode_marks
@@ -152,17 +153,24 @@ class CassandraChannelLog(ChannelLog):
         self._pending = pending
         self._clock = clock
         self._reader = LogReader(cassandra)
+        self._pace = Pace(clock.monotonic)
         self._tails: OrderedDict[str, Tail] = OrderedDict()
         self._sent = 0
         self._committed = 0
 
+    async def ready(self) -> None:
+        """See `ChannelLog.ready`."""
+        await self._pace.ready()
+
     async def append(self, batch: LogBatch) -> AppendOutcome:
         """See `ChannelLog.append`."""
         outcome: AppendOutcome = HeadMoved()
+        begun = self._pace.begin()
         try:
             outcome = await self._append(batch)
             return outcome
         finally:
+            self._pace.end(begun, done=isinstance(outcome, Appended) and bool(batch.entries))
             # Refused, or who knows: the next batch begins from what the storage has.
             if isinstance(outcome, HeadMoved):
                 self._drop(batch.channel_id)

@@ -42,32 +42,31 @@ class Cluster:
 
         Args:
             folder: Where everything is kept: data, logs, settings.
-            sizes: How many servers; what the folder had before, or the defaults.
+            sizes: How many servers, of which those that run beyond are stopped at the start; what the folder had
+                before, or the defaults.
             settings: What all servers' settings files say besides addresses, as `Settings` names it.
             detach: Whether it goes on when its owner ends.
             cassandra: One to share with others, instead of one in the folder.
         """
         self.folder = folder.absolute()
         self._settings = dict(settings or {})
-        self.sizes = sizes or self._sizes_before()
+        before = self._sizes_before()
+        self.sizes = sizes or before
         self.etcd = Etcd(self.folder / "etcd", detach=detach)
         self.redis = Redis(self.folder / "redis", detach=detach)
         self.push_redis = Redis(self.folder / "push-redis", durable=True, detach=detach)
         self.cassandra = cassandra or Cassandra(self.folder / "cassandra", detach=detach)
         self.engines: Sequence[Engine] = (self.etcd, self.redis, self.push_redis, self.cassandra)
-        # Clients sign in at an api server, which tells them of chat servers: so it answers for discovery too.
-        services = {
-            "chat": ("chat", self.sizes.chat),
-            "presence": ("presence", self.sizes.presence),
-            "api": ("api,discovery", self.sizes.api),
-            "discovery": ("discovery", 1),
-            "notifier": ("notifier", 1),
-        }
         self.servers = {
-            f"{name}-{number}": TidingsServer(self.folder / f"{name}-{number}", what, detach=detach)
-            for name, (what, count) in services.items()
-            for number in range(1, count + 1)
+            name: TidingsServer(self.folder / name, services, detach=detach)
+            for name, services in _services(self.sizes).items()
         }
+        # Of an earlier start that asked for more.
+        self._surplus = [
+            TidingsServer(self.folder / name, services)
+            for name, services in _services(before).items()
+            if name not in self.servers
+        ]
 
     @property
     def endpoint(self) -> str:
@@ -82,13 +81,14 @@ class Cluster:
         """Starts what does not run yet, engines first, and waits until all of it answers.
 
         Raises:
-            EngineError: Something cannot be started.
+            EngineError: Something cannot be started; what had been started for it is stopped again.
         """
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        await _all(server.stop() for server in self._surplus)
         (self.folder / "sizes.json").write_text(json.dumps(asdict(self.sizes)))
         key = self.folder / "token-key.pem"
         TokenKeys.load(key, make=True)
-        await _all(engine.start() for engine in self.engines if not engine.running)
+        await _start(self.engines)
         for server in self.servers.values():
             server.settings = {
                 **self._settings,
@@ -100,7 +100,7 @@ class Cluster:
                     "etcd": [self.etcd.address],
                 },
             }
-        await _all(server.start() for server in self.servers.values() if not server.running)
+        await _start(list(self.servers.values()))
         return self
 
     async def stop(self) -> None:
@@ -129,6 +129,31 @@ class Cluster:
             return Sizes()
         except (ValueError, TypeError) as error:
             raise EngineError(f"{self.folder / 'sizes.json'} is not what a cluster has left there.") from error
+
+
+def _services(sizes: Sizes) -> dict[str, str]:
+    """What each server serves, by its name."""
+    # Clients sign in at an api server, which tells them of chat servers: so it answers for discovery too.
+    kinds = {
+        "chat": ("chat", sizes.chat),
+        "presence": ("presence", sizes.presence),
+        "api": ("api,discovery", sizes.api),
+        "discovery": ("discovery", 1),
+        "notifier": ("notifier", 1),
+    }
+    return {f"{name}-{number}": services for name, (services, count) in kinds.items() for number in range(1, count + 1)}
+
+
+async def _start(processes: Sequence[Engine]) -> None:
+    """Starts all that do not run, or none of them."""
+    starting = [process for process in processes if not process.running]
+    try:
+        async with asyncio.TaskGroup() as group:
+            for process in starting:
+                group.create_task(process.start())
+    except ExceptionGroup as errors:
+        await _all(process.stop() for process in starting)
+        raise errors.exceptions[0] from None
 
 
 async def _all(works: Any) -> None:

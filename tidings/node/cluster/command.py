@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -28,25 +28,30 @@ _console = Console()
 
 @cluster.command()
 def up(
-    chat_servers: Annotated[int, typer.Option(min=1, help="How many chat servers.")] = 3,
-    presence_servers: Annotated[int, typer.Option(min=1, help="How many presence servers.")] = 2,
-    api_servers: Annotated[int, typer.Option(min=1, help="How many api servers.")] = 2,
+    chat_servers: Annotated[int | None, typer.Option(min=1, help="How many chat servers; 3 at first.")] = None,
+    presence_servers: Annotated[int | None, typer.Option(min=1, help="How many presence servers; 2 at first.")] = None,
+    api_servers: Annotated[int | None, typer.Option(min=1, help="How many api servers; 2 at first.")] = None,
     data: Data = _DATA,
 ) -> None:
-    """Starts etcd, Redis, Cassandra and the servers, which go on until `down`."""
-    _run(_up(Cluster(data, Sizes(chat_servers, presence_servers, api_servers), detach=True)))
+    """Starts etcd, Redis, Cassandra and the servers, which go on until `down`; as many as before, unless told."""
+    _run(lambda: _up(_resized(data, chat_servers, presence_servers, api_servers)))
 
 
 @cluster.command()
 def status(data: Data = _DATA) -> None:
     """Shows what runs, where, and how busy it is."""
-    _run(_status(Cluster(data)))
+    _run(lambda: _status(Cluster(data)))
 
 
 @cluster.command()
 def down(data: Data = _DATA) -> None:
     """Stops everything, and loses nothing."""
-    _run(_down(Cluster(data)))
+    _run(lambda: _down(Cluster(data)))
+
+
+def _resized(data: Path, chat: int | None, presence: int | None, api: int | None) -> Cluster:
+    before = Cluster(data).sizes
+    return Cluster(data, Sizes(chat or before.chat, presence or before.presence, api or before.api), detach=True)
 
 
 async def _up(mesh: Cluster) -> None:
@@ -104,9 +109,9 @@ async def _registered(mesh: Cluster) -> list[Server]:
         await etcd.close()
 
 
-def _run(work: Coroutine[Any, Any, None]) -> None:
+def _run(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
     try:
-        asyncio.run(work)
+        asyncio.run(work())
     except (EngineError, SettingsError, Refusal) as error:
         typer.echo(f"tidings cluster: {error}", err=True)
         raise typer.Exit(1) from None

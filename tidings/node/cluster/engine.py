@@ -30,8 +30,8 @@ class EngineError(Exception):
 class Engine(ABC):
     """An engine on a folder, on loopback.
 
-    The folder keeps its data, its `log` and, while it runs, `process.json` with its process and ports, by which a later
-    command finds it again. An engine started again on its folder has the data and the ports that it had before.
+    The folder keeps its data, its `log` and `process.json` with its process and ports, by which a later command finds
+    it again. An engine started again on its folder has the data and the ports that it had before.
 
     Args:
         folder: The folder, made when missing.
@@ -97,7 +97,6 @@ class Engine(ABC):
                 await process.wait()
         except TimeoutError:
             await self.kill()
-        self._note.unlink(missing_ok=True)
 
     async def kill(self) -> None:
         """SIGKILL: nothing in it gets to run any more. Waits until it has ended."""

@@ -1,0 +1,82 @@
+"""How many conditional writes are under way at a time."""
+
+from __future__ import annotations
+
+import asyncio
+
+from tests.support.clock import FakeClock
+from tidings.backends.cassandra.pace import Pace
+
+
+def learned(clock: FakeClock, seconds: float) -> Pace:
+    """One that has seen a batch take so long."""
+    pace = Pace(clock.monotonic)
+    begun = pace.begin()
+    clock.advance(seconds)
+    pace.end(begun, done=True)
+    return pace
+
+
+async def settled() -> None:
+    """All that can go on has."""
+    for _ in range(20):
+        await asyncio.sleep(0)
+
+
+def test_the_longer_a_batch_takes_the_more_are_under_way() -> None:
+    clock = FakeClock()
+    assert learned(clock, 0.001).limit == 8
+    assert learned(clock, 0.050).limit == 50
+
+
+def test_the_least_counts_and_is_forgotten_slowly() -> None:
+    clock = FakeClock()
+    pace = learned(clock, 0.020)
+    begun = pace.begin()
+    clock.advance(0.5)
+    pace.end(begun, done=True)
+    assert pace.limit == 20
+    begun = pace.begin()
+    clock.advance(100)
+    pace.end(begun, done=True)
+    assert pace.limit == 40
+
+
+def test_what_failed_tells_nothing() -> None:
+    clock = FakeClock()
+    pace = learned(clock, 0.050)
+    pace.end(pace.begin(), done=False)
+    assert pace.limit == 50
+
+
+async def test_batches_beyond_the_limit_wait_and_go_in_order() -> None:
+    clock = FakeClock()
+    pace = learned(clock, 0.001)
+    begun: list[tuple[int, float]] = []
+
+    async def batch(number: int) -> None:
+        await pace.ready()
+        begun.append((number, pace.begin()))
+
+    tasks = [asyncio.create_task(batch(number)) for number in range(12)]
+    await settled()
+    assert [number for number, _ in begun] == list(range(8))
+    pace.end(begun[0][1], done=True)
+    await settled()
+    assert [number for number, _ in begun] == list(range(9))
+    for _, at in begun[1:]:
+        pace.end(at, done=True)
+    await asyncio.gather(*tasks)
+    assert [number for number, _ in begun] == list(range(12))
+
+
+async def test_one_who_gave_up_or_has_nothing_to_write_keeps_nobody_waiting() -> None:
+    pace = learned(FakeClock(), 0.001)
+    begun = [pace.begin() for _ in range(8)]
+    waiting = [asyncio.create_task(pace.ready()) for _ in range(4)]
+    await settled()
+    assert not any(each.done() for each in waiting)
+    waiting[0].cancel()
+    # One place is enough for all: none of them begins.
+    pace.end(begun[0], done=True)
+    await asyncio.gather(*waiting[1:])
