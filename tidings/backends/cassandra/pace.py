@@ -36,7 +36,7 @@ class Pace:
     @property
     def limit(self) -> int:
         """How many may be under way."""
-        return max(_LEAST, int(self._least * _BATCHES_A_SECOND))
+        return max(_LEAST, round(self._least * _BATCHES_A_SECOND))
 
     async def ready(self) -> None:
         """Waits until a batch may go; those who came before go first."""
