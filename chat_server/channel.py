@@ -181,12 +181,11 @@ class Channel:
     # --- messages -----------------------------------------------------------------------------------------------------
 
     def _send(self, actor_id: str, action: actions.Send, draft: Draft) -> Accepted:
+        member = self._member(actor_id)
         key = actor_id, action.client_message_id
         first = self._recent.get(key)
         if first is not None:
-            # Also to somebody who has left since: it is in the log.
             return first
-        member = self._member(actor_id)
         self._check_not_blocked()
         reply_to = action.reply_to_seq
         if reply_to and not member.since_seq <= reply_to <= self.head_seq:

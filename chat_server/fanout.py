@@ -141,28 +141,37 @@ class MeshFanout:
     # --- to the inboxes -----------------------------------------------------------------------------------------------
 
     async def _put(self) -> None:
-        while self._copies:
-            batches, self._copies = self._copies[:_TOGETHER], self._copies[_TOGETHER:]
-            try:
-                await self._put_all(batches)
-            except BaseException:
-                self._copies[:0] = batches
-                raise
-            late = {user for batch in batches for user in batch.absent}
-            servers_of = await self._routes.lookup(late, self._peers.alive) if late else {}
-            for batch in batches:
-                here = [user for user in batch.absent if self._live.has(user)]
-                there = [user for user in batch.absent if user in servers_of]
+        await self._put_some()
+        while len(self._copies) >= _TOGETHER:
+            await self._put_some()
+        if self._copies:
+            # They came meanwhile, and wait for others.
+            self._copy.set()
+
+    async def _put_some(self) -> None:
+        if not self._copies:
+            return
+        batches, self._copies = self._copies[:_TOGETHER], self._copies[_TOGETHER:]
+        try:
+            await self._put_all(batches)
+        except BaseException:
+            self._copies[:0] = batches
+            raise
+        late = {user for batch in batches for user in batch.absent}
+        servers_of = await self._routes.lookup(late, self._peers.alive) if late else {}
+        for batch in batches:
+            here = [user for user in batch.absent if self._live.has(user)]
+            there = [user for user in batch.absent if user in servers_of]
+            if here or there:
                 # Whoever made it has had the result.
                 items = [Item(item.frame, item.seq, item.position, entry=item.entry) for item in batch.items]
                 if here:
                     self._live.deliver(batch.channel_id, here, items)
                 if there:
-                    late_batch = _Batch(batch.channel_id, there, items, batch.since)
-                    self._to_peers(late_batch, there, servers_of)
-                self._unfinished[batch.channel_id] -= 1
-                if not self._unfinished[batch.channel_id]:
-                    del self._unfinished[batch.channel_id]
+                    self._to_peers(_Batch(batch.channel_id, there, items, batch.since), there, servers_of)
+            self._unfinished[batch.channel_id] -= 1
+            if not self._unfinished[batch.channel_id]:
+                del self._unfinished[batch.channel_id]
 
     async def _put_all(self, batches: Sequence[_Batch]) -> None:
         while True:

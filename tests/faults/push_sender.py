@@ -21,7 +21,7 @@ from tidings.node.settings import load
 
 USER = "u1"
 # A push that the one before had under way is due again after this.
-LIMITS = DispatchLimits(timeout=1.5, lease=2.0)
+LIMITS = DispatchLimits(timeout=8.0, lease=10.0)
 
 
 class TokenOfEveryDevice(PushTokenStore):

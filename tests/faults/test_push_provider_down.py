@@ -24,6 +24,8 @@ FCM, APNS = PushProvider.FCM, PushProvider.APNS
 EVERY = 0.05
 OUTAGE = 60
 """How many pushes for each provider come while it is away."""
+# The failures that open a breaker, and those who asked in vain until they let another ask.
+FOUND_OUT = 8
 
 
 class TokenByName(TokenOfEveryDevice):
@@ -84,7 +86,6 @@ async def test_a_provider_that_is_away_delays_no_other_and_gets_its_backlog_by_a
         await database.close()
         order = [int(each["data"]["seq"]) for each in found.fcm.messages]
     assert sorted(order) == list(range(OUTAGE + 1))
-    # The few that found out that it was away had been put off for up to two seconds by then.
+    # Only the few that found out that it was away had been put off by then.
     late = [seq for at, seq in enumerate(order) if seq < max(order[:at], default=0)]
-    assert len(late) <= 5
-    assert all(order.index(seq) <= seq + 2 / EVERY + 5 for seq in late)
+    assert all(seq <= FOUND_OUT for seq in late)

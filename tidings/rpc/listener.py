@@ -23,6 +23,8 @@ _OPTIONS = (
     # A peer that is gone without a word is found within half a minute.
     ("grpc.keepalive_time_ms", 20_000),
     ("grpc.keepalive_timeout_ms", 10_000),
+    # The one before does not bound how long a ping may take, which is a minute unless told.
+    ("grpc.http2.ping_timeout_ms", 10_000),
     ("grpc.keepalive_permit_without_calls", 1),
     # Clients may ping as often as we do, and a little oftener.
     ("grpc.http2.min_ping_interval_without_data_ms", 5_000),

@@ -53,6 +53,8 @@ _OPTIONS = (
     # Finds a peer that is gone without a word. Pings only go out while a call is open.
     ("grpc.keepalive_time_ms", _KEEPALIVE_MS),
     ("grpc.keepalive_timeout_ms", _KEEPALIVE_TIMEOUT_MS),
+    # The one before does not bound how long a ping may take, which is a minute unless told.
+    ("grpc.http2.ping_timeout_ms", _KEEPALIVE_TIMEOUT_MS),
     ("grpc.http2.max_pings_without_data", 0),
     # When to try again is decided here, with jitter; gRPC's own delay of up to two minutes would come on top.
     ("grpc.initial_reconnect_backoff_ms", 100),

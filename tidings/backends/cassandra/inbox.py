@@ -102,7 +102,7 @@ class CassandraInbox(Inbox):
         """
         ttl = self._keeps_ms // 1000
         rows: defaultdict[tuple[str, int], list[Row]] = defaultdict(list)
-        for copy in _merged(copies):
+        for copy in merged(copies):
             position, *values = self._values(copy)
             day = _day(position)
             _, *rest = await self._cassandra.encode(_PUT, ("", day, position, *values, ttl))
@@ -174,18 +174,18 @@ class CassandraInbox(Inbox):
         await self._cassandra.write_encoded(_PUT, rows)
 
 
-def _merged(copies: Iterable[InboxCopy]) -> Iterable[InboxCopy]:
+def merged(copies: Iterable[InboxCopy]) -> Sequence[InboxCopy]:
     """Batches of a channel that follow one another, to the same people, as one, as long as that is small."""
-    merged: list[InboxCopy] = []
+    result: list[InboxCopy] = []
     latest: dict[str, int] = {}
     for copy in copies:
         at = latest.get(copy.channel_id)
-        if at is not None and _follows(merged[at], copy):
-            merged[at] = dataclasses.replace(copy, entries=[*merged[at].entries, *copy.entries])
+        if at is not None and _follows(result[at], copy):
+            result[at] = dataclasses.replace(copy, entries=[*result[at].entries, *copy.entries])
         else:
-            latest[copy.channel_id] = len(merged)
-            merged.append(copy)
-    return merged
+            latest[copy.channel_id] = len(result)
+            result.append(copy)
+    return result
 
 
 def _follows(copy: InboxCopy, following: InboxCopy) -> bool:

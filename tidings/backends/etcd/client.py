@@ -26,6 +26,8 @@ _OPTIONS = [
     # Finds a connection that is dead without having been closed; etcd allows a ping every 5 s.
     ("grpc.keepalive_time_ms", 10_000),
     ("grpc.keepalive_timeout_ms", 3_000),
+    # The one before does not bound how long a ping may take, which is a minute unless told.
+    ("grpc.http2.ping_timeout_ms", 3_000),
     # A member that is back is found soon.
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.min_reconnect_backoff_ms", 100),
