@@ -61,11 +61,15 @@ class LiveSessions:
         identity = session.identity
         before = self._by_device.get(identity.device_id)
         if before is not None and before is not session:
-            self.remove(before)
-            before.end(Refusal(Code.ABORTED, "the device has opened a newer stream", reason="SESSION_REPLACED"))
+            self.replace(before)
         if before is not session:
             self._by_device[identity.device_id] = session
             self._by_user[identity.user_id] = (*self._by_user.get(identity.user_id, ()), session)
+
+    def replace(self, session: Session) -> None:
+        """Ends a session whose device has opened a newer one."""
+        self.remove(session)
+        session.end(Refusal(Code.ABORTED, "the device has opened a newer stream", reason="SESSION_REPLACED"))
 
     def remove(self, session: Session) -> None:
         """Takes a session out, if it is in."""

@@ -11,7 +11,6 @@ from tidings.core.errors import unavailable
 from tidings.internal.v1 import peer_pb2
 from tidings.rpc.link import Question
 from tidings.rpc.owners import Owners
-from tidings.v1 import chat_pb2
 
 
 class MeshChannels:
@@ -46,11 +45,11 @@ class MeshChannels:
             link.received(channel_id, user_id, seq)
 
     async def typing(self, channel_id: str, user_id: str, typing: bool) -> None:
-        """See `Channels.typing`. Another server's no is not waited for: whoever is no member is told nothing then."""
+        """See `Channels.typing`."""
         if self._owners.is_mine(channel_id):
             await self._owned.typing(channel_id, user_id, typing)
-        elif (link := self._owners.link(channel_id)) is not None:
-            link.typing(chat_pb2.Typing(channel_id=channel_id, user_id=user_id, typing=typing))
+        else:
+            await self._owners.show_typing(channel_id, user_id, typing)
 
 
 class Arrivals:
@@ -74,6 +73,12 @@ class Arrivals:
     def news(self, news: peer_pb2.News) -> None:
         """See `Listener.news`."""
         self._live.send(news.user_ids, news.frame)
+
+    def newer(self, newer: peer_pb2.Newer) -> None:
+        """See `Listener.newer`."""
+        session = self._live.of_device(newer.device_id)
+        if session is not None and session.opened_ms < newer.opened_ms:
+            self._live.replace(session)
 
     def missed(self) -> None:
         """See `Listener.missed`: a session that comes back gets all that it lacks from its inbox."""

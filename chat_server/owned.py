@@ -17,7 +17,7 @@ from chat_server.pushes import Pushes, PushPorts
 from chat_server.receipts import Receipts
 from chat_server.rounds import every
 from chat_server.submission import Outcome, Submission
-from tidings.core.actions import Accepted
+from tidings.core.actions import Accepted, Aside, ShowTyping
 from tidings.core.clock import Clock
 from tidings.core.errors import Refusal, not_found
 from tidings.core.failures import without_message
@@ -215,22 +215,21 @@ class OwnedChannels:
             others = [each for each in channel.members if each != user_id]
             self._fanout.send(others, wire.framed(chat_pb2.Event(typing=event)))
 
-    def show_typing(self, channel_id: str, user_id: str, typing: bool) -> None:
-        """The same for those who do not wait for a no."""
-        self._later(self.typing(channel_id, user_id, typing))
-
-    def refresh(self, channel_id: str, answer: Callable[[Outcome], None]) -> None:
-        """Reads again what is kept beside a channel's log, and tells when it is done."""
-        self._later(self._refresh(channel_id, answer))
+    def aside(self, channel_id: str, actor_id: str, aside: Aside, answer: Callable[[Outcome], None]) -> None:
+        """Does what is in no log, and tells when it is done."""
+        self._later(self._aside(channel_id, actor_id, aside, answer))
 
     async def _load_and_receive(self, channel_id: str, user_id: str, seq: int) -> None:
         channel = await self.owner.channel(channel_id)
         if channel is not None and channel.delivered(user_id, seq):
             self._receipts.changed(channel, {user_id})
 
-    async def _refresh(self, channel_id: str, answer: Callable[[Outcome], None]) -> None:
+    async def _aside(self, channel_id: str, actor_id: str, aside: Aside, answer: Callable[[Outcome], None]) -> None:
         try:
-            await self.owner.refresh(channel_id)
+            if isinstance(aside, ShowTyping):
+                await self.typing(channel_id, actor_id, aside.typing)
+            else:
+                await self.owner.refresh(channel_id)
         except Refusal as refusal:
             answer(refusal)
         else:

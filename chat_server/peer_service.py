@@ -12,7 +12,8 @@ from grpc import aio
 
 from chat_server.owned import OwnedChannels
 from chat_server.peers import PeerOutbox, Peers
-from chat_server.submission import Submission
+from chat_server.submission import Outcome, Submission
+from tidings.core.actions import Refresh, ShowTyping
 from tidings.core.errors import Code, Refusal
 from tidings.internal.v1 import peer_pb2
 from tidings.rpc import asks
@@ -73,22 +74,23 @@ class PeerService:
             outbox.confirm(call.confirm.number)
         elif kind == "received":
             self._channels.received(call.received.channel_id, call.received.user_id, call.received.seq)
-        elif kind == "typing":
-            self._channels.show_typing(call.typing.channel_id, call.typing.user_id, call.typing.typing)
 
     def _ask(self, outbox: PeerOutbox, ask: peer_pb2.Ask) -> None:
-        if ask.HasField("refresh"):
-            self._channels.refresh(ask.channel_id, lambda outcome: outbox.answer(ask.ask_id, outcome))
-            return
+        def answer(outcome: Outcome) -> None:
+            outbox.answer(ask.ask_id, outcome)
+
         try:
             action = asks.decode(ask)
         except Refusal as refusal:
-            outbox.answer(ask.ask_id, refusal)
+            answer(refusal)
+            return
+        if isinstance(action, Refresh | ShowTyping):
+            self._channels.aside(ask.channel_id, ask.actor_id, action, answer)
             return
         if ask.in_place:
             submission = Submission(ask.actor_id, action, peer=outbox, ask_id=ask.ask_id)
         else:
-            submission = Submission(ask.actor_id, action, answer=lambda outcome: outbox.answer(ask.ask_id, outcome))
+            submission = Submission(ask.actor_id, action, answer=answer)
         self._channels.post(ask.channel_id, submission)
 
 

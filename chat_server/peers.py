@@ -76,6 +76,10 @@ class PeerOutbox:
         """What is in no log; lost when there is no stream."""
         self._send(_framed(peer_pb2.Reply(news=peer_pb2.News(frame=frame, user_ids=user_ids))))
 
+    def newer(self, device_id: str, opened_ms: int) -> None:
+        """A device has opened a stream here; lost when there is no stream to that server."""
+        self._send(_framed(peer_pb2.Reply(newer=peer_pb2.Newer(device_id=device_id, opened_ms=opened_ms))))
+
     # --- the stream ---------------------------------------------------------------------------------------------------
 
     def attach(self, opening: peer_pb2.Open, wake: Callable[[], None]) -> None:

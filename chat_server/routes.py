@@ -8,7 +8,9 @@ from collections import defaultdict
 from collections.abc import Collection, Mapping
 
 from chat_server.live import LiveSessions
+from chat_server.peers import Peers
 from chat_server.rounds import every
+from chat_server.session import Session
 from tidings.core.clock import Clock
 from tidings.core.errors import Refusal
 from tidings.core.ports import Routes
@@ -70,18 +72,23 @@ class TrustedRoutes:
 class OwnRoutes:
     """Makes the sessions of this server known, and known again when that was lost."""
 
-    def __init__(self, routes: Routes, server_id: str, live: LiveSessions) -> None:
-        """Writes to `routes` that `server_id` holds the sessions of `live`."""
+    def __init__(self, routes: Routes, server_id: str, live: LiveSessions, peers: Peers) -> None:
+        """Writes to `routes` that `server_id` holds the sessions of `live`; tells `peers` of newer ones."""
         self._routes = routes
         self._server_id = server_id
         self._live = live
+        self._peers = peers
         self._generation = ""
         self._leaving: set[asyncio.Task[None]] = set()
 
-    async def enter(self, user_id: str) -> None:
+    async def enter(self, session: Session) -> None:
         """See `Registrar.enter`. While the engine is away, owners do without it, and `run` makes it good."""
+        identity = session.identity
         try:
-            await self._routes.add(user_id, self._server_id)
+            await self._routes.add(identity.user_id, self._server_id)
+            for server_id in await self._routes.lookup([identity.user_id]):
+                if server_id != self._server_id and server_id in self._peers.alive:
+                    self._peers.outbox(server_id).newer(identity.device_id, session.opened_ms)
         except Refusal as refusal:
             _log.warning("a route is not known yet: %s", refusal)
 
@@ -107,7 +114,7 @@ class OwnRoutes:
             return
         if self._live.has(user_id):
             # Somebody came back while it was being removed.
-            await self.enter(user_id)
+            await self._routes.add(user_id, self._server_id)
 
     async def _look(self) -> None:
         try:

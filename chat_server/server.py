@@ -45,8 +45,8 @@ class ChatSettings:
 class Registrar(Protocol):
     """Makes known to other servers which users have sessions here."""
 
-    async def enter(self, user_id: str) -> None:
-        """A user has a session."""
+    async def enter(self, session: Session) -> None:
+        """There is a session of a user, and of a device whose other sessions are older."""
 
     def leave(self, user_id: str) -> None:
         """A user has no session any more."""
@@ -126,10 +126,11 @@ class ChatServer(Sessions):
         """
         if self._draining:
             raise _draining()
+        session.opened_ms = self._clock.now_ms()
         session.begin_replay()
         self.live.add(session)
         if self._registrar is not None:
-            await self._registrar.enter(session.identity.user_id)
+            await self._registrar.enter(session)
 
     def leave(self, session: Session) -> None:
         """The session's stream is gone."""

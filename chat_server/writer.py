@@ -90,7 +90,8 @@ class Pacer:
         self._timer = asyncio.get_running_loop().call_later(max(delay, _SHORTEST_TIMER), self._fire)
 
     def _fire(self) -> None:
-        # Those who are due within a fifth of the interval go now: a timer for each would cost more than it gives.
+        # Those who are due within a fifth of the interval go now: a timer for each would cost more than it gives. Who
+        # stands behind a stream that was written to later waits as long as that one, so no longer than the interval.
         latest = monotonic() - self.interval * 4 / 5
         waiting = self._due
         while waiting and waiting[0][0] <= latest:

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from typing import Any
 
 import pytest
+from cassandra import OperationTimedOut
 
 from tests.conformance.engines import CassandraEngine
 from tests.support.engines import CassandraSpace
 from tests.support.unreliable import unreliable
 from tidings.backends.cassandra.cluster import Cassandra, CassandraSettings, Statement
-from tidings.backends.cassandra.migrations import CassandraError
+from tidings.backends.cassandra.migrations import CassandraError, migrate
 from tidings.core.errors import Code, Refusal
 
 ADD = Statement("INSERT INTO mutes (channel_id, user_id) VALUES (?, ?)")
 TAKE = Statement("INSERT INTO mutes (channel_id, user_id) VALUES (?, ?) IF NOT EXISTS", conditional=True)
 ALL = Statement("SELECT user_id FROM mutes WHERE channel_id = ?", fetch_size=7)
+
+PUT = Statement("INSERT INTO log (channel_id, bucket, seq, body) VALUES (?, 0, ?, ?)")
+BODIES = Statement("SELECT body FROM log WHERE channel_id = ? AND bucket = 0 ORDER BY seq ASC")
 
 on_cassandra = pytest.mark.parametrize("engine", ["cassandra"], indirect=True, scope="session")
 
@@ -53,6 +58,35 @@ async def test_settings_that_make_no_sense_are_refused(engine: CassandraEngine) 
     ):
         with pytest.raises(CassandraError):
             await Cassandra.open(settings)
+
+
+@on_cassandra
+async def test_a_cassandra_that_is_slow_to_begin_with_is_tried_again(
+    engine: CassandraEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tries = 0
+
+    def slow_at_first(*arguments: Any) -> None:
+        nonlocal tries
+        tries += 1
+        if tries == 1:
+            raise OperationTimedOut
+        migrate(*arguments)
+
+    monkeypatch.setattr("tidings.backends.cassandra.cluster.migrate", slow_at_first)
+    cassandra = await Cassandra.open(engine.settings)
+    assert tries == 2
+    assert await cassandra.execute(ALL, ("nobody",)) == []
+    await cassandra.close()
+
+
+@on_cassandra
+async def test_requests_larger_than_the_network_takes_at_once_arrive_whole(engine: CassandraEngine) -> None:
+    cassandra = await Cassandra.open(engine.settings)
+    bodies = [bytes([number]) * 500_000 for number in range(20)]
+    await asyncio.gather(*(cassandra.execute(PUT, ("large", seq, body)) for seq, body in enumerate(bodies)))
+    assert [body for (body,) in await cassandra.execute(BODIES, ("large",))] == bodies
+    await cassandra.close()
 
 
 @on_cassandra

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.mesh import Mesh, little_mesh
-from tests.support.raw import CODES
+from tests.support.raw import CODES, details_of, end_of
 from tidings.core.actions import AddMembers, CreateChannel, Leave
 from tidings.core.errors import Code, Refusal
 from tidings.core.values import ChannelKind, ServerKind
@@ -81,6 +81,25 @@ async def test_receipts_and_typing_cross_servers(folder: Path) -> None:
             assert (await a.next("receipt")).members[0].read_seq == sent.seq
             await b.write(chat_pb2.Command(set_typing=chat_pb2.SetTyping(channel_id=channel_id, typing=True)))
             assert (await a.next("typing")).user_id == "bob"
+
+
+async def test_a_newer_stream_on_another_server_ends_the_older(folder: Path) -> None:
+    async with little_mesh(folder, 3) as mesh:
+        here, there, _ = mesh.nodes
+        async with mesh.device(here, "ann").stream() as older, mesh.device(there, "ann").stream() as newer:
+            error = await end_of(older.call)
+            assert (error.code().name, details_of(error).reason) == ("ABORTED", "SESSION_REPLACED")
+            assert (await newer.ask()).HasField("error")
+
+
+async def test_who_is_no_member_shows_no_typing(folder: Path) -> None:
+    async with little_mesh(folder, 2) as mesh:
+        here, owner = mesh.nodes
+        channel_id = mesh.channel_of(owner)
+        await group(mesh, channel_id, "ann")
+        async with mesh.device(here, "eve").stream() as e:
+            result = await e.ask(set_typing=chat_pb2.SetTyping(channel_id=channel_id, typing=True))
+            assert CODES[result.error.code].name == "NOT_FOUND"
 
 
 async def test_a_no_from_the_owner_names_the_field(folder: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from tests.support.clock import FakeClock
-from tidings.backends.cassandra.pace import Pace
+from tidings.backends.cassandra.pace import Begun, Pace
 
 
 def learned(clock: FakeClock, seconds: float) -> Pace:
@@ -52,7 +52,7 @@ def test_what_failed_tells_nothing() -> None:
 async def test_batches_beyond_the_limit_wait_and_go_in_order() -> None:
     clock = FakeClock()
     pace = learned(clock, 0.001)
-    begun: list[tuple[int, float]] = []
+    begun: list[tuple[int, Begun]] = []
 
     async def batch(number: int) -> None:
         await pace.ready()
@@ -80,3 +80,18 @@ async def test_one_who_gave_up_or_has_nothing_to_write_keeps_nobody_waiting() ->
     # One place is enough for all: none of them begins.
     pace.end(begun[0], done=True)
     await asyncio.gather(*waiting[1:])
+
+
+async def test_batches_that_hang_hold_nobody_up() -> None:
+    clock = FakeClock()
+    pace = learned(clock, 0.001)
+    begun = [pace.begin() for _ in range(8)]
+    waiting = asyncio.create_task(pace.ready())
+    await settled()
+    assert not waiting.done()
+    clock.advance(0.3)
+    # None of them has ended.
+    await asyncio.wait_for(waiting, 5)
+    for each in begun:
+        pace.end(each, done=False)
+    await pace.ready()

@@ -60,6 +60,9 @@ class Taken:
     def news(self, news: peer_pb2.News) -> None:
         raise AssertionError("there is none")
 
+    def newer(self, newer: peer_pb2.Newer) -> None:
+        raise AssertionError("there is none")
+
     def missed(self) -> None:
         raise AssertionError("nothing was")
 

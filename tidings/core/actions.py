@@ -82,6 +82,21 @@ class ChangeRole:
     role: Role
 
 
+@dataclass(frozen=True, slots=True)
+class Refresh:
+    """Read again what is kept beside the log."""
+
+
+@dataclass(frozen=True, slots=True)
+class ShowTyping:
+    """Show the others that the actor is typing, or stopped."""
+
+    typing: bool
+
+
+Aside = Refresh | ShowTyping
+"""What is asked of a channel's owner and is in no log."""
+
 Action = Send | Edit | Delete | MarkRead | CreateChannel | AddMembers | RemoveMember | Leave | Retitle | ChangeRole
 
 

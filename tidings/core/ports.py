@@ -201,10 +201,10 @@ class ChannelLog(abc.ABC):
     ahead_ms: int = 0
     """How far beyond `committed_position` a position may lie that another server has given out, in ms."""
 
-    async def ready(self) -> None:
-        """Waits until a batch would be written at once, without waiting for others: what gathers meanwhile can be in it.
+    async def ready(self) -> None:  # noqa: B027 - most engines are
+        """Waits until a batch would be written at once: what gathers meanwhile can be in it.
 
-        A hint, and kept by engines that write one thing at a time; the others are always ready.
+        A hint, which engines give that write one thing at a time; the others are always ready.
         """
 
     @abc.abstractmethod

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from tidings.core import actions
-from tidings.core.actions import Action
+from tidings.core.actions import Action, Aside
 from tidings.core.errors import Code, Refusal
 from tidings.core.values import ChannelKind, Role
 from tidings.internal.v1 import peer_pb2
 from tidings.v1 import channel_pb2
 
 
-def encode(ask: peer_pb2.Ask, action: Action) -> None:
+def encode(ask: peer_pb2.Ask, action: Action | Aside) -> None:
     """Writes what is asked into an Ask."""
     match action:
         case actions.Send(client_message_id, text, reply_to_seq):
@@ -38,9 +38,13 @@ def encode(ask: peer_pb2.Ask, action: Action) -> None:
         case actions.ChangeRole(user_id, role):
             ask.update_group.role_change.user_id = user_id
             ask.update_group.role_change.role = channel_pb2.MemberRole.Name(role)  # type: ignore[assignment]
+        case actions.Refresh():
+            ask.refresh.SetInParent()
+        case actions.ShowTyping(typing):
+            ask.set_typing.typing = typing
 
 
-def decode(ask: peer_pb2.Ask) -> Action:
+def decode(ask: peer_pb2.Ask) -> Action | Aside:
     """What an Ask asks.
 
     Raises:
@@ -71,5 +75,9 @@ def decode(ask: peer_pb2.Ask) -> Action:
             return actions.ChangeRole(change.user_id, Role(change.role))
         case "update_group":
             return actions.Retitle(ask.update_group.title)
+        case "refresh":
+            return actions.Refresh()
+        case "set_typing":
+            return actions.ShowTyping(ask.set_typing.typing)
         case other:
             raise Refusal(Code.INVALID_ARGUMENT, f"this server does not know {other}", reason="UNKNOWN_ACTION")

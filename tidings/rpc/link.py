@@ -13,13 +13,12 @@ from typing import Any, Protocol
 from google.rpc import status_pb2
 from grpc import aio
 
-from tidings.core.actions import Accepted, Action
+from tidings.core.actions import Accepted, Action, Aside
 from tidings.core.errors import Refusal, unavailable
 from tidings.core.failures import without_message
 from tidings.internal.v1 import peer_pb2
 from tidings.rpc import asks
 from tidings.rpc.status import from_status
-from tidings.v1 import chat_pb2
 
 _log = logging.getLogger(__name__)
 
@@ -42,11 +41,11 @@ Outcome = Accepted | Refusal
 
 @dataclass(slots=True, eq=False)
 class Question:
-    """Something asked of a channel's owner; `action` None makes it read again what is beside the log."""
+    """Something asked of a channel's owner."""
 
     channel_id: str
     actor_id: str
-    action: Action | None
+    action: Action | Aside
     answer: Callable[[Outcome], None]
     in_place: bool = False
     """Whether a session asks, which is answered in the event's place."""
@@ -62,6 +61,9 @@ class Listener(Protocol):
 
     def news(self, news: peer_pb2.News) -> None:
         """Receipts, typing."""
+
+    def newer(self, newer: peer_pb2.Newer) -> None:
+        """A device has a stream at the server that says so, and an older one here, maybe."""
 
     def missed(self) -> None:
         """Deliveries were lost: sessions have to catch up from their inboxes."""
@@ -109,10 +111,7 @@ class Link:
                 in_place=question.in_place,
             )
         )
-        if question.action is None:
-            call.ask.refresh.SetInParent()
-        else:
-            asks.encode(call.ask, question.action)
+        asks.encode(call.ask, question.action)
         self._pending[ask_id] = question
         self._say(call)
 
@@ -122,11 +121,6 @@ class Link:
             key = channel_id, user_id
             self._received[key] = max(seq, self._received.get(key, 0))
             self._tell_later()
-
-    def typing(self, typing: chat_pb2.Typing) -> None:
-        """A member is typing. Lost with a broken stream."""
-        if self.is_open.is_set():
-            self._say(peer_pb2.Call(typing=typing))
 
     def was_down_for(self, seconds: float) -> bool:
         """Whether there was a stream once, and none for so many seconds now."""
@@ -199,6 +193,9 @@ class Link:
         elif kind == "news":
             if self._listener is not None:
                 self._listener.news(reply.news)
+        elif kind == "newer":
+            if self._listener is not None:
+                self._listener.newer(reply.newer)
         elif kind == "opened":
             if self._life != reply.opened.life:
                 self._confirmed = 0

@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 
 from grpc import aio
 
-from tidings.core.actions import Accepted, Action
-from tidings.core.errors import Refusal, unavailable
+from tidings.core.actions import Accepted, Action, Aside, Refresh, ShowTyping
+from tidings.core.errors import Code, Refusal, unavailable
 from tidings.core.ports import ChannelOwner, Registry
 from tidings.core.ring import Ring
 from tidings.core.values import Server, ServerKind
@@ -20,6 +20,7 @@ _log = logging.getLogger(__name__)
 # An owner that has died takes its place in the ring with it when its lease has run out, and another one reads anew.
 _REFRESH_ATTEMPTS = 12
 _RETRY_SECONDS = 0.5
+_TYPING_SECONDS = 1.0
 # A link that was down for longer before its owner went was not down because the owner died.
 _LEASE_SECONDS = 10.0
 
@@ -89,11 +90,26 @@ class Owners(ChannelOwner):
         """See `ChannelOwner.submit`."""
         return await self._ask(channel_id, actor_id, action)
 
+    async def show_typing(self, channel_id: str, user_id: str, typing: bool) -> None:
+        """Shows that somebody is typing. A lost answer counts as done: it would be stale news soon.
+
+        Raises:
+            Refusal: NOT_FOUND, the user is no member.
+        """
+        try:
+            async with asyncio.timeout(_TYPING_SECONDS):
+                await self._ask(channel_id, user_id, ShowTyping(typing))
+        except TimeoutError:
+            return
+        except Refusal as refusal:
+            if refusal.code is Code.NOT_FOUND:
+                raise
+
     async def refresh(self, channel_id: str) -> None:
         """See `ChannelOwner.refresh`."""
         for attempt in range(_REFRESH_ATTEMPTS):
             try:
-                await self._ask(channel_id, "", None)
+                await self._ask(channel_id, "", Refresh())
                 return
             except Refusal as refusal:
                 _log.warning("the owner of channel %s does not know of a change yet: %s", channel_id, refusal)
@@ -135,7 +151,7 @@ class Owners(ChannelOwner):
         task.cancel()
         link.close()
 
-    async def _ask(self, channel_id: str, actor_id: str, action: Action | None) -> Accepted:
+    async def _ask(self, channel_id: str, actor_id: str, action: Action | Aside) -> Accepted:
         future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
 
         def answer(outcome: Outcome) -> None:

@@ -19,6 +19,7 @@ import contextlib
 import itertools
 import logging
 import socket
+import time
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -63,6 +64,8 @@ Row = tuple[Any, ...]
 # Cassandra does not answer, or not everyone who had to. Anything else that the driver raises is a mistake of ours.
 _AWAY = (NoHostAvailable, OperationTimedOut, RequestExecutionException, ConnectionException, ErrorMessage)
 
+# How long a start is tried again with a Cassandra that is slow.
+_START_SECONDS = 30.0
 _SERIAL_READS = "serial"
 _CONDITIONAL = "conditional"
 
@@ -303,18 +306,30 @@ def _refusal(error: BaseException) -> Refusal:
 
 
 def _connect(settings: CassandraSettings, connections: type[Connection]) -> Session:
-    cluster = _cluster(settings, connections)
-    try:
-        session = cluster.connect()
-        migrate(session, settings.keyspace, settings.replication)
-        session.set_keyspace(settings.keyspace)
-    except (*_AWAY, RequestValidationException) as error:
-        cluster.shutdown()
-        raise CassandraError(f"Cassandra at {', '.join(settings.addresses)} cannot be used: {error}") from error
-    except BaseException:
-        cluster.shutdown()
-        raise
-    return session
+    until = time.monotonic() + _START_SECONDS
+    while True:
+        cluster = _cluster(settings, connections)
+        try:
+            session = cluster.connect()
+            migrate(session, settings.keyspace, settings.replication)
+            session.set_keyspace(settings.keyspace)
+        except (*_AWAY, RequestValidationException) as error:
+            cluster.shutdown()
+            if not _is_slow(error) or time.monotonic() > until:
+                raise CassandraError(f"Cassandra at {', '.join(settings.addresses)} cannot be used: {error}") from error
+            _log.warning("Cassandra is slow to begin with: %s", type(error).__name__)
+        except BaseException:
+            cluster.shutdown()
+            raise
+        else:
+            return session
+
+
+def _is_slow(error: Exception) -> bool:
+    """Whether somebody is there, and only too slow: has just started, say, and many processes begin with it."""
+    if isinstance(error, NoHostAvailable):
+        return any(isinstance(each, OperationTimedOut) for each in error.errors.values())
+    return isinstance(error, OperationTimedOut | RequestExecutionException)
 
 
 def _cluster(settings: CassandraSettings, connections: type[Connection]) -> Cluster:

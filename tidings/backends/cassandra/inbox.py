@@ -39,6 +39,9 @@ _EXPIRES_LATER_DAYS = 1
 
 # Larger ones are read from the log: a hundred copies of them cost more than that.
 _COPY_BYTES = 4 << 10
+# Rows that are made of several batches stay below this, so that a request for two of them stays below what Cassandra
+# warns of.
+_MERGED_BYTES = 2 << 10
 # Writing to several partitions in one request is several times as cheap as a request for each. Beyond these bounds
 # Cassandra warns of it.
 _REQUEST_PARTITIONS = 10
@@ -195,7 +198,7 @@ def _follows(copy: InboxCopy, following: InboxCopy) -> bool:
         and not following.position
         and after.seq == last.seq + 1
         and positions.time_ms(following.entries[-1].position) - positions.time_ms(first.position) < _MERGED_MS
-        and sum(len(each.body) for each in (*copy.entries, *following.entries)) <= _COPY_BYTES
+        and sum(len(each.body) for each in (*copy.entries, *following.entries)) <= _MERGED_BYTES
         and set(copy.user_ids) == set(following.user_ids)
     )
 

@@ -8,6 +8,7 @@ do the same work at a fraction of its price, here and in the storage; sent at on
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections import deque
 from collections.abc import Callable
 
@@ -16,6 +17,11 @@ _LEAST = 8
 _BATCHES_A_SECOND = 1_000
 # The least that one takes is forgotten by this much a second, so that a storage that has moved away is noticed.
 _FORGOTTEN_A_SECOND = 0.01
+# Those that take longer keep nobody waiting any more: a partition whose nodes hang must not hold up the others.
+_COUNTS_SECONDS = 0.25
+
+
+Begun = tuple[int, float]
 
 
 class Pace:
@@ -28,7 +34,10 @@ class Pace:
             monotonic: Tells the time, in seconds.
         """
         self._monotonic = monotonic
-        self._under_way = 0
+        # By number, the oldest first: when those began that count.
+        self._under_way: dict[int, float] = {}
+        self._numbers = itertools.count()
+        self._look: asyncio.TimerHandle | None = None
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._least = 1.0
         self._seen_at = monotonic()
@@ -40,31 +49,50 @@ class Pace:
 
     async def ready(self) -> None:
         """Waits until a batch may go; those who came before go first."""
-        if self._under_way < self.limit and not self._waiting:
+        if not self._waiting and not self._is_full():
             return
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append(turn)
+        self._look_later()
         await turn
 
-    def begin(self) -> float:
+    def begin(self) -> Begun:
         """A batch goes, whether it waited or not; returns what `end` wants."""
-        self._under_way += 1
-        return self._monotonic()
+        begun = next(self._numbers), self._monotonic()
+        self._under_way[begun[0]] = begun[1]
+        return begun
 
-    def end(self, begun: float, done: bool) -> None:
+    def end(self, begun: Begun, done: bool) -> None:
         """It is over. How long it took tells something if it was `done`."""
-        self._under_way -= 1
+        number, since = begun
+        self._under_way.pop(number, None)
         if done:
             now = self._monotonic()
             least = self._least * (1 + _FORGOTTEN_A_SECOND * (now - self._seen_at))
-            self._least, self._seen_at = min(least, now - begun), now
+            self._least, self._seen_at = min(least, now - since), now
         self._next()
 
+    def _is_full(self) -> bool:
+        under_way, since = self._under_way, self._monotonic() - _COUNTS_SECONDS
+        while under_way and next(iter(under_way.values())) <= since:
+            del under_way[next(iter(under_way))]
+        return len(under_way) >= self.limit
+
     def _next(self) -> None:
-        while self._waiting and self._under_way < self.limit:
+        while self._waiting and not self._is_full():
             turn = self._waiting.popleft()
             if not turn.done():
                 turn.set_result(None)
                 # Whoever it was begins before the next one's turn, or has nothing to write after all.
                 asyncio.get_running_loop().call_soon(self._next)
                 return
+
+    def _look_later(self) -> None:
+        if self._look is None:
+            self._look = asyncio.get_running_loop().call_later(_COUNTS_SECONDS, self._look_now)
+
+    def _look_now(self) -> None:
+        self._look = None
+        self._next()
+        if self._waiting:
+            self._look_later()
