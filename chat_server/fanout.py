@@ -30,7 +30,7 @@ _TOGETHER = 256
 _RETRY_SECONDS = 0.5
 _LOOK_SECONDS = 0.01
 # Between two writes to the inboxes, while there is more to write: what gathers meanwhile is one row for each user, not
-# one for each batch (PUT_FIGURE).
+# one for each batch; see WRITE_SECONDS in tidings/rpc/link.py for what that saves.
 _PUT_SECONDS = 0.1
 # After that a copy takes a new position: a device's cursor may have passed the old one by more than a replay goes back.
 _BOUND_SECONDS = 30.0

