@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from chat_server.live import Item, LiveSessions
@@ -29,9 +29,10 @@ _log = logging.getLogger(__name__)
 _TOGETHER = 256
 _RETRY_SECONDS = 0.5
 _LOOK_SECONDS = 0.01
-# Between two writes to the inboxes, while there is more to write: what gathers meanwhile is one row for each user, not
+# Between two writes to the inboxes, while there is much to write: what gathers meanwhile is one row for each user, not
 # one for each batch; see WRITE_SECONDS in tidings/rpc/link.py for what that saves.
 _PUT_SECONDS = 0.1
+_MUCH = 8
 # After that a copy takes a new position: a device's cursor may have passed the old one by more than a replay goes back.
 _BOUND_SECONDS = 30.0
 
@@ -93,7 +94,7 @@ class MeshFanout:
         """Does the work, until cancelled."""
         async with asyncio.TaskGroup() as group:
             group.create_task(_forever(self._go_out, self._send_out))
-            group.create_task(_forever(self._copy, self._put, _PUT_SECONDS))
+            group.create_task(_forever(self._copy, self._put_paced))
 
     async def finish(self) -> None:
         """Waits until everything is in the inboxes."""
@@ -139,6 +140,12 @@ class MeshFanout:
             outbox.deliver(batch.channel_id, batch.items, there)
 
     # --- to the inboxes -----------------------------------------------------------------------------------------------
+
+    async def _put_paced(self) -> None:
+        much = len(self._copies) >= _MUCH
+        await self._put()
+        if much:
+            await asyncio.sleep(_PUT_SECONDS)
 
     async def _put(self) -> None:
         await self._put_some()
@@ -199,15 +206,13 @@ def _by_server(audience: Iterable[str], servers_of: Mapping[str, Collection[str]
     return by_server
 
 
-async def _forever(event: asyncio.Event, work: object, apart: float = 0.0) -> None:
+async def _forever(event: asyncio.Event, work: Callable[[], Awaitable[None]]) -> None:
     while True:
         await event.wait()
         event.clear()
         try:
-            await work()  # type: ignore[operator]
+            await work()
         except Exception as error:
             _log.error("fan-out failed", exc_info=without_message(error))
             await asyncio.sleep(_RETRY_SECONDS)
             event.set()
-        if apart:
-            await asyncio.sleep(apart)

@@ -78,7 +78,7 @@ class Member:
         self._registry = ports.registry
         self.live = LiveSessions()
         self._peers = Peers()
-        self._routes = OwnRoutes(ports.routes, server_id, self.live, self._peers)
+        self._routes = OwnRoutes(ports.routes, server_id, self.live, self._peers, clock)
         self._fanout = MeshFanout(
             self.live, self._peers, TrustedRoutes(ports.routes, clock), ports.inbox, positions, clock
         )

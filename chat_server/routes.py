@@ -72,13 +72,15 @@ class TrustedRoutes:
 class OwnRoutes:
     """Makes the sessions of this server known, and known again when that was lost."""
 
-    def __init__(self, routes: Routes, server_id: str, live: LiveSessions, peers: Peers) -> None:
+    def __init__(self, routes: Routes, server_id: str, live: LiveSessions, peers: Peers, clock: Clock) -> None:
         """Writes to `routes` that `server_id` holds the sessions of `live`; tells `peers` of newer ones."""
         self._routes = routes
         self._server_id = server_id
         self._live = live
         self._peers = peers
+        self._clock = clock
         self._generation = ""
+        self._refreshed = 0.0
         self._leaving: set[asyncio.Task[None]] = set()
 
     async def enter(self, session: Session) -> None:
@@ -100,9 +102,7 @@ class OwnRoutes:
 
     async def run(self) -> None:
         """Watches over the routes, until cancelled."""
-        async with asyncio.TaskGroup() as group:
-            group.create_task(every(_LOOK_SECONDS, self._look))
-            group.create_task(every(_REFRESH_SECONDS, self._refresh))
+        await every(_LOOK_SECONDS, self._look)
 
     async def _leave(self, user_id: str) -> None:
         if self._live.has(user_id):
@@ -117,17 +117,15 @@ class OwnRoutes:
             await self._routes.add(user_id, self._server_id)
 
     async def _look(self) -> None:
+        now = self._clock.monotonic()
         try:
             generation = await self._routes.generation()
+            if generation != self._generation or now - self._refreshed > _REFRESH_SECONDS:
+                users = list(self._live.users())
+                for at in range(0, len(users), _REFRESH_TOGETHER):
+                    await self._routes.refresh(self._server_id, users[at : at + _REFRESH_TOGETHER])
+                self._generation, self._refreshed = generation, now
         except Refusal as refusal:
-            _log.warning("routes cannot be watched: %s", refusal)
+            # What was lost meanwhile is written again the next time that it can be.
+            _log.warning("routes cannot be kept: %s", refusal)
             self._generation = ""
-            return
-        if generation != self._generation:
-            await self._refresh()
-            self._generation = generation
-
-    async def _refresh(self) -> None:
-        users = list(self._live.users())
-        for at in range(0, len(users), _REFRESH_TOGETHER):
-            await self._routes.refresh(self._server_id, users[at : at + _REFRESH_TOGETHER])

@@ -8,9 +8,11 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from tests.support.crowd import Member, check, crowd, whole_log
+from tests.support.waiting import eventually
 from tidings.core.ring import Ring
 from tidings.node.cluster.cluster import Cluster
 from tidings.node.cluster.server import TidingsServer
+from tidings.v1 import discovery_pb2
 
 _SECONDS_TO_CONVERGE = 90
 
@@ -47,8 +49,16 @@ async def until_accepted(members: Sequence[Member], more: int) -> None:
 
 async def owner_of(cluster: Cluster, members: Sequence[Member]) -> TidingsServer:
     """The chat server that owns the members' group."""
-    servers = await members[0].client.recommend_servers()
-    assert len(servers) == len(cluster.of_kind("chat"))
+    addresses = {server.address for server in cluster.of_kind("chat")}
+    servers: Sequence[discovery_pb2.Server] = ()
+
+    async def is_whole() -> bool:
+        # One that was killed is seen for the time of a lease, beside the one that was started in its place.
+        nonlocal servers
+        servers = await members[0].client.recommend_servers()
+        return len(servers) == len(addresses) and {server.endpoint for server in servers} == addresses
+
+    await eventually(is_whole, 15)
     owner = Ring(server.server_id for server in servers).owner(members[0].channel_id)
     endpoint = next(server.endpoint for server in servers if server.server_id == owner)
     return next(server for server in cluster.of_kind("chat") if server.address == endpoint)

@@ -74,6 +74,8 @@ _LOAD_SECONDS = 3.0
 _STOP_SECONDS = 1.0
 _LOOK_SECONDS = 0.05
 _RETRY_SECONDS = 1.0
+# They are refreshed every 20 s; several times may fail.
+_ROUTE_SECONDS = 180.0
 _REVOCATIONS_LONGER_SECONDS = 3600
 
 
@@ -168,7 +170,7 @@ class MeshNode:
                 MemberPorts(
                     OwnerPorts(log, PushPorts(pending, engines.history, engines.directory, engines.contacts, sink)),
                     CassandraInbox(engines.cassandra, clock, settings.inbox_days),
-                    RedisRoutes(engines.shards),
+                    RedisRoutes(engines.shards, _ROUTE_SECONDS),
                     engines.registry,
                 ),
                 self._positions,
