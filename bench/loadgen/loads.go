@@ -47,7 +47,7 @@ func (r *run) runRate() error {
 		return err
 	}
 	interval := time.Duration(float64(time.Second) / r.rate)
-	r.tending.Go(func() {
+	r.sending.Go(func() {
 		next := time.Now()
 		for turn := 0; !r.phase.stopping.Load(); turn++ {
 			if r.sleep(time.Until(next)) != nil {

@@ -47,6 +47,8 @@ type run struct {
 	senders  []*session
 	ctx      context.Context
 	fail     context.CancelCauseFunc
+	// Who sends on their own, and who else is at work.
+	sending  sync.WaitGroup
 	tending  sync.WaitGroup
 	report   report
 }
@@ -203,6 +205,7 @@ func (r *run) used(before reading) error {
 // drain stops sending and waits until everyone has everything.
 func (r *run) drain() error {
 	r.phase.stopping.Store(true)
+	r.sending.Wait()
 	heads := map[string]uint64{}
 	for deadline := time.Now().Add(r.drainWithin); time.Now().Before(deadline); {
 		idle := true
@@ -232,6 +235,7 @@ func (r *run) finish() error {
 		failure = context.Cause(r.ctx)
 	}
 	r.fail(nil)
+	r.sending.Wait()
 	for _, each := range r.sessions {
 		failure = errors.Join(failure, each.close())
 	}

@@ -164,10 +164,13 @@ func (s *session) take(encoded []byte, each *event) error {
 	if events.err != nil {
 		return events.err
 	}
-	s.inFlight.Add(-int64(s.free))
 	if s.free > 0 && s.refills && !s.phase.stopping.Load() {
-		return s.send(s.free)
+		if err := s.send(s.free); err != nil {
+			return err
+		}
 	}
+	// After the next ones have been counted, so that nobody takes the moment in between for the end.
+	s.inFlight.Add(-int64(s.free))
 	return nil
 }
 
