@@ -23,8 +23,11 @@ run: setup
 demo: setup
 	$(VENV)/bin/tidings replay $(DEMO_LOG)
 
+# `make bench BENCH=--mesh` measures the mesh; `make engines` before, where they are missing.
+BENCH :=
+
 bench: setup $(TOOLS)/loadgen
-	$(VENV)/bin/tidings bench
+	$(VENV)/bin/tidings bench $(BENCH)
 
 test: setup $(VENV)/.dev $(TOOLS)/.built $(TOOLS)/loadgen engines
 	@$(PYTHON) -m pytest -n 2 --dist loadgroup
