@@ -17,11 +17,9 @@ from dataclasses import dataclass
 from chat_server.live import Item, LiveSessions
 from chat_server.peers import PeerOutbox, Peers
 from chat_server.routes import TrustedRoutes
-from tidings.core.clock import Clock
 from tidings.core.errors import Refusal
 from tidings.core.failures import without_message
 from tidings.core.ports import Inbox, InboxCopy
-from tidings.core.positions import Positions
 
 _log = logging.getLogger(__name__)
 
@@ -33,8 +31,6 @@ _LOOK_SECONDS = 0.01
 # one for each batch; see WRITE_SECONDS in tidings/rpc/link.py for what that saves.
 _PUT_SECONDS = 0.1
 _MUCH = 8
-# After that a copy takes a new position: a device's cursor may have passed the old one by more than a replay goes back.
-_BOUND_SECONDS = 30.0
 
 
 @dataclass(slots=True)
@@ -42,7 +38,6 @@ class _Batch:
     channel_id: str
     audience: Collection[str]
     items: Sequence[Item]
-    since: float
     absent: Collection[str] = ()
     """Who had no session when the batch went out."""
 
@@ -56,16 +51,12 @@ class MeshFanout:
         peers: Peers,
         routes: TrustedRoutes,
         inbox: Inbox,
-        positions: Positions,
-        clock: Clock,
     ) -> None:
         """Delivers to `live` here and through `peers` elsewhere, as `routes` says, and writes to `inbox`."""
         self._live = live
         self._peers = peers
         self._routes = routes
         self._inbox = inbox
-        self._positions = positions
-        self._clock = clock
         self._outgoing: list[_Batch] = []
         self._copies: list[_Batch] = []
         self._news: list[tuple[Collection[str], bytes]] = []
@@ -77,7 +68,7 @@ class MeshFanout:
         """See `Fanout.deliver`."""
         self._live.deliver(channel_id, audience, items)
         self._unfinished[channel_id] += 1
-        self._outgoing.append(_Batch(channel_id, audience, items, self._clock.monotonic()))
+        self._outgoing.append(_Batch(channel_id, audience, items))
         self._go_out.set()
 
     def send(self, users: Collection[str], frame: bytes) -> None:
@@ -175,14 +166,14 @@ class MeshFanout:
                 if here:
                     self._live.deliver(batch.channel_id, here, items)
                 if there:
-                    self._to_peers(_Batch(batch.channel_id, there, items, batch.since), there, servers_of)
+                    self._to_peers(_Batch(batch.channel_id, there, items), there, servers_of)
             self._unfinished[batch.channel_id] -= 1
             if not self._unfinished[batch.channel_id]:
                 del self._unfinished[batch.channel_id]
 
     async def _put_all(self, batches: Sequence[_Batch]) -> None:
+        copies = [_copy_of(batch) for batch in batches]
         while True:
-            copies = [self._copy_of(batch) for batch in batches]
             try:
                 await self._inbox.put(copies)
                 return
@@ -190,12 +181,10 @@ class MeshFanout:
                 _log.warning("copies wait for the inboxes: %s", refusal)
             await asyncio.sleep(_RETRY_SECONDS)
 
-    def _copy_of(self, batch: _Batch) -> InboxCopy:
-        entries = [item.entry for item in batch.items if item.entry is not None]
-        if self._clock.monotonic() - batch.since < _BOUND_SECONDS:
-            return InboxCopy(batch.audience, batch.channel_id, entries)
-        batch.since = self._clock.monotonic()
-        return InboxCopy(batch.audience, batch.channel_id, entries, self._positions.next())
+
+def _copy_of(batch: _Batch) -> InboxCopy:
+    entries = [item.entry for item in batch.items if item.entry is not None]
+    return InboxCopy(batch.audience, batch.channel_id, entries)
 
 
 def _by_server(audience: Iterable[str], servers_of: Mapping[str, Collection[str]]) -> Mapping[str, list[str]]:

@@ -79,9 +79,7 @@ class Member:
         self.live = LiveSessions()
         self._peers = Peers()
         self._routes = OwnRoutes(ports.routes, server_id, self.live, self._peers, clock)
-        self._fanout = MeshFanout(
-            self.live, self._peers, TrustedRoutes(ports.routes, clock), ports.inbox, positions, clock
-        )
+        self._fanout = MeshFanout(self.live, self._peers, TrustedRoutes(ports.routes, clock), ports.inbox)
         self._arrivals = Arrivals(self.live)
         self.owners = Owners(ports.registry, dial, server_id, self._arrivals)
         self.owned = OwnedChannels(

@@ -12,7 +12,6 @@ from chat_server.routes import TrustedRoutes
 from tests.support.clock import FakeClock
 from tidings.backends.memory.routes import MemoryRoutes
 from tidings.core.ports import Inbox, InboxCopy, Replay
-from tidings.core.positions import Positions
 from tidings.core.values import Marks
 
 
@@ -39,7 +38,7 @@ class SlowInbox(Inbox):
 def fanout(inbox: Inbox) -> MeshFanout:
     clock = FakeClock()
     routes = TrustedRoutes(MemoryRoutes(clock), clock)
-    return MeshFanout(LiveSessions(), Peers(), routes, inbox, Positions(clock), clock)
+    return MeshFanout(LiveSessions(), Peers(), routes, inbox)
 
 
 async def test_finishing_waits_for_what_is_under_way_and_leaves_it_the_loop() -> None:

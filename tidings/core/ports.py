@@ -321,8 +321,6 @@ class InboxCopy:
     user_ids: Collection[str]
     channel_id: str
     entries: Sequence[LogEntry]
-    position: int = 0
-    """Where the copy stands in the inbox; where its last entry stands unless given, as for one that is written late."""
 
 
 class Inbox(abc.ABC):

@@ -194,9 +194,7 @@ def merged(copies: Iterable[InboxCopy]) -> Sequence[InboxCopy]:
 def _follows(copy: InboxCopy, following: InboxCopy) -> bool:
     first, last, after = copy.entries[0], copy.entries[-1], following.entries[0]
     return (
-        not copy.position
-        and not following.position
-        and after.seq == last.seq + 1
+        after.seq == last.seq + 1
         and positions.time_ms(following.entries[-1].position) - positions.time_ms(first.position) < _MERGED_MS
         and sum(len(each.body) for each in (*copy.entries, *following.entries)) <= _MERGED_BYTES
         and set(copy.user_ids) == set(following.user_ids)
