@@ -46,11 +46,12 @@ class Watch:
         await self.call.write(_BEAT)
 
     async def read(self) -> list[presence_pb2.PresenceChange]:
-        """What is told next."""
+        """What the next response changes; a state may be told again, which changes nothing."""
         response = await self.call.read()
         assert isinstance(response, presence_pb2.TrackResponse)
-        self.known.update({change.user_id: change for change in response.changes})
-        return list(response.changes)
+        changed = [change for change in response.changes if self.known.get(change.user_id) != change]
+        self.known.update({change.user_id: change for change in changed})
+        return changed
 
     async def until(self, online: bool, *user_ids: str) -> None:
         """Waits until it has told that these are online, or are not."""
