@@ -10,6 +10,7 @@ Points = Sequence[tuple[float, float]]
 
 _WIDTH, _HEIGHT = 640, 300
 _LEFT, _RIGHT, _TOP, _BOTTOM = 70, 20, 40, 50
+_MOST_TICKS = 7
 _COLOURS = ("#1f6f8b", "#c8553d", "#588157", "#8e7dbe")
 
 
@@ -45,7 +46,7 @@ def chart(title: str, x_name: str, y_name: str, series: Mapping[str, Points]) ->
         y = up(n * step)
         parts.append(f'<line x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{y}" y2="{y}" stroke="#ddd"/>')
         parts.append(_text(_LEFT - 6, y + 4, f"{n * step:,g}", "end"))
-    parts += [_text(across(x), _HEIGHT - _BOTTOM + 18, f"{x:,g}", "middle") for x in xs]
+    parts += [_text(across(x), _HEIGHT - _BOTTOM + 18, f"{x:,g}", "middle") for x in _ticks(xs)]
     for n, (name, points) in enumerate(series.items()):
         colour = _COLOURS[n % len(_COLOURS)]
         line = " ".join(f"{across(x)},{up(y)}" for x, y in points)
@@ -54,6 +55,16 @@ def chart(title: str, x_name: str, y_name: str, series: Mapping[str, Points]) ->
         if len(series) > 1:
             parts.append(_text(_LEFT + 10 + 150 * n, _TOP - 6, name, "start", f' fill="{colour}"'))
     return "\n".join([*parts, "</svg>", ""])
+
+
+def _ticks(xs: Sequence[float]) -> Sequence[float]:
+    """What to write below: the values themselves when they are few, else round ones between them."""
+    if len(xs) <= _MOST_TICKS:
+        return xs
+    powers = range(math.floor(math.log10(xs[0])), math.ceil(math.log10(xs[-1])) + 1)
+    return [
+        tick for power in powers for tick in (10.0**power, 2 * 10.0**power, 5 * 10.0**power) if xs[0] <= tick <= xs[-1]
+    ]
 
 
 def _scale(most: float) -> tuple[float, float]:

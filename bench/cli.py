@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from bench import generator, machine, table
+from bench.curves import CURVES
 from bench.plan import LOADS, QUICK, Load, Sizes
 from bench.run import measure
 from bench.servers import BenchError, Start, mesh, relay, tidings
@@ -27,6 +28,9 @@ def bench(
     loads: Annotated[str | None, typer.Option(metavar="LIST", help=f"Which, by commas, of: {_NAMES}.")] = None,
     runs: Annotated[int | None, typer.Option(min=1, help="How often each load is run; 3 unless quick.")] = None,
     json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Also write a JSON object.")] = None,
+    charts: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Also measure what the charts need, and draw them there.")
+    ] = None,
     scratch: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Where the data folders are made; on the disk to measure.")
     ] = None,
@@ -44,6 +48,9 @@ def bench(
     if runs is not None:
         sizes = dataclasses.replace(sizes, runs=runs)
     chosen = _choose(loads or (_MESH_LOADS if in_mesh else None))
+    if charts is not None:
+        known = {load.name for load in chosen}
+        chosen += {load.name: load for curve in CURVES for load in curve.loads if load.name not in known}.values()
     servers: dict[str, Start] = {"mesh": lambda: mesh(scratch)} if in_mesh else {"tidings": lambda: tidings(scratch)}
     if ceiling:
         servers["relay"] = relay
@@ -68,6 +75,10 @@ def bench(
         typer.echo(f"tidings bench: {error}", err=True)
         raise typer.Exit(1) from None
     table.show(console, results, sizes, about)
+    if charts is not None:
+        charts.mkdir(parents=True, exist_ok=True)
+        for curve in CURVES:
+            (charts / f"{curve.name}.svg").write_text(curve.draw(results))
     if json_file is not None:
         content = {
             "machine": about,

@@ -36,13 +36,14 @@ def figures(load: Load, report: Report) -> Figures:
     Returns:
         Those that the load gives, of: ``rate_per_s``, ``server_cpu_us`` and ``client_cpu_us`` (user and system, for
         each of the load's units), ``accept_``, ``deliver_`` and ``connect_`` with ``p50_ms`` and ``p99_ms``,
-        ``rss_kib`` (what one connection adds), ``catch_up_ms``, and how many cores were busy meanwhile:
-        ``server_cores``, ``client_cores``, ``others_cores``.
+        ``rss_kib`` (what one connection adds), ``rss_mib`` (of the whole server), ``catch_up_ms``, and how many cores
+        were busy meanwhile: ``server_cores``, ``client_cores``, ``others_cores``.
     """
     seconds = report["seconds"]
     found = {f"{who}_cores": report[f"{who}_cpu_s"] / seconds for who in ("server", "client", "others")}
     if load.kind == "idle":
         found["rss_kib"] = (report["rss_after_kib"] - report["rss_before_kib"]) / report["connections"]
+        found["rss_mib"] = report["rss_after_kib"] / 1_024
     counted = _COUNTED.get(load.unit)
     if counted is not None and report[counted]:
         found["rate_per_s"] = report[counted] / seconds

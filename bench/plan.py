@@ -52,7 +52,14 @@ class Load:
         ]
 
 
-def _group(members: int, in_flight: int = 8, **targets: float) -> Load:
+def pairs(in_flight: int, **targets: float) -> Load:
+    """In each pair one person writes to the other."""
+    name = "pairs" if in_flight == 8 else f"pairs-x{in_flight}"
+    return Load(name, f"pairs, {in_flight} in flight each", "pairs", (f"-in-flight={in_flight}",), targets=targets)
+
+
+def group(members: int, in_flight: int = 8, **targets: float) -> Load:
+    """One member of a group writes to all others."""
     many = in_flight != 8
     return Load(
         f"group-{members}{f'x{in_flight}' if many else ''}",
@@ -64,31 +71,33 @@ def _group(members: int, in_flight: int = 8, **targets: float) -> Load:
     )
 
 
+def rate(per_second: int, **targets: float) -> Load:
+    """The pairs write at a fixed rate, all together."""
+    name = "rate" if per_second == 100 else f"rate-{per_second}"
+    return Load(name, f"{per_second:,} messages/s in all", "rate", (f"-rate={per_second}",), targets=targets)
+
+
+def idle(connections: int | None = None, **targets: float) -> Load:
+    """Connections that do nothing, as many as `Sizes` says unless told otherwise."""
+    if connections is None:
+        return Load("idle", "idle connections", "idle", unit="connection", targets=targets)
+    title = f"{connections:,} idle connections"
+    return Load(f"idle-{connections}", title, "idle", (f"-connections={connections}",), unit="connection")
+
+
 LOADS = (
-    Load(
-        "pairs",
-        "pairs, 8 in flight each",
-        "pairs",
-        ("-in-flight=8",),
-        targets={"rate_per_s": 10_000, "server_cpu_us": 120, "deliver_p50_ms": 40},
-    ),
+    pairs(8, rate_per_s=10_000, server_cpu_us=120, deliver_p50_ms=40),
     # Commands that share a frame cost a server half: what has targets is measured without that help.
     Load("pairs-batched", "pairs, 8 in flight each, in shared frames", "pairs", ("-in-flight=8", "-batch")),
-    _group(2),
-    _group(10, rate_per_s=25_000),
-    _group(50),
-    _group(100, rate_per_s=90_000, server_cpu_us=11),
-    _group(100, 32, rate_per_s=150_000, server_cpu_us=7),
-    Load(
-        "rate",
-        "100 messages/s in all",
-        "rate",
-        ("-rate=100",),
-        targets={"accept_p50_ms": 8, "accept_p99_ms": 25, "deliver_p50_ms": 8, "deliver_p99_ms": 25},
-    ),
-    Load("idle", "idle connections", "idle", unit="connection", targets={"rss_kib": 48}),
+    group(2),
+    group(10, rate_per_s=25_000),
+    group(50),
+    group(100, rate_per_s=90_000, server_cpu_us=11),
+    group(100, 32, rate_per_s=150_000, server_cpu_us=7),
+    rate(100, accept_p50_ms=8, accept_p99_ms=25, deliver_p50_ms=8, deliver_p99_ms=25),
+    idle(rss_kib=48),
     Load("connect", "connecting with a valid token", "connect", unit="connect", targets={"server_cpu_us": 2_000}),
     # Over sooner than Linux counts CPU time, in hundredths of a second: only its own time is measured.
     Load("catchup", "coming back", "catchup", unit="return", targets={"catch_up_ms": 1_000}, ceiling=False),
 )
-"""All loads, in the order in which they are measured and shown."""
+"""What is measured unless told otherwise, in the order in which it is shown."""

@@ -1,7 +1,7 @@
 """The channels that this server owns: it numbers their events and commits them, a batch at a time.
 
 A channel has one batch under way. What is asked of it meanwhile waits and makes the next batch, so that a busy channel
-commits as often as the storage allows and never waits for a timer.
+commits as often as the storage is ready for it.
 """
 
 from __future__ import annotations

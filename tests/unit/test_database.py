@@ -6,6 +6,9 @@ import asyncio
 import sqlite3
 from pathlib import Path
 
+import pytest
+
+import tidings.backends.sqlite.database as database_module
 from tidings.backends.sqlite.database import Database
 
 
@@ -47,6 +50,21 @@ async def test_ready_also_after_a_transaction_that_failed(tmp_path: Path) -> Non
     await database.ready()
     assert await database.write(_number) == 1
     await asyncio.gather(failing, return_exceptions=True)
+    await database.close()
+
+
+async def test_transactions_that_follow_one_another_are_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Much longer than the moments between the writes below, however busy the machine is.
+    monkeypatch.setattr(database_module, "_APART_SECONDS", 0.5)
+    database = Database(tmp_path)
+    statements: list[str] = []
+    await database.write(lambda connection: connection.set_trace_callback(statements.append))
+    late = []
+    for _ in range(3):
+        late.append(asyncio.create_task(database.write(_number)))
+        await asyncio.sleep(0)
+    assert await asyncio.gather(*late) == [1, 1, 1]
+    assert sum(each.startswith("BEGIN") for each in statements) == 1
     await database.close()
 
 

@@ -19,6 +19,11 @@ from tidings.core.errors import Refusal, unavailable
 T = TypeVar("T")
 _log = logging.getLogger(__name__)
 
+_APART_SECONDS = 0.002
+"""A transaction begins no sooner than this after the one before began. A commit costs some 200 us of CPU, most of it the
+kernel's, however much is in it; and clients that were answered together have written again by then. A group of 10 with 8
+messages in flight: 23.7 us a delivery instead of 38.3, 27,600/s instead of 24,100; pairs: 79 us a message instead of 91.
+A quiet database commits at once."""
 _READERS = 2
 _STATEMENTS = 256
 
@@ -31,8 +36,8 @@ class Database:
     """The database file `tidings.db` of a data folder.
 
     Writes are functions that get the writing connection and return a result. All that wait are run one after another
-    in one transaction, each in a savepoint of its own, and answered once that is synced (group commit): the next
-    transaction begins when the last has ended, without a timer.
+    in one transaction, each in a savepoint of its own, and answered once that is synced (group commit). The next
+    transaction begins when the last has ended, or a moment later when they follow one another.
     """
 
     def __init__(self, folder: Path, *, beside: bool = False) -> None:
@@ -99,7 +104,7 @@ class Database:
         return await future
 
     async def ready(self) -> None:
-        """Waits, while a transaction is being committed, until the next one is about to begin.
+        """Waits, after a transaction has begun, until the next one is about to begin.
 
         A batch that is made only then has more in it, so there are fewer to commit and to announce: 5 % less CPU a
         message between busy pairs.
@@ -132,6 +137,7 @@ class Database:
             while self._waiting:
                 group, self._waiting = self._waiting, []
                 self._between_commits.clear()
+                began = loop.time()
                 try:
                     self._writer.execute("BEGIN IMMEDIATE")
                     outcomes = [(future, *self._run(work)) for work, future in group]
@@ -142,6 +148,7 @@ class Database:
                     self._fail(group, error)
                 else:
                     _answer(outcomes)
+                await asyncio.sleep(began + _APART_SECONDS - loop.time())
                 # Those who were answered, and those who wait to write, come first: they are in the next transaction.
                 self._between_commits.set()
                 await asyncio.sleep(0)
