@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import resource
 import tempfile
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, TypeVar
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from bench import generator, machine, table
+from bench import generator, growth, machine, table
 from bench.curves import CURVES
 from bench.plan import LOADS, QUICK, Load, Sizes
 from bench.run import measure
 from bench.servers import BenchError, Start, mesh, relay, tidings
+
+T = TypeVar("T")
 
 _NAMES = ", ".join(load.name for load in LOADS)
 _MESH_LOADS = "pairs,group-100,group-100x32,rate"
@@ -31,6 +35,9 @@ def bench(
     charts: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Also measure what the charts need, and draw them there.")
     ] = None,
+    in_growth: Annotated[
+        bool, typer.Option("--growth", help="Measure how a message's cost grows with what a server holds.")
+    ] = False,
     scratch: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Where the data folders are made; on the disk to measure.")
     ] = None,
@@ -47,6 +54,14 @@ def bench(
     sizes = QUICK if quick else Sizes()
     if runs is not None:
         sizes = dataclasses.replace(sizes, runs=runs)
+    console = Console()
+    # Before the load that this makes itself.
+    about = machine.describe(scratch or Path(tempfile.gettempdir()))
+    if in_growth:
+        found = _measure(lambda: growth.measure(sizes, scratch, lambda what: console.print(f"with more {what}")))
+        console.print(table.of_growth(found), table.about(about))
+        _write(charts, growth.charts(found), json_file, {"machine": about, **found})
+        return
     chosen = _choose(loads or (_MESH_LOADS if in_mesh else None))
     if charts is not None:
         known = {load.name for load in chosen}
@@ -54,37 +69,39 @@ def bench(
     servers: dict[str, Start] = {"mesh": lambda: mesh(scratch)} if in_mesh else {"tidings": lambda: tidings(scratch)}
     if ceiling:
         servers["relay"] = relay
-    console = Console()
-    # Before the load that this makes itself.
-    about = machine.describe(scratch or Path(tempfile.gettempdir()))
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        total = sizes.runs * sum(1 for load in chosen for name in servers if name != "relay" or load.ceiling)
+        task = progress.add_task("", total=total, completed=-1)
+
+        def before(run: int, load: Load, server: str) -> None:
+            progress.update(task, advance=1, description=f"run {run}: {load.name} on {server}")
+
+        results = _measure(lambda: measure(chosen, sizes, servers, before))
+    table.show(console, results, sizes, about)
+    drawn = {curve.file_name: curve.draw(results) for curve in CURVES} if charts is not None else {}
+    content = {"sizes": dataclasses.asdict(sizes), "results": [each.as_json() for each in results]}
+    _write(charts, drawn, json_file, {"machine": about, **content})
+
+
+def _measure(measure: Callable[[], T]) -> T:
+    # Each connection is a file for the server too, and it inherits the limit.
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     try:
         generator.find()
-        with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-            total = sizes.runs * sum(1 for load in chosen for name in servers if name != "relay" or load.ceiling)
-            task = progress.add_task("", total=total, completed=-1)
-            results = measure(
-                chosen,
-                sizes,
-                servers,
-                lambda run, load, server: progress.update(
-                    task, advance=1, description=f"run {run}: {load.name} on {server}"
-                ),
-            )
+        return measure()
     except BenchError as error:
         typer.echo(f"tidings bench: {error}", err=True)
         raise typer.Exit(1) from None
-    table.show(console, results, sizes, about)
-    if charts is not None:
-        charts.mkdir(parents=True, exist_ok=True)
-        for curve in CURVES:
-            (charts / f"{curve.name}.svg").write_text(curve.draw(results))
+
+
+def _write(folder: Path | None, charts: Mapping[str, str], json_file: Path | None, content: Mapping[str, Any]) -> None:
+    if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, chart in charts.items():
+            (folder / name).write_text(chart)
     if json_file is not None:
-        content = {
-            "machine": about,
-            "sizes": dataclasses.asdict(sizes),
-            "results": [each.as_json() for each in results],
-        }
         json_file.write_text(json.dumps(content, indent=2) + "\n")
 
 

@@ -19,8 +19,7 @@ _CONNECTIONS = (250, 500, 1_000, 2_000, 5_000)
 class Curve:
     """A chart of figures over several loads, with a line for each figure and each server."""
 
-    name: str
-    """Of its file, without the ending."""
+    file_name: str
     title: str
     x_name: str
     y_name: str
@@ -44,7 +43,7 @@ class Curve:
 
 CURVES = (
     Curve(
-        "throughput",
+        "throughput.svg",
         "Pairs with 1 to 32 messages in flight each",
         "messages a second",
         "ms until delivered, median",
@@ -53,7 +52,7 @@ CURVES = (
         "rate_per_s",
     ),
     Curve(
-        "rates",
+        "rates.svg",
         "At a fixed rate",
         "messages a second in all",
         "ms until delivered",
@@ -62,7 +61,7 @@ CURVES = (
         _RATES,
     ),
     Curve(
-        "group",
+        "group.svg",
         "A group with 8 messages in flight",
         "members",
         "CPU a delivery, us",
@@ -71,7 +70,7 @@ CURVES = (
         _MEMBERS,
     ),
     Curve(
-        "memory",
+        "memory.svg",
         "Idle connections",
         "connections",
         "resident memory, MiB",

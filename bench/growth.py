@@ -1,25 +1,23 @@
 """How the cost of a message grows: with the messages stored, with the channels, with the connections.
 
-`python -m bench.growth` measures and writes a JSON file. Messages and channels are measured inside one process, without
-gRPC, whose share does not depend on them and would only add its noise; connections on a server with the load generator.
+Messages and channels are measured inside one process, without gRPC, whose share does not depend on them and would only
+add its noise; connections on a server with the load generator.
 """
 
 from __future__ import annotations
 
-import argparse
 import asyncio
-import json
 import statistics
 import tempfile
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+import uuid
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from bench import generator, machine
+from bench import generator
 from bench.chart import chart
+from bench.figures import Figures, figures, spreads
 from bench.plan import Load, Sizes
 from bench.servers import tidings
 from chat_server.live import LiveSessions
@@ -32,19 +30,26 @@ from tidings.core.clock import SystemClock
 from tidings.core.positions import Positions
 from tidings.core.values import ChannelKind, SeqRange
 
-STORED = (1_000, 10_000, 100_000, 1_000_000)
+STORED = (1_000, 10_000, 100_000, 1_000_000, 10_000_000)
 CHANNELS = (10, 100, 1_000, 10_000)
 CONNECTIONS = (100, 500, 2_000, 5_000)
 
+Growth = Mapping[str, Mapping[int, Figures]]
+"""Figures by what grows and by how large it is."""
+
+_STORED = "messages stored"
 _TEXT = "x" * 200
 _FILL = 500
-_ROUNDS = 5
+# One more comes first, to warm up.
+_ROUNDS = 7
 # Commands that are under way together, and how many of them one channel gets.
 _TOGETHER, _A_CHANNEL = 400, 8
 _PAGES = 200
 # Measured in each round.
 _MESSAGES = 4_000
-_RATE = 200
+# Connections that talk, in pairs, all together so many messages a second; the others are there.
+_TALKING = 100
+_RATE = 1_000
 
 
 @asynccontextmanager
@@ -69,26 +74,27 @@ async def _make(owner: Owner, channel_ids: Sequence[str]) -> None:
         )
 
 
-async def _send(owner: Owner, channel_id: str, name: str, count: int) -> None:
-    await asyncio.gather(*(owner.submit(channel_id, "ann", Send(f"{name}-{n}", _TEXT)) for n in range(count)))
+async def _send(owner: Owner, channel_id: str, count: int) -> None:
+    # Named at random, as clients do it: in an index by name, neighbours in time are none.
+    await asyncio.gather(*(owner.submit(channel_id, "ann", Send(uuid.uuid4().hex, _TEXT)) for _ in range(count)))
 
 
-async def _cost(owner: Owner, channel_ids: Sequence[str], messages: int, name: str) -> float:
-    """Microseconds of CPU, of all threads, that a message takes: the least of several rounds."""
+async def _cost(owner: Owner, channel_ids: Sequence[str], messages: int) -> float:
+    """Microseconds of CPU, of all threads, that a message takes: the median of several rounds."""
     costs = []
     at = 0
-    for round_ in range(_ROUNDS):
+    for _ in range(_ROUNDS + 1):
         before = time.process_time()
-        for step in range(messages // _TOGETHER):
+        for _ in range(messages // _TOGETHER):
             chosen = [channel_ids[(at + n) % len(channel_ids)] for n in range(_TOGETHER // _A_CHANNEL)]
             at += len(chosen)
-            await asyncio.gather(*(_send(owner, each, f"{name}-{round_}-{step}", _A_CHANNEL) for each in set(chosen)))
+            await asyncio.gather(*(_send(owner, each, _A_CHANNEL) for each in set(chosen)))
         sent = messages // _TOGETHER * len(set(chosen)) * _A_CHANNEL
         costs.append((time.process_time() - before) * 1e6 / sent)
-    return min(costs)
+    return statistics.median(costs[1:])
 
 
-async def stored(folder: Path, sizes: Sequence[int], messages: int = _MESSAGES) -> dict[int, dict[str, float]]:
+async def stored(folder: Path, sizes: Sequence[int], messages: int = _MESSAGES) -> dict[int, Figures]:
     """With so many messages stored, all in one channel: what another one costs, and a page of 50 from their midst."""
     found = {}
     async with _owner(folder) as (owner, history):
@@ -97,9 +103,9 @@ async def stored(folder: Path, sizes: Sequence[int], messages: int = _MESSAGES) 
         have = 0
         for size in sizes:
             while have < size:
-                await _send(owner, "large", f"fill-{have}", _FILL)
+                await _send(owner, "large", _FILL)
                 have += _FILL
-            cost = await _cost(owner, ["large", *others], messages, f"{size}")
+            cost = await _cost(owner, ["large", *others], messages)
             took = []
             for n in range(_PAGES):
                 begin = time.perf_counter()
@@ -110,7 +116,7 @@ async def stored(folder: Path, sizes: Sequence[int], messages: int = _MESSAGES) 
     return found
 
 
-async def channels(folder: Path, sizes: Sequence[int], messages: int = _MESSAGES) -> dict[int, dict[str, float]]:
+async def channels(folder: Path, sizes: Sequence[int], messages: int = _MESSAGES) -> dict[int, Figures]:
     """With so many channels that are written to in turn: what a message costs."""
     found = {}
     async with _owner(folder) as (owner, _):
@@ -119,25 +125,43 @@ async def channels(folder: Path, sizes: Sequence[int], messages: int = _MESSAGES
             new = [f"channel-{n}" for n in range(len(ids), size)]
             await _make(owner, new)
             ids += new
-            found[size] = {"message_us": await _cost(owner, ids, max(messages, size), f"{size}")}
+            found[size] = {"message_us": await _cost(owner, ids, max(messages, size))}
     return found
 
 
-def connections(sizes: Sequence[int], seconds: float) -> dict[int, dict[str, float]]:
-    """With so many connections, in pairs that take turns at a fixed rate: a message's cost, and how long it takes."""
-    found = {}
-    for size in sizes:
-        load = Load(f"rate-{size}", "", "rate", (f"-rate={_RATE}", f"-pairs={size // 2}"))
-        with tidings() as server:
-            report = generator.run(load, replace(Sizes(), measured_seconds=seconds), server)
-        found[size] = {
-            "message_us": report["server_cpu_s"] * 1e6 / report["accepted"],
-            "accept_p50_ms": report["accept_ms"]["p50"],
-        }
-    return found
+def connections(sizes: Sequence[int], chosen: Sizes) -> dict[int, Figures]:
+    """With so many connections, a few of which talk at a fixed rate: a message's cost, and how long it takes."""
+    found: dict[int, list[Figures]] = {size: [] for size in sizes}
+    for _ in range(chosen.runs):
+        for size, runs in found.items():
+            arguments = (f"-rate={_RATE}", f"-pairs={_TALKING // 2}", f"-beside={size - _TALKING}")
+            load = Load(f"connections-{size}", f"{size:,} connections", "rate", arguments)
+            with tidings() as server:
+                runs.append(figures(load, generator.run(load, chosen, server)))
+    return {
+        size: {"message_us": spread["server_cpu_us"].median, "accept_p50_ms": spread["accept_p50_ms"].median}
+        for size, spread in ((size, spreads(runs)) for size, runs in found.items())
+    }
 
 
-def charts(content: Mapping[str, Mapping[int, Mapping[str, float]]]) -> dict[str, str]:
+def measure(chosen: Sizes, scratch: Path | None, before: Callable[[str], None]) -> Growth:
+    """Measures all three.
+
+    Args:
+        chosen: How long and how often connections are measured.
+        scratch: Where to make the data folders; the system's place for such things when None.
+        before: Called before each of them with its name.
+    """
+    with tempfile.TemporaryDirectory(prefix="tidings-growth-", dir=scratch) as name:
+        before(_STORED)
+        found = {_STORED: asyncio.run(stored(Path(name) / "stored", STORED))}
+        before("channels")
+        found["channels"] = asyncio.run(channels(Path(name) / "channels", CHANNELS))
+    before("connections")
+    return found | {"connections": connections(CONNECTIONS, chosen)}
+
+
+def charts(content: Growth) -> dict[str, str]:
     """Charts of what was measured, by file name."""
 
     def points(what: str, figure: str) -> list[tuple[float, float]]:
@@ -146,43 +170,18 @@ def charts(content: Mapping[str, Mapping[int, Mapping[str, float]]]) -> dict[str
     cost = "CPU a message, us"
     return {
         "stored.svg": chart(
-            "With more messages stored", "messages stored", cost, {"message": points("stored", "message_us")}
+            "With more messages stored", "messages stored", cost, {"message": points(_STORED, "message_us")}
         ),
         "page.svg": chart(
-            "A page of 50 from one channel", "messages in it", "ms, median", {"page": points("stored", "page_p50_ms")}
+            "A page of 50 from one channel", "messages in it", "ms, median", {"page": points(_STORED, "page_p50_ms")}
         ),
         "channels.svg": chart(
             "With more channels", "channels written to", cost, {"message": points("channels", "message_us")}
         ),
         "connections.svg": chart(
-            f"With more connections, {_RATE} messages/s in all",
+            f"With more connections, {_RATE:,} messages/s from {_TALKING} of them",
             "connections",
             cost,
             {"message": points("connections", "message_us")},
         ),
     }
-
-
-def main() -> None:
-    """Measures everything, and writes it as JSON and as charts."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--json", type=Path, required=True, metavar="FILE")
-    parser.add_argument("--charts", type=Path, metavar="DIR", help="where to write charts")
-    parser.add_argument("--seconds", type=float, default=10.0, help="for each number of connections")
-    chosen = parser.parse_args()
-    about = machine.describe(Path(tempfile.gettempdir()))
-    with tempfile.TemporaryDirectory(prefix="tidings-growth-") as name:
-        content: dict[str, Any] = {
-            "machine": about,
-            "stored": asyncio.run(stored(Path(name) / "stored", STORED)),
-            "channels": asyncio.run(channels(Path(name) / "channels", CHANNELS)),
-            "connections": connections(CONNECTIONS, chosen.seconds),
-        }
-    chosen.json.write_text(json.dumps(content, indent=2) + "\n")
-    if chosen.charts is not None:
-        for name, svg in charts({key: content[key] for key in ("stored", "channels", "connections")}).items():
-            (chosen.charts / name).write_text(svg)
-
-
-if __name__ == "__main__":
-    main()

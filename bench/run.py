@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -59,9 +58,6 @@ def measure(
     Raises:
         BenchError: A server did not start, or a load failed, lost or was refused a message.
     """
-    # Each connection is a file for the server too, and it inherits the limit.
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     all_measured = [Measured(load, name) for load in loads for name in servers if name != "relay" or load.ceiling]
     for number in range(1, sizes.runs + 1):
         for each in all_measured:

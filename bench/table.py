@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.figures import Spread, reached
+from bench.growth import Growth
 from bench.plan import Sizes
 from bench.run import Measured
 
@@ -69,14 +70,32 @@ def show(console: Console, results: Sequence[Measured], sizes: Sizes, machine: M
         console.print(_split(results))
     if any(each.load.targets for each in results):
         console.print(_targets(results))
-    console.print(
+    console.print(about(machine))
+
+
+def about(machine: Mapping[str, Any]) -> str:
+    """What the figures have to be read with."""
+    told = (
         f"{machine['processor']}, {machine['cores']} cores; Python {machine['python']}, grpcio {machine['grpcio']}; "
-        f"data on {machine['file_system']}; load average at the start {machine['load_average']}.",
-        style="dim",
-        highlight=False,
+        f"data on {machine['file_system']}; load average at the start {machine['load_average']}."
     )
     if machine["file_system"] in ("tmpfs", "ramfs"):
-        console.print("The data folder is in memory: syncs cost nothing there, and would on a disk.", style="yellow")
+        told += " The data folder is in memory: syncs cost nothing there, and would on a disk."
+    return f"[dim]{told}[/dim]"
+
+
+def of_growth(content: Growth) -> Table:
+    """How a message's cost grows, also against the least of them."""
+    table = _table("Growth", "with")
+    for heading in ("server CPU us", "of the least"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for what, found in content.items():
+        least = min(each["message_us"] for each in found.values())
+        for size, each in found.items():
+            cost = each["message_us"]
+            last = size == max(found)
+            table.add_row(f"{size:,} {what}", _number(cost), f"{cost / least:.2f}", end_section=last)
+    return table
 
 
 def _split(results: Sequence[Measured]) -> Table:

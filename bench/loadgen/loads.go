@@ -68,16 +68,8 @@ func (r *run) runRate() error {
 
 // runIdle: connections that do nothing; what they cost in memory.
 func (r *run) runIdle() error {
-	people, err := signUp(r.ctx, r.api, (r.connections+devicesOfUser-1)/devicesOfUser, devicesOfUser)
-	if err != nil {
+	if err := r.addIdle(r.connections); err != nil {
 		return err
-	}
-	for _, person := range people {
-		for _, each := range person {
-			if len(r.sessions) < r.connections {
-				r.add(each, "")
-			}
-		}
 	}
 	if err := r.open(); err != nil {
 		return err
@@ -187,6 +179,23 @@ func (r *run) runCatchUp() error {
 	return r.drain()
 }
 
+// addIdle makes sessions that do nothing, not open yet.
+func (r *run) addIdle(count int) error {
+	people, err := signUp(r.ctx, r.api, (count+devicesOfUser-1)/devicesOfUser, devicesOfUser)
+	if err != nil {
+		return err
+	}
+	for _, person := range people {
+		for _, each := range person {
+			if count > 0 {
+				r.add(each, "")
+				count--
+			}
+		}
+	}
+	return nil
+}
+
 // openPairs makes the pairs and connects everyone; the first of each pair is to write.
 func (r *run) openPairs(refills bool) error {
 	people, err := signUp(r.ctx, r.api, 2*r.pairs, 1)
@@ -207,6 +216,9 @@ func (r *run) openPairs(refills bool) error {
 		sender.refills = refills
 		r.senders = append(r.senders, sender)
 		r.add(people[2*i+1][0], channelID)
+	}
+	if err := r.addIdle(r.beside); err != nil {
+		return err
 	}
 	return r.open()
 }

@@ -42,6 +42,7 @@ func parse() (options, error) {
 	flag.IntVar(&chosen.inFlight, "in-flight", 8, "messages in flight for each who writes")
 	flag.Float64Var(&chosen.rate, "rate", 100, "messages a second in all")
 	flag.IntVar(&chosen.connections, "connections", 2000, "idle connections")
+	flag.IntVar(&chosen.beside, "beside", 0, "idle connections beside the pairs")
 	flag.IntVar(&chosen.missed, "missed", 10000, "messages that a device misses while it is away")
 	flag.IntVar(&chosen.text, "text", 200, "characters of a text")
 	flag.BoolVar(&chosen.batch, "batch", false, "write commands that are due together in one frame, as the SDK does")
@@ -59,7 +60,7 @@ func parse() (options, error) {
 		return chosen, fmt.Errorf("there is no load %q", chosen.load)
 	case chosen.inFlight < 1 || chosen.inFlight > mostInFlight:
 		return chosen, fmt.Errorf("-in-flight must be 1 to %d", mostInFlight)
-	case chosen.pairs < 1 || chosen.members < 2 || chosen.connections < 1 || chosen.missed < 1 || chosen.text < 1:
+	case chosen.pairs < 1 || chosen.members < 2 || chosen.connections < 1 || chosen.missed < 1 || chosen.text < 1 || chosen.beside < 0:
 		return chosen, fmt.Errorf("sizes must be positive, and a group has two members or more")
 	case chosen.rate <= 0:
 		return chosen, fmt.Errorf("-rate must be positive")

@@ -27,6 +27,7 @@ type options struct {
 	inFlight    int
 	rate        float64
 	connections int
+	beside      int
 	missed      int
 	text        int
 	batch       bool
@@ -48,9 +49,9 @@ type run struct {
 	ctx      context.Context
 	fail     context.CancelCauseFunc
 	// Who sends on their own, and who else is at work.
-	sending  sync.WaitGroup
-	tending  sync.WaitGroup
-	report   report
+	sending sync.WaitGroup
+	tending sync.WaitGroup
+	report  report
 }
 
 // report is what is written to standard output.

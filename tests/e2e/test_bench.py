@@ -16,7 +16,8 @@ from typer.testing import CliRunner
 
 from bench import generator
 from bench.cli import bench
-from bench.plan import LOADS, Load, Sizes
+from bench.curves import Curve
+from bench.plan import LOADS, Load, Sizes, rate
 from bench.relay import Relay, Room, Session, framed
 from bench.run import measure
 from bench.servers import BenchError, Server, Start, relay, tidings
@@ -156,6 +157,37 @@ def test_the_command_shows_a_table_and_writes_json(tmp_path: Path) -> None:
     assert "accept p50 ms" in done.output
     assert "relay" in done.output
     assert not list(tmp_path.glob("tidings-bench-*"))
+
+
+def test_charts_are_drawn_of_what_they_need(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    curve = Curve("rates.svg", "title", "x", "y", {"": "accept_p50_ms"}, [rate(100), rate(50)], (100, 50))
+    monkeypatch.setattr("bench.cli.CURVES", [curve])
+    app = typer.Typer()
+    app.command()(bench)
+    folder = tmp_path / "charts"
+
+    done = CliRunner().invoke(app, ["--quick", "--loads", "rate", "--no-ceiling", "--charts", str(folder)])
+
+    assert done.exit_code == 0, done.output
+    assert (folder / "rates.svg").read_text().count("<circle") == 2
+
+
+def test_growth_is_measured_and_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, sizes in (("STORED", (500, 1_000)), ("CHANNELS", (10, 60)), ("CONNECTIONS", (100, 120))):
+        monkeypatch.setattr(f"bench.growth.{name}", sizes)
+    app = typer.Typer()
+    app.command()(bench)
+    file, folder = tmp_path / "growth.json", tmp_path / "charts"
+
+    done = CliRunner().invoke(app, ["--quick", "--growth", "--json", str(file), "--charts", str(folder)])
+
+    assert done.exit_code == 0, done.output
+    written = json.loads(file.read_text())
+    assert written["machine"]["cores"] > 0
+    for what, size in (("messages stored", 500), ("channels", 10), ("connections", 120)):
+        assert written[what][str(size)]["message_us"] > 0
+    assert "120 connections" in done.output
+    assert {each.name for each in folder.iterdir()} == {"stored.svg", "page.svg", "channels.svg", "connections.svg"}
 
 
 def test_an_unknown_load_is_refused() -> None:

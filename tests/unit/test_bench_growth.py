@@ -10,7 +10,7 @@ from bench import growth
 
 async def test_messages_channels_and_their_charts(tmp_path: Path) -> None:
     content = {
-        "stored": await growth.stored(tmp_path / "stored", (500, 1_000), messages=400),
+        "messages stored": await growth.stored(tmp_path / "stored", (500, 1_000), messages=400),
         "channels": await growth.channels(tmp_path / "channels", (10, 60), messages=400),
         "connections": {100: {"message_us": 1.0}, 200: {"message_us": 2.0}},
     }

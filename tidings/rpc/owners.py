@@ -133,9 +133,9 @@ class Owners(ChannelOwner):
         for server_id, server in alive.items():
             if server_id != self._server_id and server_id not in self._links:
                 self._open(server)
-        ring = Ring(server_id for server_id, server in alive.items() if not server.draining)
-        if ring.server_ids != self._ring.server_ids:
-            self._ring = ring
+        owning = {server_id for server_id, server in alive.items() if not server.draining}
+        if owning != self._ring.server_ids:
+            self._ring = ring = self._ring.changed(owning)
             for notify in self._on_change:
                 notify(ring)
 

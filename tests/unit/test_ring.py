@@ -1,0 +1,50 @@
+"""The ring: everyone names the same owner, whatever they saw before, and a change weighs no more than it must."""
+
+from __future__ import annotations
+
+from hashlib import blake2b
+from unittest import mock
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tidings.core.ring import Ring
+
+CHANNELS = [f"channel-{n}" for n in range(40)]
+SERVERS = [f"server-{n}" for n in range(6)]
+
+
+@given(
+    st.lists(
+        st.tuples(st.sets(st.sampled_from(SERVERS)), st.lists(st.sampled_from(CHANNELS), max_size=20)),
+        min_size=1,
+        max_size=6,
+    )
+)
+def test_it_names_the_same_owner_whatever_it_saw_before(steps: list[tuple[set[str], list[str]]]) -> None:
+    ring = Ring()
+    for server_ids, asked in steps:
+        ring = ring.changed(server_ids)
+        assert ring.server_ids == server_ids
+        # Only some are asked between two changes: what it knows of the others is older.
+        for channel_id in asked:
+            assert ring.owner(channel_id) == Ring(server_ids).owner(channel_id)
+    fresh = Ring(ring.server_ids)
+    assert [ring.owner(each) for each in CHANNELS] == [fresh.owner(each) for each in CHANNELS]
+
+
+def test_a_change_weighs_only_what_it_may_move() -> None:
+    ring = Ring(SERVERS)
+    before = {each: ring.owner(each) for each in CHANNELS}
+    with mock.patch("tidings.core.ring.blake2b", wraps=blake2b) as weighed:
+        more = ring.changed([*SERVERS, "another"])
+        after = {each: more.owner(each) for each in CHANNELS}
+        assert weighed.call_count == 2 * len(CHANNELS)
+        assert {after[each] for each in CHANNELS if after[each] != before[each]} == {"another"}
+        weighed.reset_mock()
+        fewer = ring.changed(SERVERS[1:])
+        orphans = sum(owner == SERVERS[0] for owner in before.values())
+        assert [fewer.owner(each) for each in CHANNELS] == [Ring(SERVERS[1:]).owner(each) for each in CHANNELS]
+        # The second ring, which knew nothing, weighed all of them for every channel.
+        assert weighed.call_count == (orphans + len(CHANNELS)) * (len(SERVERS) - 1)
+        assert 0 < orphans < len(CHANNELS)
