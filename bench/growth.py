@@ -10,7 +10,6 @@ import asyncio
 import statistics
 import tempfile
 import time
-import uuid
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -29,6 +28,7 @@ from tidings.core.actions import CreateChannel, Send
 from tidings.core.clock import SystemClock
 from tidings.core.positions import Positions
 from tidings.core.values import ChannelKind, SeqRange
+from tidings_client import new_client_message_id
 
 STORED = (1_000, 10_000, 100_000, 1_000_000, 10_000_000)
 CHANNELS = (10, 100, 1_000, 10_000)
@@ -75,8 +75,8 @@ async def _make(owner: Owner, channel_ids: Sequence[str]) -> None:
 
 
 async def _send(owner: Owner, channel_id: str, count: int) -> None:
-    # Named at random, as clients do it: in an index by name, neighbours in time are none.
-    await asyncio.gather(*(owner.submit(channel_id, "ann", Send(uuid.uuid4().hex, _TEXT)) for _ in range(count)))
+    sends = [Send(new_client_message_id(), _TEXT) for _ in range(count)]
+    await asyncio.gather(*(owner.submit(channel_id, "ann", each) for each in sends))
 
 
 async def _cost(owner: Owner, channel_ids: Sequence[str], messages: int) -> float:

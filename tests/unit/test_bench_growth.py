@@ -15,7 +15,7 @@ async def test_messages_channels_and_their_charts(tmp_path: Path) -> None:
         "connections": {100: {"message_us": 1.0}, 200: {"message_us": 2.0}},
     }
     assert all(found["message_us"] > 0 for sizes in content.values() for found in sizes.values())
-    assert all(found["page_p50_ms"] > 0 for found in content["stored"].values())
+    assert all(found["page_p50_ms"] > 0 for found in content["messages stored"].values())
     charts = growth.charts(content)
     assert set(charts) == {"stored.svg", "page.svg", "channels.svg", "connections.svg"}
     for svg in charts.values():

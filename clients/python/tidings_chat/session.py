@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-import uuid
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from typing import Protocol, TypeVar
 
@@ -17,7 +16,15 @@ from tidings_chat.channels import Channel, Sending
 from tidings_chat.chats import Chats, Need, Person
 from tidings_chat.text import explain
 from tidings_chat.timeline import Timeline, entry_of
-from tidings_client import Connection, Presence, SignedOutError, Status, Tidings, TidingsError
+from tidings_client import (
+    Connection,
+    Presence,
+    SignedOutError,
+    Status,
+    Tidings,
+    TidingsError,
+    new_client_message_id,
+)
 from tidings_client.backoff import Backoff
 
 PAGE = 100
@@ -344,7 +351,7 @@ class Session:
 
     def send(self, channel: Channel, text: str, reply_to_seq: int = 0) -> None:
         """Sends a message; it shows at once, and as accepted once it is."""
-        sending = Sending(uuid.uuid4().hex, text, reply_to_seq)
+        sending = Sending(new_client_message_id(), text, reply_to_seq)
         channel.sending.append(sending)
         self.compose(channel, False)
         self._spawn(self._send(channel, sending))
@@ -378,7 +385,7 @@ class Session:
 
     def edit(self, channel: Channel, seq: int, text: str) -> None:
         """Changes an own message."""
-        name = uuid.uuid4().hex
+        name = new_client_message_id()
         self._attempt(
             "the message was not changed", lambda: self._live_connection().edit(channel.channel_id, seq, text, name)
         )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sqlite3
-import uuid
 from collections.abc import Callable
 from types import TracebackType
 from typing import Self
@@ -17,6 +16,7 @@ from tidings_client.api import Api
 from tidings_client.dialogue import COMMAND_BYTES, Dialogue
 from tidings_client.errors import FieldViolation, TidingsError, refusal
 from tidings_client.link import Link, Status
+from tidings_client.names import new_client_message_id
 from tidings_client.state import State
 
 # Seconds between two savings of the progress: what a crash makes come again is at most what was handled meanwhile.
@@ -155,7 +155,7 @@ class Connection:
             TidingsError: It is refused; `violations` names the field at fault.
         """
         message = chat_pb2.SendMessage(
-            client_message_id=uuid.uuid4().hex if client_message_id is None else client_message_id,
+            client_message_id=new_client_message_id() if client_message_id is None else client_message_id,
             channel_id=channel_id,
             text=text,
             reply_to_seq=reply_to_seq,
@@ -179,7 +179,7 @@ class Connection:
         Raises:
             TidingsError: It is refused.
         """
-        name = uuid.uuid4().hex if client_message_id is None else client_message_id
+        name = new_client_message_id() if client_message_id is None else client_message_id
         message = chat_pb2.EditMessage(channel_id=channel_id, seq=seq, text=text, client_message_id=name)
         return await self._perform(chat_pb2.Command(edit_message=message), channel_id)
 

@@ -6,14 +6,13 @@ import asyncio
 import contextlib
 import random
 import time
-import uuid
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import grpc
 
-from tidings_client import Tidings, TidingsError
+from tidings_client import Tidings, TidingsError, new_client_message_id
 from tidings_replay import history
 from tidings_replay.casting import Cast, Role, roles
 from tidings_replay.churn import Churn
@@ -143,7 +142,7 @@ async def _say_all(
         mine = owned[part.speaker]
         index = mine[lines[part.speaker] % len(mine)]
         lines[part.speaker] += 1
-        name = uuid.uuid4().hex
+        name = new_client_message_id()
         try:
             async with asyncio.timeout(_LINE_SECONDS):
                 accepted, wait = await devices[index].say(channel_id, part.text, name)
