@@ -21,12 +21,6 @@ A_WRITER = 0.00005
 """Seconds that each stream that is written to adds to the interval, about what a write costs. Few streams need not wait
 for what they would hardly save: a pair is written to at once, a group of ten after half a millisecond, a group of a
 hundred after five. Against five for everyone: twice the deliveries in a group of 10, a third more in a group of 100."""
-_MANY = 64
-_FEW_EVENTS = 4
-_LONGER = 4
-"""When many streams are written to and their frames carry only a few events each, the interval is so many times as
-long: such frames are mostly overhead. Busy pairs: with 20 ms, a tenth less CPU a message than with 5 ms; measured on a
-busy machine, where the two ways to get there could not be told apart."""
 
 # A timer that is due sooner is rounded to at once or to this by the event loop.
 _SHORTEST_TIMER = 0.001
@@ -48,7 +42,7 @@ class Pacer:
         # What is written is counted over rounds of the longest interval.
         self._round = 0
         self._round_ends = 0.0
-        self._writers = self._frames = self._events = 0
+        self._writers = 0
 
     def later(self, writer: Writer, session: Session) -> None:
         """Starts a writer once the interval has passed since the stream was written to last."""
@@ -56,12 +50,11 @@ class Pacer:
         if self._timer is None:
             self._set_timer()
 
-    def count(self, last_round: int, events: int, now: float) -> int:
-        """Counts a frame that is written now.
+    def count(self, last_round: int, now: float) -> int:
+        """Counts a stream that is written to now.
 
         Args:
-            last_round: What this returned when the writer wrote last.
-            events: How many the frame carries.
+            last_round: What this returned when it was written to last.
             now: Monotonic seconds.
 
         Returns:
@@ -72,19 +65,14 @@ class Pacer:
             self.interval = self._interval() if now < self._round_ends + self._longest else 0.0
             self._round += 1
             self._round_ends = now + self._longest
-            self._writers = self._frames = self._events = 0
-        self._frames += 1
-        self._events += events
+            self._writers = 0
         if last_round != self._round:
             self._writers += 1
-            self.interval = max(self.interval, min(self._longest, self._writers * self._a_writer))
+            self.interval = max(self.interval, self._interval())
         return self._round
 
     def _interval(self) -> float:
-        interval = self._writers * self._a_writer
-        if self._writers >= _MANY and self._events < _FEW_EVENTS * self._frames:
-            interval *= _LONGER
-        return min(self._longest, interval)
+        return min(self._longest, self._writers * self._a_writer)
 
     def _set_timer(self) -> None:
         delay = self._due[0][0] + self.interval - monotonic()
@@ -130,7 +118,7 @@ class Writer:
 
     async def _flush(self, session: Session) -> None:
         if session.outbox:
-            self._round = self._pacer.count(self._round, session.outbox.events, monotonic())
+            self._round = self._pacer.count(self._round, monotonic())
             try:
                 await self._write(session.outbox.take())
             except (aio.BaseError, asyncio.InvalidStateError):

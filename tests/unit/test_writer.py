@@ -12,54 +12,43 @@ from tidings.core.limits import SessionLimits
 from tidings.core.values import Identity
 
 
-def written(pacer: Pacer, streams: int, events: int, now: float, last_round: int = 0) -> int:
-    """Counts a frame of some events to each of some streams; returns the round."""
-    rounds = [pacer.count(last_round, events, now) for _ in range(streams)]
+def written(pacer: Pacer, streams: int, now: float, last_round: int = 0) -> int:
+    """Counts a frame to each of some streams; returns the round."""
+    rounds = [pacer.count(last_round, now) for _ in range(streams)]
     return rounds[-1]
 
 
 @pytest.mark.parametrize("streams", [1, 10, 100])
 def test_the_interval_grows_with_the_streams(streams: int) -> None:
     pacer = Pacer()
-    written(pacer, streams, 8, now=1.0)
+    written(pacer, streams, now=1.0)
     assert pacer.interval == pytest.approx(streams * A_WRITER)
 
 
 def test_the_interval_has_a_bound() -> None:
     pacer = Pacer()
-    written(pacer, 5_000, 8, now=1.0)
+    written(pacer, 5_000, now=1.0)
     assert pacer.interval == LONGEST
 
 
 def test_a_stream_counts_once_a_round() -> None:
     pacer = Pacer()
-    this_round = pacer.count(0, 8, 1.0)
+    this_round = pacer.count(0, 1.0)
     for n in range(10):
-        this_round = pacer.count(this_round, 8, 1.0 + n / 1000)
+        this_round = pacer.count(this_round, 1.0 + n / 1000)
     assert pacer.interval == pytest.approx(A_WRITER)
 
 
 def test_the_round_before_decides_and_is_forgotten() -> None:
     pacer = Pacer()
-    last = written(pacer, 100, 8, now=1.0)
-    last = pacer.count(last, 8, 1.0 + LONGEST)
+    last = written(pacer, 100, now=1.0)
+    last = pacer.count(last, 1.0 + LONGEST)
     assert pacer.interval == pytest.approx(100 * A_WRITER)
-    last = pacer.count(last, 8, 1.0 + 2 * LONGEST)
+    last = pacer.count(last, 1.0 + 2 * LONGEST)
     assert pacer.interval == pytest.approx(A_WRITER)
-    written(pacer, 100, 8, now=2.0, last_round=last)
-    pacer.count(0, 8, 9.0)
+    written(pacer, 100, now=2.0, last_round=last)
+    pacer.count(0, 9.0)
     assert pacer.interval == pytest.approx(A_WRITER)
-
-
-def test_many_streams_with_few_events_each_are_written_to_less_often() -> None:
-    pacer = Pacer()
-    last = written(pacer, 80, 3, now=1.0)
-    pacer.count(last, 3, 1.0 + LONGEST)
-    assert pacer.interval == pytest.approx(4 * 80 * A_WRITER)
-    pacer = Pacer()
-    last = written(pacer, 80, 4, now=1.0)
-    pacer.count(last, 4, 1.0 + LONGEST)
-    assert pacer.interval == pytest.approx(80 * A_WRITER)
 
 
 class Stream:
