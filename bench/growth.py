@@ -28,6 +28,7 @@ from tidings.core.actions import CreateChannel, Send
 from tidings.core.clock import SystemClock
 from tidings.core.positions import Positions
 from tidings.core.values import ChannelKind, SeqRange
+from tidings.node.serve import spare_collector
 from tidings_client import new_client_message_id
 
 STORED = (1_000, 10_000, 100_000, 1_000_000, 10_000_000)
@@ -152,6 +153,8 @@ def measure(chosen: Sizes, scratch: Path | None, before: Callable[[str], None]) 
         scratch: Where to make the data folders; the system's place for such things when None.
         before: Called before each of them with its name.
     """
+    # As a server does.
+    spare_collector()
     with tempfile.TemporaryDirectory(prefix="tidings-growth-", dir=scratch) as name:
         before(_STORED)
         found = {_STORED: asyncio.run(stored(Path(name) / "stored", STORED))}
