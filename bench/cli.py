@@ -22,8 +22,10 @@ from bench.servers import BenchError, Start, mesh, relay, tidings
 
 T = TypeVar("T")
 
-_NAMES = ", ".join(load.name for load in LOADS)
-_MESH_LOADS = "pairs,group-100,group-100x32,rate"
+# A load of a curve may be one of those with targets: that one counts.
+_LOADS = {load.name: load for load in (*(load for curve in CURVES for load in curve.loads), *LOADS)}
+_NAMES = ", ".join(_LOADS)
+_MESH_LOADS = "pairs,pairs-x32,group-100,group-100x32,rate"
 """What a mesh is measured with unless told otherwise."""
 
 
@@ -108,9 +110,8 @@ def _write(folder: Path | None, charts: Mapping[str, str], json_file: Path | Non
 def _choose(names: str | None) -> list[Load]:
     if names is None:
         return list(LOADS)
-    by_name = {load.name: load for load in LOADS}
     wanted = [name.strip() for name in names.split(",") if name.strip()]
     for name in wanted:
-        if name not in by_name:
+        if name not in _LOADS:
             raise typer.BadParameter(f"there is no load {name}; there are {_NAMES}", param_hint="--loads")
-    return [by_name[name] for name in wanted]
+    return [_LOADS[name] for name in wanted]
