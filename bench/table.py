@@ -68,7 +68,7 @@ def show(console: Console, results: Sequence[Measured], sizes: Sizes, machine: M
             console.print(_figures(title, rows, names, sizes))
     if any(_parts(each) for each in results):
         console.print(_split(results))
-    if any(each.load.targets for each in results):
+    if any(each.load.targets for each in results if each.server == "tidings"):
         console.print(_targets(results))
     console.print(about(machine))
 
