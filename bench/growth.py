@@ -57,13 +57,10 @@ _RATE = 1_000
 async def _owner(folder: Path) -> AsyncIterator[tuple[Owner, SqliteHistory]]:
     database = Database(folder)
     clock = SystemClock()
-    events = OwnerEvents(
-        marked=lambda channel, user_ids: None,
-        written=lambda channel, draft: None,
-        is_awake=lambda channel_id: True,
-        is_unsaved=lambda channel_id: False,
+    yield (
+        Owner(SqliteChannelLog(database), LiveSessions(), Positions(clock), clock, OwnerEvents()),
+        SqliteHistory(database),
     )
-    yield Owner(SqliteChannelLog(database), LiveSessions(), Positions(clock), clock, events), SqliteHistory(database)
     await database.close()
 
 
@@ -130,14 +127,14 @@ async def channels(folder: Path, sizes: Sequence[int], messages: int = _MESSAGES
     return found
 
 
-def connections(sizes: Sequence[int], chosen: Sizes) -> dict[int, Figures]:
+def connections(sizes: Sequence[int], chosen: Sizes, scratch: Path | None) -> dict[int, Figures]:
     """With so many connections, a few of which talk at a fixed rate: a message's cost, and how long it takes."""
     found: dict[int, list[Figures]] = {size: [] for size in sizes}
     for _ in range(chosen.runs):
         for size, runs in found.items():
             arguments = (f"-rate={_RATE}", f"-pairs={_TALKING // 2}", f"-beside={size - _TALKING}")
             load = Load(f"connections-{size}", f"{size:,} connections", "rate", arguments)
-            with tidings() as server:
+            with tidings(scratch) as server:
                 runs.append(figures(load, generator.run(load, chosen, server)))
     return {
         size: {"message_us": spread["server_cpu_us"].median, "accept_p50_ms": spread["accept_p50_ms"].median}
@@ -161,7 +158,7 @@ def measure(chosen: Sizes, scratch: Path | None, before: Callable[[str], None]) 
         before("channels")
         found["channels"] = asyncio.run(channels(Path(name) / "channels", CHANNELS))
     before("connections")
-    return found | {"connections": connections(CONNECTIONS, chosen)}
+    return found | {"connections": connections(CONNECTIONS, chosen, scratch)}
 
 
 def charts(content: Growth) -> dict[str, str]:

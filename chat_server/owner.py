@@ -55,15 +55,15 @@ class _Slot:
 
 @dataclass(slots=True)
 class OwnerEvents:
-    """What the owner tells of, besides the sessions."""
+    """What the owner tells of, besides the sessions. As it is made, nobody listens and nobody decides about push."""
 
-    marked: Callable[[Channel, set[str]], None]
+    marked: Callable[[Channel, set[str]], None] = lambda channel, user_ids: None
     """Read marks of these members have moved and are saved."""
-    written: Callable[[Channel, Draft], None]
+    written: Callable[[Channel, Draft], None] = lambda channel, draft: None
     """A batch is on stable storage."""
-    is_awake: Callable[[str], bool]
+    is_awake: Callable[[str], bool] = lambda channel_id: True
     """Whether a channel is known to wait for a decision about push."""
-    is_unsaved: Callable[[str], bool]
+    is_unsaved: Callable[[str], bool] = lambda channel_id: False
     """Whether a channel has receipts that are not saved yet."""
     found: Callable[[str, int], None] = lambda channel_id, first_seq: None
     """Entries from `first_seq` on are in the log that this owner was not told it had written: a batch whose answer was

@@ -54,13 +54,7 @@ class World:
 async def open_world(folder: Path) -> AsyncIterator[World]:
     database = Database(folder)
     clock = FakeClock()
-    events = OwnerEvents(
-        marked=lambda channel, users: None,
-        written=lambda channel, draft: None,
-        is_awake=lambda channel_id: True,
-        is_unsaved=lambda channel_id: False,
-    )
-    owner = Owner(SqliteChannelLog(database), LiveSessions(), Positions(clock), clock, events)
+    owner = Owner(SqliteChannelLog(database), LiveSessions(), Positions(clock), clock, OwnerEvents())
     accounts, contacts = SqliteAccountStore(database), SqliteContactStore(database)
     tokens = SqlitePushTokenStore(database)
     yield World(

@@ -35,14 +35,8 @@ class Scene:
 
     def __init__(self, database: Database) -> None:
         clock = FakeClock()
-        events = OwnerEvents(
-            marked=lambda channel, user_ids: None,
-            written=lambda channel, draft: None,
-            is_awake=lambda channel_id: True,
-            is_unsaved=lambda channel_id: False,
-        )
         self.live = LiveSessions()
-        self.owner = Owner(SqliteChannelLog(database), self.live, Positions(clock), clock, events)
+        self.owner = Owner(SqliteChannelLog(database), self.live, Positions(clock), clock, OwnerEvents())
         self.answered = asyncio.Event()
 
     async def calls(self, members: int, at_once: int) -> float:

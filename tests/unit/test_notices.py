@@ -55,13 +55,7 @@ class World:
 async def world(tmp_path: Path) -> AsyncIterator[World]:
     database = Database(tmp_path)
     clock = FakeClock()
-    events = OwnerEvents(
-        marked=lambda channel, user_ids: None,
-        written=lambda channel, draft: None,
-        is_awake=lambda channel_id: True,
-        is_unsaved=lambda channel_id: False,
-    )
-    owner = Owner(SqliteChannelLog(database), LiveSessions(), Positions(clock), clock, events)
+    owner = Owner(SqliteChannelLog(database), LiveSessions(), Positions(clock), clock, OwnerEvents())
     world = World(owner, SqliteDirectory(database), SqliteAccountStore(database), SqliteContactStore(database))
     for name in ("ann", "bob", "cid"):
         await world.user(name)

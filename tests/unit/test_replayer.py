@@ -33,8 +33,7 @@ class World:
         self.clock = FakeClock()
         self.live = LiveSessions()
         log = SqliteChannelLog(database)
-        nobody = OwnerEvents(lambda *_: None, lambda *_: None, lambda _: True, lambda _: False)
-        self.owner = Owner(log, self.live, Positions(self.clock), self.clock, nobody)
+        self.owner = Owner(log, self.live, Positions(self.clock), self.clock, OwnerEvents())
         self.replayer = Replayer("server", log, SqliteInbox(database), self.clock, _DAYS)
 
     async def send(self, text: str) -> int:
