@@ -53,6 +53,9 @@ def bench(
     Every measurement starts a server of its own on an empty data folder. Rate limits are raised and password hashing is
     made cheap; storage is synced and every check is on.
     """
+    if in_growth and (loads is not None or in_mesh):
+        raise typer.BadParameter("goes with neither --loads nor --mesh", param_hint="--growth")
+    _prepare(charts, json_file)
     sizes = QUICK if quick else Sizes()
     if runs is not None:
         sizes = dataclasses.replace(sizes, runs=runs)
@@ -86,6 +89,18 @@ def bench(
     _write(charts, drawn, json_file, {"machine": about, **content})
 
 
+def _prepare(folder: Path | None, json_file: Path | None) -> None:
+    # Before a measurement of half an hour, not after it.
+    try:
+        if folder is not None:
+            folder.mkdir(parents=True, exist_ok=True)
+        if json_file is not None:
+            json_file.open("a").close()
+    except OSError as error:
+        typer.echo(f"tidings bench: {error.filename} cannot be written: {error.strerror}", err=True)
+        raise typer.Exit(1) from None
+
+
 def _measure(measure: Callable[[], T]) -> T:
     # Each connection is a file for the server too, and it inherits the limit.
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -100,7 +115,6 @@ def _measure(measure: Callable[[], T]) -> T:
 
 def _write(folder: Path | None, charts: Mapping[str, str], json_file: Path | None, content: Mapping[str, Any]) -> None:
     if folder is not None:
-        folder.mkdir(parents=True, exist_ok=True)
         for name, chart in charts.items():
             (folder / name).write_text(chart)
     if json_file is not None:

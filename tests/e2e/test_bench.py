@@ -190,6 +190,28 @@ def test_growth_is_measured_and_drawn(tmp_path: Path, monkeypatch: pytest.Monkey
     assert {each.name for each in folder.iterdir()} == {"stored.svg", "page.svg", "channels.svg", "connections.svg"}
 
 
+@pytest.mark.parametrize("option", ["--json", "--charts"])
+def test_where_results_cannot_go_is_told_before_anything_is_measured(tmp_path: Path, option: str) -> None:
+    app = typer.Typer()
+    app.command()(bench)
+    (tmp_path / "file").touch()
+
+    done = CliRunner().invoke(app, [option, str(tmp_path / "file" / "results")])
+
+    assert done.exit_code == 1
+    assert done.output == f"tidings bench: {tmp_path / 'file' / 'results'} cannot be written: Not a directory\n"
+
+
+def test_growth_is_measured_alone() -> None:
+    app = typer.Typer()
+    app.command()(bench)
+
+    for other in (["--loads", "rate"], ["--mesh"]):
+        done = CliRunner().invoke(app, ["--growth", *other])
+        assert done.exit_code == 2
+        assert "--growth" in done.output
+
+
 def test_an_unknown_load_is_refused() -> None:
     app = typer.Typer()
     app.command()(bench)
