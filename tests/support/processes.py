@@ -49,10 +49,15 @@ class ServerProcess:
         )
         assert self._process.stdout is not None and self._process.stderr is not None
         self._errors = asyncio.create_task(self._process.stderr.read())
-        async with asyncio.timeout(_START_SECONDS):
-            line = (await self._process.stdout.readline()).decode()
-        if not line.startswith("listening on "):
-            raise AssertionError(f"the server did not start: {(await self._errors).decode()}")
+        try:
+            async with asyncio.timeout(_START_SECONDS):
+                line = (await self._process.stdout.readline()).decode()
+                if not line.startswith("listening on "):
+                    await self._process.wait()
+                    raise AssertionError(f"the server did not start: {(await self._errors).decode()}")
+        except TimeoutError:
+            await self.kill()
+            raise
         self.endpoint = line.removeprefix("listening on ").strip()
         return self
 
