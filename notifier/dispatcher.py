@@ -51,14 +51,15 @@ class DispatchLimits:
     Args:
         concurrency: Sends under way; at most so many go out twice when the process is killed.
         timeout: Seconds that a send may take.
-        lease: Seconds after which a claimed push that was not finished is due again; well beyond the timeout.
+        lease: Seconds after which a claimed push that was not finished is due again: well beyond the timeout, and what
+            the pushes wait for that a notifier had under way when it was killed.
         breaker: When a provider is left alone.
         outage: Seconds for which a push is kept, whatever its attempts, while its provider is down.
     """
 
     concurrency: int = 8
     timeout: float = 15.0
-    lease: float = 60.0
+    lease: float = 30.0
     breaker: BreakerPolicy = field(default_factory=BreakerPolicy)
     outage: float = 86_400.0
 

@@ -1,4 +1,4 @@
-"""A notifier that is killed in the middle of its work, and one that has much of it, on both engines."""
+"""A notifier with much to do, on both engines."""
 
 from __future__ import annotations
 
@@ -6,27 +6,23 @@ import asyncio
 import os
 import sys
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import psutil
 import pytest
 
-from tests.faults.push_sender import LIMITS, USER
+from tests.faults.push_sender import USER
 from tests.support.engines import RedisSpace
 from tests.support.providers.server import Reply
 from tests.support.providers.site import Site, site
+from tests.support.push_queues import is_drained, queue_at, waiting
 from tests.support.waiting import eventually
-from tidings.backends.redis.link import Link
-from tidings.backends.redis.push_queue import RedisPushQueue
-from tidings.backends.sqlite.database import Database
-from tidings.backends.sqlite.push import SqlitePushQueue
-from tidings.core.ports import DevicePush, PushQueue
+from tidings.core.ports import DevicePush
 from tidings.core.values import PushProvider, PushRequest
 
 ENGINES = ("sqlite", "redis")
-PUSHES = 1_000
 WARM_UP = 300
 # The benchmark of docs/push.md has ten thousand.
 BACKLOG = int(os.environ.get("PUSH_BACKLOG", "2000"))
@@ -41,18 +37,6 @@ def where(request: pytest.FixtureRequest, folder: Path) -> str:
     return space.url
 
 
-@asynccontextmanager
-async def queue_at(where: str) -> AsyncIterator[PushQueue]:
-    if where.startswith("redis:"):
-        link = Link(where)
-        yield RedisPushQueue(link)
-        await link.close()
-    else:
-        database = Database(Path(where), beside=(Path(where) / "tidings.db").exists())
-        yield SqlitePushQueue(database)
-        await database.close()
-
-
 async def fill(where: str, count: int) -> None:
     async with queue_at(where) as queue:
         for first in range(0, count, 500):
@@ -63,18 +47,6 @@ async def fill(where: str, count: int) -> None:
                 ],
                 0,
             )
-
-
-async def waiting(where: str) -> int:
-    async with queue_at(where) as queue:
-        return (await queue.depth()).waiting
-
-
-async def is_drained(where: str) -> None:
-    async def is_empty() -> bool:
-        return await waiting(where) == 0
-
-    await eventually(is_empty, 240)
 
 
 @asynccontextmanager
@@ -95,29 +67,6 @@ async def sender(where: str, providers: Site, folder: Path) -> AsyncIterator[asy
 
 def arrived(providers: Site) -> Counter[str]:
     return Counter(each["token"] for each in providers.fcm.messages)
-
-
-async def test_every_push_arrives_though_the_notifier_is_killed_in_the_middle(
-    where: str, tmp_path: Path, record_property: Callable[[str, object], None]
-) -> None:
-    await fill(where, PUSHES)
-    async with site(tmp_path) as providers:
-        async with sender(where, providers, tmp_path):
-
-            async def is_in_the_middle() -> bool:
-                return len(arrived(providers)) >= PUSHES // 2
-
-            await eventually(is_in_the_middle, 60)
-        async with sender(where, providers, tmp_path):
-            await is_drained(where)
-        counts = arrived(providers)
-    twice = sum(counts.values()) - len(counts)
-    record_property("twice", twice)
-    print(f"{twice} of {PUSHES} pushes came twice")
-    assert len(counts) == PUSHES
-    # Those that had arrived, and whose arrival was not noted yet, when it was killed.
-    assert twice <= LIMITS.concurrency < PUSHES / 100
-    assert max(counts.values()) <= 2
 
 
 async def test_a_backlog_drains_in_bounded_memory(where: str, tmp_path: Path) -> None:
