@@ -16,7 +16,7 @@ def channel(view: ChannelView, user_id: str) -> channel_pb2.Channel:
         channel_id=snapshot.record.channel_id,
         kind=snapshot.record.kind,  # type: ignore[arg-type]  # numbered alike
         title=snapshot.title,
-        members=map(_member, snapshot.members),
+        members=[_member(each, snapshot.marks.get(each.user_id, Marks())) for each in snapshot.members],
         head_seq=snapshot.head_seq,
         head_position=snapshot.head_position,
         my_read_seq=marks.read_seq,
@@ -28,12 +28,14 @@ def channel(view: ChannelView, user_id: str) -> channel_pb2.Channel:
     )
 
 
-def _member(member: Member) -> channel_pb2.Member:
+def _member(member: Member, marks: Marks) -> channel_pb2.Member:
     return channel_pb2.Member(
         user_id=member.user_id,
         role=member.role,  # type: ignore[arg-type]  # numbered alike
         since_seq=member.since_seq,
         joined_at=_time(member.joined_at_ms),
+        delivered_seq=marks.delivered_seq,
+        read_seq=marks.read_seq,
     )
 
 

@@ -145,6 +145,9 @@ async def test_two_devices_of_one_person_see_the_same_log(endpoint: str, ann: Ti
         await pocket.mark_read(channel_id, 10)
         await read_by(desk, channel_id, ann.user_id, 10)
         assert (await ann.get_channel(channel_id)).my_read_seq == 10
+        # A client that has just been installed asks, and receipts go on from there.
+        [members] = [each.members for each in await bob.list_channels() if each.channel_id == channel_id]
+        assert {each.user_id: each.read_seq for each in members} == {ann.user_id: 10, bob.user_id: 0}
 
 
 async def test_a_device_goes_on_from_its_file(endpoint: str, ann: Tidings, tmp_path: Path) -> None:

@@ -333,6 +333,7 @@ async def test_a_channel_in_the_contract(world: World) -> None:
     await world.channels.add_members("ann", channel_id, ["cas"])
     sent = await world.owner.submit(channel_id, "ann", actions.Send("one", "hello"))
     await world.owner.submit(channel_id, "cas", actions.MarkRead(3))
+    await world.owner.submit(channel_id, "ben", actions.MarkRead(2))
     await world.channels.set_mute("cas", channel_id, True)
     found = channel_convert.channel(await world.channels.get("cas", channel_id), "cas")
     assert (found.channel_id, found.kind, found.title) == (channel_id, channel_pb2.CHANNEL_KIND_GROUP, "tea")
@@ -341,6 +342,7 @@ async def test_a_channel_in_the_contract(world: World) -> None:
         ("ben", channel_pb2.MEMBER_ROLE_MEMBER, 1),
         ("cas", channel_pb2.MEMBER_ROLE_MEMBER, 3),
     ]
+    assert [(each.delivered_seq, each.read_seq) for each in found.members] == [(0, 0), (2, 2), (3, 3)]
     assert found.members[2].joined_at.ToMilliseconds() == world.clock.now_ms()
     assert found.created_at.ToMilliseconds() == world.clock.now_ms() - 1_500
     assert (found.head_seq, found.head_position) == (sent.seq, sent.position)

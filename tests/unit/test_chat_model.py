@@ -371,13 +371,15 @@ def test_receipts_before_their_channel_are_kept_for_it() -> None:
     assert made.channels["c"].reach(4).read == 1
 
 
-def test_marks_come_back_the_next_time() -> None:
-    before = chats(snapshot(4), snapshot(2, channel_id="d"))
-    before.take(receipt("ben", 4, 3), 0.0)
-    after = chats()
-    after.restore_marks(before.marks())
-    after.put(snapshot(4))
-    assert (after.channels["c"].reach(4).delivered, after.channels["c"].reach(4).read) == (1, 0)
+def test_marks_are_known_from_the_start_and_a_late_snapshot_does_not_take_them_back() -> None:
+    described = snapshot(4)
+    described.members[1].delivered_seq, described.members[1].read_seq = 4, 3
+    made = chats(described)
+    channel = made.channels["c"]
+    assert (channel.reach(4).delivered, channel.reach(4).read) == (1, 0)
+    made.take(receipt("ben", 4, 4), 0.0)
+    made.put(described)
+    assert channel.reach(4).read == 1
 
 
 def test_latest_activity_comes_first_and_what_was_just_opened_before_it() -> None:
@@ -631,16 +633,6 @@ def test_accounts_are_found_again_by_name_and_server(tmp_path: Path) -> None:
     assert [each.server for each in accounts.remembered("ANA", "[::1]:7400")] == ["[::1]:7400"]
     assert len({account.path for account in made}) == 3
     assert all(account.path.parent == tmp_path for account in made)
-
-
-def test_marks_are_kept_in_a_file_beside_the_device(tmp_path: Path) -> None:
-    account = Accounts(tmp_path).account("ana", "127.0.0.1:7400")
-    assert account.load_marks() == {}
-    kept = {"c": [chat_pb2.MemberReceipt(user_id="ben", delivered_seq=4, read_seq=3)]}
-    account.save_marks(kept)
-    assert {channel_id: list(marks) for channel_id, marks in account.load_marks().items()} == kept
-    (tmp_path / account.path.with_suffix(".marks").name).write_bytes(b"\xff\xff")
-    assert account.load_marks() == {}
 
 
 def test_sign_ins_are_kept_where_the_user_wants_data(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote, unquote
 
-from google.protobuf.message import DecodeError
-
-from tidings.v1 import chat_pb2
 from tidings_client import Tidings
 from tidings_client.transport import Tls
 
 DEFAULT_SERVER = "127.0.0.1:7400"
 _SUFFIX = ".db"
-_MARKS_SUFFIX = ".marks"
 _DEVICE_NAME = "tidings chat"
 
 
@@ -35,36 +31,6 @@ class Account:
     username: str
     server: str
     path: Path
-
-    def load_marks(self) -> Mapping[str, Sequence[chat_pb2.MemberReceipt]]:
-        """How far others had received and read when that was last saved, by channel."""
-        try:
-            kept = chat_pb2.ConnectResponse.FromString(self._marks_path.read_bytes())
-        except (FileNotFoundError, DecodeError):
-            # They are a convenience: without, a mark shows when it next moves.
-            return {}
-        return {event.receipt.channel_id: event.receipt.members for event in kept.events}
-
-    def save_marks(self, marks: Mapping[str, Sequence[chat_pb2.MemberReceipt]]) -> None:
-        """Keeps how far others have received and read, by channel.
-
-        Raises:
-            OSError: It cannot be written.
-        """
-        kept = chat_pb2.ConnectResponse(
-            events=[
-                chat_pb2.Event(receipt=chat_pb2.Receipt(channel_id=channel_id, members=receipts))
-                for channel_id, receipts in marks.items()
-            ]
-        )
-        new = self._marks_path.with_suffix(".new")
-        new.touch(mode=0o600)
-        new.write_bytes(kept.SerializeToString())
-        new.replace(self._marks_path)
-
-    @property
-    def _marks_path(self) -> Path:
-        return self.path.with_suffix(_MARKS_SUFFIX)
 
 
 class Accounts:

@@ -120,7 +120,7 @@ class ChatApp(App[None]):
     async def _begin(self, client: Tidings, account: Account) -> None:
         self._server, self._username = account.server, account.username
         self._was_warned = False
-        session = self._session = Session(client, account, _Forward(self))
+        session = self._session = Session(client, _Forward(self))
         await self._show(ChatScreen(session, log_out=self._log_out, leave_app=self.action_quit))
         self._holding = asyncio.create_task(self._hold(session))
 

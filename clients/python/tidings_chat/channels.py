@@ -152,6 +152,8 @@ class Channel:
     def refresh(self, snapshot: channel_pb2.Channel) -> None:
         """Takes what the api says. Where events have come further than the snapshot, they count."""
         self.muted = snapshot.muted
+        for member in snapshot.members:
+            self.marks.setdefault(member.user_id, Marks()).raise_to(member.delivered_seq, member.read_seq)
         self.read_seq = max(self.read_seq, snapshot.my_read_seq)
         if snapshot.head_seq >= self._counted_to:
             self._counted_to = snapshot.head_seq

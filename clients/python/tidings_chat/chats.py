@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from tidings.v1 import account_pb2, channel_pb2, chat_pb2
@@ -158,22 +158,6 @@ class Chats:
             case "sync_reset":
                 return Need.EVERYTHING
         return None
-
-    def restore_marks(self, marks: Mapping[str, Iterable[chat_pb2.MemberReceipt]]) -> None:
-        """Takes marks that were kept from the last time, by channel."""
-        for channel_id, receipts in marks.items():
-            self._take_receipt(chat_pb2.Receipt(channel_id=channel_id, members=receipts))
-
-    def marks(self) -> dict[str, list[chat_pb2.MemberReceipt]]:
-        """All marks, to be kept for the next time: the server tells those that move, not those that are."""
-        return {
-            channel.channel_id: [
-                chat_pb2.MemberReceipt(user_id=user_id, delivered_seq=each.delivered_seq, read_seq=each.read_seq)
-                for user_id, each in channel.marks.items()
-            ]
-            for channel in self.channels.values()
-            if channel.marks
-        }
 
     def _take_receipt(self, receipt: chat_pb2.Receipt) -> Need | None:
         channel = self.channels.get(receipt.channel_id)

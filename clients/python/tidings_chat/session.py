@@ -11,7 +11,6 @@ from typing import Protocol, TypeVar
 import grpc
 
 from tidings.v1 import channel_pb2, chat_pb2
-from tidings_chat.accounts import Account
 from tidings_chat.channels import Channel, Sending
 from tidings_chat.chats import Chats, Need, Person
 from tidings_chat.text import explain
@@ -56,12 +55,11 @@ class Listener(Protocol):
 class Session:
     """A signed-in user's session, for as long as `run` runs."""
 
-    def __init__(self, client: Tidings, account: Account, listener: Listener) -> None:
+    def __init__(self, client: Tidings, listener: Listener) -> None:
         """Nothing happens before `run`.
 
         Args:
             client: The signed-in device.
-            account: Where marks are kept from one time to the next.
             listener: Is told what to show.
         """
         self.client = client
@@ -69,7 +67,6 @@ class Session:
         self.status = Status.CONNECTING
         self.current: Channel | None = None
         """The channel on the screen."""
-        self._account = account
         self._listener = listener
         self._connection: Connection | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -92,7 +89,6 @@ class Session:
             ReplacedError: The device has a newer stream.
             TidingsError: No server will take this client.
         """
-        self.chats.restore_marks(self._account.load_marks())
         async with self.client.connect(on_status=self._on_status) as connection, self.client.presence() as presence:
             self._connection = connection
             self._spawn(self._follow(connection), is_vital=True)
@@ -105,7 +101,6 @@ class Session:
                 for task in list(self._tasks):
                     task.cancel()
                 await asyncio.gather(*self._tasks, return_exceptions=True)
-                self._save_marks()
 
     def stop(self) -> None:
         """Ends `run`, in good order."""
@@ -138,7 +133,6 @@ class Session:
         while True:
             with contextlib.suppress(TidingsError):
                 await self.look_around()
-            self._save_marks()
             await asyncio.sleep(_PRESENCE_SECONDS)
 
     def _supply(self, need: Need, event: chat_pb2.Event) -> None:
@@ -165,12 +159,6 @@ class Session:
     def _on_status(self, status: Status) -> None:
         self.status = status
         self._listener.changed()
-
-    def _save_marks(self) -> None:
-        if self.chats.is_loaded:
-            # A convenience: without it, a mark shows when it next moves.
-            with contextlib.suppress(OSError):
-                self._account.save_marks(self.chats.marks())
 
     # --- what the model lacks -----------------------------------------------------------------------------------------
 
