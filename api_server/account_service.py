@@ -61,7 +61,7 @@ class AccountService(account_pb2_grpc.AccountServiceServicer):
         self, request: account_pb2.RefreshTokensRequest, context: Context
     ) -> account_pb2.RefreshTokensResponse:
         """See account.proto."""
-        tokens = await self._accounts.refresh_tokens(request.refresh_token)
+        tokens = await self._accounts.refresh_tokens(request.refresh_token, request.attempt_id)
         return account_pb2.RefreshTokensResponse(tokens=convert.tokens(tokens))
 
     async def LogOut(self, request: account_pb2.LogOutRequest, context: Context) -> account_pb2.LogOutResponse:

@@ -25,6 +25,7 @@ from tidings.core.errors import (
 from tidings.core.ids import new_device_id, new_user_id
 from tidings.core.limits import (
     ABOUT_CHARACTERS,
+    ATTEMPT_ID_CHARACTERS,
     NAME_CHARACTERS,
     PASSWORD_CHARACTERS,
     USER_DEVICES,
@@ -186,15 +187,22 @@ class Accounts:
             raise _wrong_credentials()
         return await to_the_end(self._sign_in(credentials, password, device))
 
-    async def refresh_tokens(self, refresh_token: str) -> Tokens:
+    async def refresh_tokens(self, refresh_token: str, attempt_id: str = "") -> Tokens:
         """Trades a refresh token for new tokens.
 
+        Args:
+            refresh_token: Works once.
+            attempt_id: Whoever knows it may ask again, and is given the same refresh token again; nobody when empty.
+
         Raises:
-            Refusal: UNAUTHENTICATED, reason REFRESH_TOKEN_INVALID or REFRESH_TOKEN_REUSED; INVALID_ARGUMENT when empty.
+            Refusal: UNAUTHENTICATED, reason REFRESH_TOKEN_INVALID or REFRESH_TOKEN_REUSED; INVALID_ARGUMENT.
         """
         if not refresh_token:
             raise invalid("refresh_token", "must not be empty")
-        return await to_the_end(self._refresh(refresh_token))
+        if attempt_id:
+            least, most = ATTEMPT_ID_CHARACTERS
+            check_text("attempt_id", attempt_id, most, least)
+        return await to_the_end(self._refresh(refresh_token, attempt_id))
 
     async def log_out(self, caller: Identity) -> None:
         """Signs the calling device out."""
@@ -302,8 +310,10 @@ class Accounts:
             raise _wrong_credentials()
         return SignedIn(user, kept.device_id, tokens, self._servers())
 
-    async def _refresh(self, spent: str) -> Tokens:
-        refresh_token = _new_refresh_token()
+    async def _refresh(self, spent: str, attempt_id: str) -> Tokens:
+        # What follows from the attempt need not be kept to be given again. A thief who has only the spent token cannot
+        # ask for it, and one who guesses a careless client's attempts still has to ask: it follows from a secret too.
+        refresh_token = self._tokens.secret_of(f"{attempt_id} {spent}") if attempt_id else _new_refresh_token()
         try:
             device = await self._store.rotate_refresh_token(_hash(spent), _hash(refresh_token), self._clock.now_ms())
         except RefreshTokenReused as error:

@@ -140,6 +140,26 @@ async def test_a_refresh_token_used_again_ends_the_devices_sign_in(store: Accoun
     assert await store.rotate_refresh_token(b"other device", b"y", NOW) is not None
 
 
+async def test_a_refresh_token_used_again_for_the_same_new_one_is_the_same_again(store: AccountStore) -> None:
+    await create(store, "ada")
+    first = await store.rotate_refresh_token(b"ada-token", b"second", NOW)
+    again = await asyncio.gather(*(store.rotate_refresh_token(b"ada-token", b"second", NOW + 1) for _ in range(3)))
+    assert {None if each is None else each.device_id for each in (first, *again)} == {"ada-1"}
+    assert await store.rotate_refresh_token(b"second", b"third", NOW + 2) is not None
+    # The device has had its answer: whoever asks now is somebody else.
+    with pytest.raises(RefreshTokenReused):
+        await store.rotate_refresh_token(b"ada-token", b"second", NOW + 3)
+    assert await store.rotate_refresh_token(b"third", b"x", NOW + 4) is None
+
+
+async def test_another_devices_token_is_no_answer(store: AccountStore) -> None:
+    await create(store, "ada")
+    await store.sign_in_device(device(""), b"other device", DEVICES)
+    await store.rotate_refresh_token(b"ada-token", b"second", NOW)
+    with pytest.raises(RefreshTokenReused):
+        await store.rotate_refresh_token(b"ada-token", b"other device", NOW)
+
+
 async def test_of_simultaneous_uses_of_a_refresh_token_one_succeeds(store: AccountStore) -> None:
     await create(store, "ada")
     outcomes = await asyncio.gather(

@@ -10,6 +10,7 @@ import grpc
 import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from grpc import aio
 
 from tests.support.crowd import in_log
 from tests.support.raw import CODES, Api, Device, details_of, end_of
@@ -276,6 +277,27 @@ async def test_a_revoked_devices_stream_ends_at_once_and_its_token_is_refused(ap
         error = await end_of(stream.call)
         assert (error.code(), details_of(error).reason) == (Status.UNAUTHENTICATED, "DEVICE_REVOKED")
     assert await raw_end(phone) == (Status.UNAUTHENTICATED, "DEVICE_REVOKED")
+
+
+async def test_whoever_asks_again_for_the_tokens_of_an_attempt_gets_them_and_another_signs_the_device_out(
+    api: Api,
+) -> None:
+    device = await api.sign_up()
+
+    async def refreshed(attempt_id: str) -> account_pb2.Tokens:
+        spent = device.tokens.refresh_token
+        request = account_pb2.RefreshTokensRequest(refresh_token=spent, attempt_id=attempt_id)
+        return (await api.accounts.RefreshTokens(request)).tokens
+
+    lost = await refreshed("the attempt of the device")
+    tokens = await refreshed("the attempt of the device")
+    assert tokens.refresh_token == lost.refresh_token != device.tokens.refresh_token
+    with pytest.raises(aio.AioRpcError) as refused:
+        await refreshed("the attempt of somebody else")
+    assert details_of(refused.value).reason == "REFRESH_TOKEN_REUSED"
+    with pytest.raises(aio.AioRpcError) as ended:
+        await api.accounts.RefreshTokens(account_pb2.RefreshTokensRequest(refresh_token=tokens.refresh_token))
+    assert details_of(ended.value).reason == "REFRESH_TOKEN_INVALID"
 
 
 async def test_logging_out_ends_the_stream(api: Api) -> None:

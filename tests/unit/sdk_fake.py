@@ -117,6 +117,10 @@ class Backend:
         self.users: dict[str, account_pb2.User] = {}
         self.devices: dict[str, str] = {}
         self.refresh_tokens: dict[str, str] = {}
+        self.answers: dict[tuple[str, str], account_pb2.Tokens] = {}
+        """The tokens that were given, by the refresh token and the attempt that asked for them."""
+        self.lost_answers = 0
+        """How many of the next answers to RefreshTokens are lost."""
         self.revoked: set[str] = set()
         self.channels: dict[str, Log] = {}
         self.sessions: dict[str, Session] = {}
@@ -363,10 +367,16 @@ class _Accounts(account_pb2_grpc.AccountServiceServicer):
         backend.refreshes += 1
         # Long enough for others to come meanwhile.
         await asyncio.sleep(0.02)
+        asked = request.refresh_token, request.attempt_id
         device_id = backend.refresh_tokens.pop(request.refresh_token, None)
-        if device_id is None or device_id in backend.revoked:
+        if device_id is not None and device_id not in backend.revoked:
+            backend.answers[asked] = backend.tokens(device_id)
+        elif asked not in backend.answers:
             await _abort(context, no("UNAUTHENTICATED", "spent", reason="REFRESH_TOKEN_REUSED"))
-        return account_pb2.RefreshTokensResponse(tokens=backend.tokens(device_id))
+        if backend.lost_answers:
+            backend.lost_answers -= 1
+            await _abort(context, no("UNAVAILABLE", "the connection was lost"))
+        return account_pb2.RefreshTokensResponse(tokens=backend.answers[asked])
 
     async def LogOut(self, request: account_pb2.LogOutRequest, context: Context) -> account_pb2.LogOutResponse:
         device_id, _ = await _caller(self._backend, context)

@@ -325,6 +325,40 @@ async def test_a_refresh_token_used_again_ends_the_sign_in(world: World, account
     assert revoked.value.reason == "DEVICE_REVOKED"
 
 
+ATTEMPT = "an-attempt-of-this-device"
+
+
+async def test_an_attempt_whose_answer_was_lost_gets_it_again(world: World, accounts: Accounts) -> None:
+    spent = (await sign_up(accounts)).tokens.refresh_token
+    lost = await accounts.refresh_tokens(spent, ATTEMPT)
+    world.clock.advance(86_400)
+    tokens = await accounts.refresh_tokens(spent, ATTEMPT)
+    assert tokens.refresh_token == lost.refresh_token
+    world.verifier.verify(tokens.access_token)
+    assert world.sessions.ended == []
+    await accounts.refresh_tokens(tokens.refresh_token, ATTEMPT)
+    # Answered: now it is a reuse as any other.
+    assert (await refusal(accounts.refresh_tokens(spent, ATTEMPT))).reason == "REFRESH_TOKEN_REUSED"
+
+
+@pytest.mark.parametrize("thief", ["", f"{ATTEMPT}?"])
+async def test_who_does_not_know_the_attempt_reuses(world: World, accounts: Accounts, thief: str) -> None:
+    signed_in = await sign_up(accounts)
+    tokens = await accounts.refresh_tokens(signed_in.tokens.refresh_token, ATTEMPT)
+    refused = await refusal(accounts.refresh_tokens(signed_in.tokens.refresh_token, thief))
+    assert what(refused) == (Code.UNAUTHENTICATED, "REFRESH_TOKEN_REUSED")
+    assert world.sessions.ended == [signed_in.device_id]
+    assert (await refusal(accounts.refresh_tokens(tokens.refresh_token, ATTEMPT))).reason == "REFRESH_TOKEN_INVALID"
+
+
+async def test_an_attempt_has_to_be_random_and_no_more_than_that(accounts: Accounts) -> None:
+    spent = (await sign_up(accounts)).tokens.refresh_token
+    for attempt, limit in (("x" * 21, "22"), ("x" * 129, "128")):
+        field, details = await fault(accounts.refresh_tokens(spent, attempt))
+        assert (field, details["limit"], details["actual"]) == ("attempt_id", limit, str(len(attempt)))
+    await accounts.refresh_tokens(spent, "x" * 22)
+
+
 async def test_refresh_tokens_that_are_none(accounts: Accounts) -> None:
     assert await fault(accounts.refresh_tokens("")) == ("refresh_token", {})
     refused = await refusal(accounts.refresh_tokens("made up"))

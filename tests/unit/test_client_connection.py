@@ -488,6 +488,28 @@ async def test_a_token_refused_in_the_middle_of_writing(backend: Backend, ann: T
     assert len(group.events) == 101
 
 
+async def test_new_tokens_that_are_lost_on_the_way_are_asked_for_again(
+    backend: Backend, address: str, data: Path
+) -> None:
+    async with await Tidings.sign_up(address, "ann", PASSWORD, data=data) as ann:
+        keeper = ann._api.keeper
+        first = keeper.access_token
+        # gRPC itself asks four times; after that it is up to whoever needs a token.
+        backend.lost_answers = 5
+        with pytest.raises(TidingsError, match="lost"):
+            await keeper.renew(first)
+        assert backend.refreshes == 4
+    # The device comes back after its process has ended, with what it had.
+    async with await Tidings.resume(data) as ann:
+        keeper = ann._api.keeper
+        assert keeper.access_token == first
+        second = await keeper.renew(first)
+        assert (second != first, backend.refreshes, backend.lost_answers) == (True, 6, 0)
+        third = await keeper.renew(second)
+        assert third not in (first, second)
+        assert len(backend.answers) == 2
+
+
 async def test_a_refresh_token_that_is_refused_signs_out(backend: Backend, address: str, data: Path) -> None:
     async with await Tidings.sign_up(address, "ann", PASSWORD, data=data) as ann:
         log = backend.channel([ann.user_id, "user-bob"])

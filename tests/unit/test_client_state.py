@@ -154,6 +154,37 @@ def test_a_crash_of_the_process_loses_nothing(path: Path) -> None:
     assert reopened(path) == (device(), Progress(100, {"a": 100}))
 
 
+def test_an_attempt_to_renew_is_the_same_until_there_are_new_tokens(path: Path) -> None:
+    state = State(path)
+    state.save_device(device())
+    attempt = state.attempt()
+    assert len(attempt) >= 22
+    assert state.attempt() == attempt
+    state.close()
+    state = State(path)
+    assert state.attempt() == attempt
+    state.save_tokens(account_pb2.Tokens(access_token="newer"))
+    second = state.attempt()
+    state.save_device(device(access_token="signed in again"))
+    assert len({attempt, second, state.attempt()}) == 3
+    state.close()
+
+
+def test_a_file_of_the_version_before_goes_on(path: Path) -> None:
+    state = State(path)
+    state.save_device(device())
+    state.save_step(Step(5, {"a": 3}, anew=False))
+    state.close()
+    with sqlite3.connect(path) as database:
+        database.execute("ALTER TABLE device DROP COLUMN attempt")
+        database.execute("PRAGMA user_version = 1")
+    database.close()
+    assert reopened(path) == (device(), Progress(5, {"a": 3}))
+    state = State(path)
+    assert state.attempt() == state.attempt()
+    state.close()
+
+
 def _text(path: Path) -> None:
     path.write_text("Dear diary, this is long enough to be taken for the header of a database file. " * 20)
 
@@ -167,7 +198,7 @@ def _somebody_elses(path: Path) -> None:
 def _newer(path: Path) -> None:
     State(path).close()
     with sqlite3.connect(path) as database:
-        database.execute("PRAGMA user_version = 2")
+        database.execute("PRAGMA user_version = 3")
     database.close()
 
 

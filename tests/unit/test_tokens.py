@@ -71,6 +71,14 @@ def test_a_token_runs_out(desk: Desk) -> None:
     assert desk.refused(token) == "TOKEN_EXPIRED"
 
 
+def test_a_secret_belongs_to_its_text_and_to_the_key(desk: Desk) -> None:
+    secret = desk.issuer.secret_of("text")
+    assert len(secret) == 43
+    assert TokenIssuer(KEY, "another name", desk.clock, 1).secret_of("text") == secret
+    others = desk.issuer.secret_of("text "), TokenIssuer(OTHER, "k1", desk.clock, LIFETIME_MS).secret_of("text")
+    assert len({secret, *others}) == 3
+
+
 @pytest.mark.parametrize("algorithm", ["none", "None", "NONE", ""])
 def test_an_unsigned_token_is_refused(desk: Desk, algorithm: str) -> None:
     head = encoded({"alg": algorithm, "typ": "JWT", "kid": "k1"})

@@ -16,6 +16,8 @@ NAME_CHARACTERS = 64
 ABOUT_CHARACTERS = 256
 USERNAME_CHARACTERS = (3, 32)
 PASSWORD_CHARACTERS = (8, 128)
+ATTEMPT_ID_CHARACTERS = (22, 128)
+"""Sixteen random bytes at least, as base64 has them."""
 PUSH_TOKEN_CHARACTERS = 4096
 PUSH_PREVIEW_CHARACTERS = 256
 """How much of a message's text a push may carry."""

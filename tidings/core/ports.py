@@ -127,12 +127,14 @@ class AccountStore(abc.ABC):
     async def rotate_refresh_token(self, spent_hash: bytes, new_hash: bytes, now_ms: int) -> Device | None:
         """Spends a refresh token and keeps the new one.
 
+        Spending it again for the same new one, as long as that is unspent, is the same again.
+
         Returns:
             The device it signs in, or None when the token is unknown or its device revoked.
 
         Raises:
-            RefreshTokenReused: It was spent before, within the last 30 days at least. Its device is revoked now;
-                `args[0]` is the device's id.
+            RefreshTokenReused: It was spent before, for another one, within the last 30 days at least. Its device is
+                revoked now; `args[0]` is the device's id.
         """
 
     @abc.abstractmethod

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 from collections.abc import Mapping
 
 import jwt
@@ -58,6 +60,12 @@ class TokenIssuer:
         # Milliseconds (as fractions of a second) keep a token from after a sign-out apart from one before it.
         claims = {"iss": _ISSUER, "sub": user_id, "dev": device_id, "iat": now / 1000, "exp": expires / 1000}
         return jwt.encode(claims, self._key, algorithm=_ALGORITHM, headers={"kid": self._key_id}), expires
+
+    def secret_of(self, text: str) -> str:
+        """A secret that belongs to a text: always the same one, which nobody can tell without the key."""
+        # Ed25519 signatures are deterministic. No JWT begins with a zero, so none can be had by asking for this.
+        signature = self._key.sign(b"\0tidings secret\0" + text.encode())
+        return base64.urlsafe_b64encode(hashlib.sha256(signature).digest()).rstrip(b"=").decode()
 
 
 class TokenVerifier:

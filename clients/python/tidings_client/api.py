@@ -28,8 +28,8 @@ from tidings_client.transport import Metadata, Tls, bearer, open_channel
 
 _log = logging.getLogger(__name__)
 
-# A refresh token is spent as soon as the server has seen it: giving up on the answer early would sign the device out.
-_REFRESH_SECONDS = 30.0
+# A renewal that is not answered in time is asked for again, as the same attempt.
+_REFRESH_SECONDS = 10.0
 # Asked while a stream is down, and good advice is no use late.
 _RECOMMEND_SECONDS = 3.0
 
@@ -143,7 +143,7 @@ class Api:
         await self._channel.close()
 
     async def _refresh(self, refresh_token: str) -> account_pb2.Tokens:
-        request = account_pb2.RefreshTokensRequest(refresh_token=refresh_token)
+        request = account_pb2.RefreshTokensRequest(refresh_token=refresh_token, attempt_id=self._state.attempt())
         try:
             answer = await call(self.accounts.RefreshTokens, request, _REFRESH_SECONDS)
         except TidingsError as error:

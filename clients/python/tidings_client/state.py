@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import secrets
 import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +18,8 @@ from tidings_client.progress import Progress, Step
 
 # "Tidi": tells our files from other people's.
 _APPLICATION_ID = 0x54696469
-_VERSION = 1
+_ATTEMPT_BYTES = 16
+_VERSION = 2
 _SCHEMA = f"""
 CREATE TABLE device (
     id INTEGER PRIMARY KEY CHECK (id = 1),
@@ -26,13 +28,18 @@ CREATE TABLE device (
     device_id TEXT NOT NULL,
     tokens BLOB NOT NULL,     -- tidings.v1.Tokens; empty when signed out
     servers BLOB NOT NULL,    -- tidings.v1.RecommendServersResponse
-    cursor TEXT NOT NULL      -- decimal: a position may pass SQLite's signed integers
+    cursor TEXT NOT NULL,     -- decimal: a position may pass SQLite's signed integers
+    attempt TEXT NOT NULL DEFAULT ''    -- to trade the refresh token for new tokens; empty before the first
 );
 CREATE TABLE channels (
     channel_id TEXT PRIMARY KEY,
     seq INTEGER NOT NULL
 ) WITHOUT ROWID;
 PRAGMA application_id = {_APPLICATION_ID};
+PRAGMA user_version = {_VERSION};
+"""
+_FROM_VERSION_1 = f"""
+ALTER TABLE device ADD COLUMN attempt TEXT NOT NULL DEFAULT '';
 PRAGMA user_version = {_VERSION};
 """
 
@@ -136,8 +143,19 @@ class State:
         """There are new tokens, or none any more."""
         with _Synced(self._database):
             self._database.execute(
-                "UPDATE device SET tokens = ?", (tokens.SerializeToString() if tokens is not None else b"",)
+                "UPDATE device SET tokens = ?, attempt = ''",
+                (tokens.SerializeToString() if tokens is not None else b"",),
             )
+
+    def attempt(self) -> str:
+        """Names the attempt to trade the refresh token for new tokens: the same one until there are new tokens."""
+        (attempt,) = self._database.execute("SELECT attempt FROM device").fetchone()
+        if not attempt:
+            attempt = secrets.token_urlsafe(_ATTEMPT_BYTES)
+            # Before the server is asked, whose answer may find nobody any more.
+            with _Synced(self._database):
+                self._database.execute("UPDATE device SET attempt = ?", (attempt,))
+        return str(attempt)
 
     def save_servers(self, servers: Sequence[discovery_pb2.Server]) -> None:
         """There is a newer recommendation."""
@@ -176,6 +194,8 @@ class State:
         database.execute("COMMIT")
         if not tables:
             database.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} COMMIT;")
+        elif (application_id, version) == (_APPLICATION_ID, 1):
+            database.executescript(f"BEGIN IMMEDIATE; {_FROM_VERSION_1} COMMIT;")
         elif (application_id, version) != (_APPLICATION_ID, _VERSION):
             raise sqlite3.DatabaseError("it is not a tidings client's file, or a newer version's")
 

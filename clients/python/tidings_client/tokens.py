@@ -58,8 +58,8 @@ class TokenKeeper:
             tokens: The tokens in force.
             refresh: Trades a refresh token for new tokens; raises `SignedOutError` when it is refused, `TidingsError`
                 when the server cannot be asked.
-            save: Puts new tokens on stable storage. It is called before they are used: a refresh token works once, so
-                one that was spent and not replaced means signing in again.
+            save: Puts new tokens on stable storage. It is called before they are used: from then on, the tokens before
+                are good for nothing.
             is_new: Whether the tokens were made just now, as opposed to found on the disk.
         """
         self._refresh = refresh
@@ -123,7 +123,7 @@ class TokenKeeper:
         return self._tokens.access_token
 
     async def close(self) -> None:
-        """Lets a renewal that is under way finish: its refresh token is spent, its answer must not be lost."""
+        """Lets a renewal that is under way finish."""
         if self._renewal is not None:
             await asyncio.wait({self._renewal})
 

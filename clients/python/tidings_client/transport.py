@@ -18,9 +18,9 @@ _KEEPALIVE_MS = 20_000
 _KEEPALIVE_TIMEOUT_MS = 10_000
 
 # What may be asked twice without doing anything twice: repeated by gRPC itself when a server is not there. Making an
-# account, a device or a group is not among it, and neither is spending a refresh token.
+# account, a device or a group is not among it.
 _REPEATABLE = {
-    "AccountService": ["GetUser", "SearchUsers", "UpdateProfile", "ListDevices"],
+    "AccountService": ["RefreshTokens", "GetUser", "SearchUsers", "UpdateProfile", "ListDevices"],
     "ContactService": ["AddContact", "RemoveContact", "ListContacts", "BlockUser", "UnblockUser"],
     "ChannelService": ["OpenDirectChannel", "GetChannel", "ListChannels", "AddMembers", "SetMute"],
     "HistoryService": ["ListMessages", "ListEvents"],

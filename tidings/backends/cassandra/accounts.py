@@ -248,6 +248,7 @@ class CassandraAccountStore(AccountStore):
             if stored is None or stored.family != family:
                 return Change(None)
             if stored.refresh_hash == new_hash:
+                # Asked again, or a look at what an earlier try of this change has done.
                 return Change(stored.device)
             if stored.refresh_hash != spent_hash:
                 out = self._sign_out(account, [device_id], now_ms)

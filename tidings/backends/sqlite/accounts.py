@@ -182,17 +182,12 @@ class SqliteAccountStore(AccountStore):
             if token is None:
                 return None
             device_id, spent_at_ms = token
-            if spent_at_ms:
+            if not spent_at_ms:
+                _spend_refresh_token(connection, device_id, spent_hash, new_hash, now_ms)
+            elif not _is_current(connection, device_id, new_hash):
                 _revoke(connection, [device_id], now_ms)
                 # Returned: raised here, it would undo the revocation.
                 return RefreshTokenReused(device_id)
-            connection.execute("UPDATE refresh_tokens SET spent_at_ms = ? WHERE token_hash = ?", (now_ms, spent_hash))
-            connection.execute(
-                "DELETE FROM refresh_tokens WHERE device_id = ? AND spent_at_ms BETWEEN 1 AND ?",
-                (device_id, now_ms - _SPENT_KEPT_MS),
-            )
-            _insert_refresh_token(connection, device_id, new_hash)
-            connection.execute("UPDATE devices SET last_active_at_ms = ? WHERE device_id = ?", (now_ms, device_id))
             return _device(
                 connection.execute(
                     f"SELECT {_DEVICE_COLUMNS} FROM devices WHERE device_id = ?", (device_id,)
@@ -286,6 +281,27 @@ def _replace_hash(connection: sqlite3.Connection, user_id: str, old_hash: str, n
 
 def _insert_refresh_token(connection: sqlite3.Connection, device_id: str, token_hash: bytes) -> None:
     connection.execute("INSERT INTO refresh_tokens VALUES (?, ?, 0)", (token_hash, device_id))
+
+
+def _spend_refresh_token(
+    connection: sqlite3.Connection, device_id: str, spent_hash: bytes, new_hash: bytes, now_ms: int
+) -> None:
+    connection.execute("UPDATE refresh_tokens SET spent_at_ms = ? WHERE token_hash = ?", (now_ms, spent_hash))
+    connection.execute(
+        "DELETE FROM refresh_tokens WHERE device_id = ? AND spent_at_ms BETWEEN 1 AND ?",
+        (device_id, now_ms - _SPENT_KEPT_MS),
+    )
+    _insert_refresh_token(connection, device_id, new_hash)
+    connection.execute("UPDATE devices SET last_active_at_ms = ? WHERE device_id = ?", (now_ms, device_id))
+
+
+def _is_current(connection: sqlite3.Connection, device_id: str, token_hash: bytes) -> bool:
+    """Whether a token is the one of a device that has not been spent."""
+    found = connection.execute(
+        "SELECT 1 FROM refresh_tokens WHERE token_hash = ? AND device_id = ? AND spent_at_ms = 0",
+        (token_hash, device_id),
+    )
+    return found.fetchone() is not None
 
 
 def _set_refresh_token(connection: sqlite3.Connection, device_id: str, token_hash: bytes) -> None:
