@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 from api_server.completion import to_the_end
 from tidings.core.clock import Clock
-from tidings.core.errors import invalid, not_found
+from tidings.core.errors import invalid, not_found, precondition
 from tidings.core.ids import direct_channel_id
+from tidings.core.limits import BLOCKED_USERS, CONTACTS
 from tidings.core.ports import AccountStore, ChannelOwner, ContactStore
 from tidings.core.values import Contact, User
 
@@ -26,9 +27,12 @@ class Contacts:
         """Adds somebody to a user's contacts; again is no error.
 
         Raises:
-            Refusal: NOT_FOUND when there is no such user, INVALID_ARGUMENT for oneself.
+            Refusal: NOT_FOUND when there is no such user, INVALID_ARGUMENT for oneself, FAILED_PRECONDITION when there
+                are as many as allowed; those added at the same time are not counted.
         """
         contact = await self._other(user_id, contact_id)
+        contacts = [each.user for each in await self._store.contacts(user_id)]
+        _check_room(contacts, contact_id, CONTACTS, "contacts", "TOO_MANY_CONTACTS")
         return Contact(contact, await self._store.add(user_id, contact_id, self._clock.now_ms()))
 
     async def remove(self, user_id: str, contact_id: str) -> None:
@@ -50,9 +54,12 @@ class Contacts:
             Once their direct channel, too, knows.
 
         Raises:
-            Refusal: NOT_FOUND when there is no such user, INVALID_ARGUMENT for oneself.
+            Refusal: NOT_FOUND when there is no such user, INVALID_ARGUMENT for oneself, FAILED_PRECONDITION when as
+                many as allowed are blocked; those blocked at the same time are not counted.
         """
         await self._other(user_id, blocked_id)
+        blocked = await self._store.blocked(user_id)
+        _check_room(blocked, blocked_id, BLOCKED_USERS, "blocked users", "TOO_MANY_BLOCKED")
         await to_the_end(self._block(user_id, blocked_id))
 
     async def unblock(self, user_id: str, blocked_id: str) -> None:
@@ -74,3 +81,9 @@ class Contacts:
         if found is None:
             raise not_found("user", "user_id")
         return found
+
+
+def _check_room(users: Sequence[User], new_id: str, most: int, what: str, reason: str) -> None:
+    if len(users) >= most and all(each.user_id != new_id for each in users):
+        message = f"a user has at most {most:,} {what}: remove one first"
+        raise precondition(message, reason, field="user_id", limit=most, actual=len(users))

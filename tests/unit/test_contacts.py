@@ -70,6 +70,25 @@ async def test_one_cannot_add_or_block_oneself(contacts: Contacts, ada: str, cal
     assert [each.field for each in refused.value.violations] == ["user_id"]
 
 
+@pytest.mark.parametrize(
+    ("call", "bound", "reason"),
+    [("add", "CONTACTS", "TOO_MANY_CONTACTS"), ("block", "BLOCKED_USERS", "TOO_MANY_BLOCKED")],
+)
+async def test_there_is_room_for_so_many_and_for_those_who_are_there(
+    world: World, contacts: Contacts, ada: str, monkeypatch: pytest.MonkeyPatch, call: str, bound: str, reason: str
+) -> None:
+    monkeypatch.setattr(f"api_server.contacts.{bound}", 2)
+    others = [(await sign_up(world.accounts(), name)).user.user_id for name in ("bob", "cas", "dan")]
+    for other in (*others[:2], *others[:2]):
+        await getattr(contacts, call)(ada, other)
+    with pytest.raises(Refusal) as refused:
+        await getattr(contacts, call)(ada, others[2])
+    assert (refused.value.code, refused.value.reason) == (Code.FAILED_PRECONDITION, reason)
+    assert refused.value.metadata == {"field": "user_id", "limit": "2", "actual": "2"}
+    await getattr(contacts, {"add": "remove", "block": "unblock"}[call])(ada, others[0])
+    await getattr(contacts, call)(ada, others[2])
+
+
 async def test_a_block_is_kept_and_the_direct_channel_hears_of_it(
     world: World, contacts: Contacts, ada: str, bob: str
 ) -> None:

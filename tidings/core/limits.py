@@ -11,6 +11,9 @@ TEXT_CHARACTERS = 100_000
 CLIENT_MESSAGE_ID_CHARACTERS = 128
 GROUP_MEMBERS = 100
 USER_DEVICES = 10
+CONTACTS = 1_000
+"""Of one user. Whoever opens a `Track` is told the presence of all of them, and one answer holds them all."""
+BLOCKED_USERS = 1_000
 TITLE_CHARACTERS = 128
 NAME_CHARACTERS = 64
 ABOUT_CHARACTERS = 256
