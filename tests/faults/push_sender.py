@@ -7,21 +7,16 @@ import sys
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
-from notifier.dispatcher import Dispatcher, DispatchLimits
+from notifier.dispatcher import Dispatcher
 from notifier.notice import Notice
-from tidings.backends.redis.link import Link
-from tidings.backends.redis.push_queue import RedisPushQueue
-from tidings.backends.sqlite.database import Database
-from tidings.backends.sqlite.push import SqlitePushQueue
+from tests.support.push_queues import queue_at
 from tidings.core.clock import SystemClock
-from tidings.core.ports import PushQueue, PushTokenStore
+from tidings.core.ports import PushTokenStore
 from tidings.core.values import PushPreview, PushProvider, PushRequest, PushToken
 from tidings.node.push import providers
 from tidings.node.settings import load
 
 USER = "u1"
-# A push that the one before had under way is due again after this.
-LIMITS = DispatchLimits(timeout=8.0, lease=10.0)
 
 
 class TokenOfEveryDevice(PushTokenStore):
@@ -46,17 +41,13 @@ async def compose(request: PushRequest, preview: PushPreview, counts_all: bool) 
     return Notice(*ids, "Ann", request.preview, 1, None, request.created_at_ms)
 
 
-def queue_at(where: str) -> PushQueue:
-    """The queue in a Redis, by its URL, or in a data folder."""
-    return RedisPushQueue(Link(where)) if where.startswith("redis:") else SqlitePushQueue(Database(Path(where)))
-
-
 async def main(where: str, config: Path) -> None:
     clock = SystemClock()
     fcm = {PushProvider.FCM: providers(load(config).push, clock)[PushProvider.FCM]}
-    dispatcher = Dispatcher(queue_at(where), TokenOfEveryDevice(), fcm, compose, clock, LIMITS)
-    print("running", flush=True)
-    await dispatcher.run()
+    async with queue_at(where) as queue:
+        dispatcher = Dispatcher(queue, TokenOfEveryDevice(), fcm, compose, clock)
+        print("running", flush=True)
+        await dispatcher.run()
 
 
 if __name__ == "__main__":

@@ -33,10 +33,10 @@ async def waiting(where: str) -> int:
         return (await queue.depth()).waiting
 
 
-async def is_drained(where: str, seconds: float = 240.0) -> None:
+async def is_drained(where: str) -> None:
     """Waits until nothing is left in the queue."""
 
     async def is_empty() -> bool:
         return await waiting(where) == 0
 
-    await eventually(is_empty, seconds)
+    await eventually(is_empty, 240)
