@@ -26,8 +26,8 @@ PACE = 0.005
 
 
 def framed(event: chat_pb2.Event) -> bytes:
-    """An Event as an encoded ConnectResponse; joined, they are one with all their events."""
-    return chat_pb2.ConnectResponse(events=[event]).SerializeToString()
+    """An Event as an encoded ConverseResponse; joined, they are one with all their events."""
+    return chat_pb2.ConverseResponse(events=[event]).SerializeToString()
 
 
 class Session:
@@ -90,7 +90,7 @@ class Relay:
             )
             add(server, service, name, handler)
         # Bytes in, bytes out.
-        add(server, "ChatService", "Connect", grpc.stream_stream_rpc_method_handler(self._connect))
+        add(server, "ChatService", "Converse", grpc.stream_stream_rpc_method_handler(self._connect))
 
     async def _sign_in(
         self, request: account_pb2.SignUpRequest | account_pb2.LogInRequest, context: aio.ServicerContext[Any, Any]
@@ -131,7 +131,7 @@ class Relay:
                 frame = await context.read()
                 if not isinstance(frame, bytes):
                     return
-                for command in chat_pb2.ConnectRequest.FromString(frame).commands:
+                for command in chat_pb2.ConverseRequest.FromString(frame).commands:
                     self._obey(user_id, session, command)
         finally:
             writer.cancel()

@@ -170,5 +170,5 @@ class Peers:
 
 
 def _framed(reply: peer_pb2.Reply) -> bytes:
-    # Field 1 of LinkResponse, as of ConnectResponse: joined frames are a frame with all that is in them.
+    # Field 1 of LinkResponse, as of ConverseResponse: joined frames are a frame with all that is in them.
     return wire.frame(reply.SerializeToString())

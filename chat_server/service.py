@@ -33,10 +33,10 @@ class ChatService:
     def add_to(self, server: aio.Server) -> None:
         """Registers the service. Frames pass as bytes: an event is encoded once, however many sessions it goes to."""
         name = chat_pb2.DESCRIPTOR.services_by_name["ChatService"].full_name
-        handler: grpc.RpcMethodHandler[Any, Any] = grpc.stream_stream_rpc_method_handler(self.Connect)
-        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(name, {"Connect": handler}),))
+        handler: grpc.RpcMethodHandler[Any, Any] = grpc.stream_stream_rpc_method_handler(self.Converse)
+        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(name, {"Converse": handler}),))
 
-    async def Connect(self, _: Any, context: Context) -> None:
+    async def Converse(self, _: Any, context: Context) -> None:
         """See chat.proto."""
         writer = Writer(self._pacer, context.write)
         session = Session(new_session_id(), caller(), self._server.settings.session, writer.wake)
@@ -89,9 +89,9 @@ async def _read(context: Context) -> list[chat_pb2.Command] | None:
     if frame is aio.EOF:
         return None
     try:
-        return list(chat_pb2.ConnectRequest.FromString(frame).commands)
+        return list(chat_pb2.ConverseRequest.FromString(frame).commands)
     except DecodeError:
-        raise Refusal(Code.INVALID_ARGUMENT, "the frame is not a ConnectRequest", reason="MALFORMED_FRAME") from None
+        raise Refusal(Code.INVALID_ARGUMENT, "the frame is not a ConverseRequest", reason="MALFORMED_FRAME") from None
 
 
 async def _room(session: Session) -> None:

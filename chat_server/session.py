@@ -14,7 +14,7 @@ Wake = Callable[["Session"], None]
 
 
 class Session:
-    """The state of one `Connect` stream.
+    """The state of one `Converse` stream.
 
     While its replay is under way, what happens live is held back: `begin_replay`, then `finish_replay`.
     """

@@ -12,12 +12,12 @@ from tidings.core.actions import Accepted
 from tidings.core.values import EntryKind, LogEntry, Marks, Role
 from tidings.v1 import chat_pb2
 
-# Field 1 of ConnectResponse, length-delimited: joined frames are a frame with all their events.
+# Field 1 of ConverseResponse, length-delimited: joined frames are a frame with all their events.
 _EVENTS_TAG = b"\x0a"
 
 
 def frame(event: bytes) -> bytes:
-    """An encoded Event as an encoded ConnectResponse."""
+    """An encoded Event as an encoded ConverseResponse."""
     size = len(event)
     prefix = bytearray(_EVENTS_TAG)
     while size > 0x7F:
@@ -28,7 +28,7 @@ def frame(event: bytes) -> bytes:
 
 
 def framed(event: chat_pb2.Event) -> bytes:
-    """An Event as an encoded ConnectResponse."""
+    """An Event as an encoded ConverseResponse."""
     return frame(event.SerializeToString())
 
 

@@ -70,21 +70,12 @@ def write_docs(path: Path) -> None:
 
 
 def write_go(folder: Path) -> None:
-    """Writes the Go stubs of the public contract for the Go module in a folder, below its `gen`."""
-    module = (folder / "go.mod").read_text().split()[1]
-    shutil.rmtree(folder / "gen", ignore_errors=True)
-    package = f"{module}/gen/tidings/v1"
-    names = [f"M{Path(source).relative_to(PROTOS)}={package}" for source in sources("tidings/v1")]
+    """Writes the Go stubs of the public contract into a Go module, below its `gen`."""
+    gen = folder / "gen"
+    shutil.rmtree(gen, ignore_errors=True)
+    gen.mkdir()
     plugins = [f"--plugin={name}={ROOT / '.build/bin' / name}" for name in ("protoc-gen-go", "protoc-gen-go-grpc")]
-    options = ",".join([f"module={module}", *names])
-    run_protoc(
-        *plugins,
-        f"--go_out={folder}",
-        f"--go_opt={options}",
-        f"--go-grpc_out={folder}",
-        f"--go-grpc_opt={options}",
-        *sources("tidings/v1"),
-    )
+    run_protoc(*plugins, f"--go_out={gen}", f"--go-grpc_out={gen}", *sources("tidings/v1"))
 
 
 def main() -> None:

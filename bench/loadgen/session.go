@@ -27,7 +27,7 @@ const (
 	mostInFlight = 256
 )
 
-var connectDesc = grpc.StreamDesc{StreamName: "Connect", ServerStreams: true, ClientStreams: true}
+var connectDesc = grpc.StreamDesc{StreamName: "Converse", ServerStreams: true, ClientStreams: true}
 
 var epoch = time.Now()
 
@@ -101,7 +101,7 @@ func (s *session) open(ctx context.Context, cursor uint64) error {
 	s.conn = conn
 	ctx, s.cancel = context.WithCancel(ctx)
 	s.stream, err = conn.NewStream(
-		s.device.signedIn(ctx), &connectDesc, pb.ChatService_Connect_FullMethodName, grpc.ForceCodecV2(frameCodec{}),
+		s.device.signedIn(ctx), &connectDesc, pb.ChatService_Converse_FullMethodName, grpc.ForceCodecV2(frameCodec{}),
 	)
 	if err == nil {
 		err = s.write(&pb.Command{Body: &pb.Command_Hello{Hello: &pb.Hello{Cursor: cursor}}})
@@ -286,7 +286,7 @@ func (s *session) acknowledge(now time.Duration) error {
 
 // write sends a frame. Why a stream cannot be written to any more is the reader's to find out.
 func (s *session) write(commands ...*pb.Command) error {
-	err := s.stream.SendMsg(&pb.ConnectRequest{Commands: commands})
+	err := s.stream.SendMsg(&pb.ConverseRequest{Commands: commands})
 	if errors.Is(err, io.EOF) {
 		return nil
 	}

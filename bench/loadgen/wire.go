@@ -16,7 +16,7 @@ var errMalformed = errors.New("the server sent a malformed frame")
 
 // The numbers of the fields that are looked at, taken from the contract itself.
 var (
-	frameEvents = number(&pb.ConnectResponse{}, "events")
+	frameEvents = number(&pb.ConverseResponse{}, "events")
 
 	eventPosition     = number(&pb.Event{}, "position")
 	eventWelcome      = number(&pb.Event{}, "welcome")
@@ -166,7 +166,7 @@ func (e *event) parseSync(encoded []byte) error {
 	return fields.err
 }
 
-// frame is a received ConnectResponse, still encoded.
+// frame is a received ConverseResponse, still encoded.
 type frame struct {
 	buffer mem.Buffer
 }

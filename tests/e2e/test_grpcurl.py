@@ -47,7 +47,7 @@ async def test_it_lists_every_service(endpoint: str) -> None:
 
 async def test_it_describes_everything(endpoint: str) -> None:
     chat = (await addresses(endpoint))["Chat"]
-    assert "rpc Connect ( stream .tidings.v1.ConnectRequest )" in await grpcurl(
+    assert "rpc Converse ( stream .tidings.v1.ConverseRequest )" in await grpcurl(
         chat, "describe", "tidings.v1.ChatService"
     )
     assert "client_message_id" in await grpcurl(chat, "describe", "tidings.v1.SendMessage")
@@ -81,7 +81,7 @@ async def test_it_signs_up_and_holds_a_conversation(endpoint: str) -> None:
     ]  # fmt: skip
     output = await grpcurl(
         "-H", f"authorization: Bearer {token}", "-d", "\n".join(map(json.dumps, frames)), server,
-        "tidings.v1.ChatService/Connect",
+        "tidings.v1.ChatService/Converse",
     )  # fmt: skip
     events = [event for frame in _documents(output) for event in frame["events"]]
     assert "welcome" in events[0]

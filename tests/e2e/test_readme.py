@@ -62,7 +62,7 @@ async def test_the_grpcurl_session_goes_as_shown(folder: Path) -> None:
         session = _Session(server.endpoint)
         for (_, commands), (language, output) in zip(shown[::2], shown[1::2], strict=True):
             await session.check(commands, language, output)
-    assert session.calls == ["list", "describe", "describe", "SignUp", "SignUp", "OpenDirectChannel", "Connect"]
+    assert session.calls == ["list", "describe", "describe", "SignUp", "SignUp", "OpenDirectChannel", "Converse"]
 
 
 class _Session:

@@ -1,4 +1,4 @@
-"""`ChatService.Connect` as any client sees it: bare stubs, no SDK."""
+"""`ChatService.Converse` as any client sees it: bare stubs, no SDK."""
 
 from __future__ import annotations
 
@@ -215,7 +215,7 @@ async def test_a_body_that_is_missing_or_out_of_place_is_refused(api: Api) -> No
 
 
 async def raw_end(device: Device, *frames: bytes) -> tuple[grpc.StatusCode, str]:
-    call: Any = device.chat_channel.stream_stream("/tidings.v1.ChatService/Connect")(metadata=device.metadata)
+    call: Any = device.chat_channel.stream_stream("/tidings.v1.ChatService/Converse")(metadata=device.metadata)
     for frame in frames:
         await call.write(frame)
     error = await end_of(call)
@@ -223,7 +223,7 @@ async def raw_end(device: Device, *frames: bytes) -> tuple[grpc.StatusCode, str]
 
 
 def frame(*commands: chat_pb2.Command) -> bytes:
-    return chat_pb2.ConnectRequest(commands=commands).SerializeToString()
+    return chat_pb2.ConverseRequest(commands=commands).SerializeToString()
 
 
 HELLO = frame(chat_pb2.Command(hello=chat_pb2.Hello()))
@@ -253,7 +253,7 @@ async def test_a_cursor_from_the_future_is_out_of_range(api: Api) -> None:
 
 async def test_a_frame_over_one_mebibyte_ends_the_stream(api: Api) -> None:
     ann = await api.sign_up()
-    call: Any = ann.chat_channel.stream_stream("/tidings.v1.ChatService/Connect")(metadata=ann.metadata)
+    call: Any = ann.chat_channel.stream_stream("/tidings.v1.ChatService/Converse")(metadata=ann.metadata)
     await call.write(HELLO)
     await call.write(b"\x0a" + b"\xff" * (1 << 20))
     assert (await end_of(call)).code() is Status.RESOURCE_EXHAUSTED
@@ -318,7 +318,7 @@ async def test_tokens_that_are_not_ours_are_refused(api: Api) -> None:
     for token in (forged, unsigned, confused, "nonsense", ann.tokens.access_token[:-8] + "AAAAAAAA"):
         ann.tokens.access_token = token
         assert await raw_end(ann) == (Status.UNAUTHENTICATED, "TOKEN_INVALID"), token
-    call = chat_pb2_grpc.ChatServiceStub(ann.chat_channel).Connect()
+    call = chat_pb2_grpc.ChatServiceStub(ann.chat_channel).Converse()
     error = await end_of(call)
     assert (error.code(), details_of(error).reason) == (Status.UNAUTHENTICATED, "TOKEN_MISSING")
 

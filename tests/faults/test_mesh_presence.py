@@ -145,7 +145,7 @@ async def test_signing_devices_out_ends_their_streams_on_every_server_at_once(cl
     # Their tokens are refused by all of them now, whichever server they had a stream on.
     for server in servers:
         channel = api.dial(server.address)
-        method: Any = chat_pb2_grpc.ChatServiceStub(channel).Connect
+        method: Any = chat_pb2_grpc.ChatServiceStub(channel).Converse
         if server in cluster.of_kind("presence"):
             method = presence_pb2_grpc.PresenceServiceStub(channel).Track
         for device in devices:

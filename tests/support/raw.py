@@ -133,7 +133,7 @@ class Device:
 
     def open(self) -> Any:
         """A stream on which nothing has been said."""
-        return chat_pb2_grpc.ChatServiceStub(self.chat_channel).Connect(metadata=self.metadata)
+        return chat_pb2_grpc.ChatServiceStub(self.chat_channel).Converse(metadata=self.metadata)
 
 
 class Stream:
@@ -155,7 +155,7 @@ class Stream:
             self.replayed.append(event)
 
     async def write(self, *commands: chat_pb2.Command) -> None:
-        await self.call.write(chat_pb2.ConnectRequest(commands=commands))
+        await self.call.write(chat_pb2.ConverseRequest(commands=commands))
 
     async def event(self) -> chat_pb2.Event:
         """The next event, of whatever kind."""

@@ -16,7 +16,7 @@ def session(user_id: str, device_id: str = "", limits: SessionLimits | None = No
 
 def events(of: Session) -> list[chat_pb2.Event]:
     """Takes what waits for a session."""
-    return list(chat_pb2.ConnectResponse.FromString(of.outbox.take()).events)
+    return list(chat_pb2.ConverseResponse.FromString(of.outbox.take()).events)
 
 
 def told(of: Session) -> list[str]:

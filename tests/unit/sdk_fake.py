@@ -498,9 +498,9 @@ class _Chat(chat_pb2_grpc.ChatServiceServicer):
         self._backend = backend
         self._address = address
 
-    async def Connect(
-        self, request_iterator: AsyncIterator[chat_pb2.ConnectRequest], context: Context
-    ) -> AsyncIterator[chat_pb2.ConnectResponse]:
+    async def Converse(
+        self, request_iterator: AsyncIterator[chat_pb2.ConverseRequest], context: Context
+    ) -> AsyncIterator[chat_pb2.ConverseResponse]:
         backend = self._backend
         backend.connects.append(self._address)
         try:
@@ -533,7 +533,7 @@ class _Chat(chat_pb2_grpc.ChatServiceServicer):
                 while (out := await session.out.get()) is not None:
                     if isinstance(out, No):
                         raise out
-                    yield chat_pb2.ConnectResponse(events=out)
+                    yield chat_pb2.ConverseResponse(events=out)
             finally:
                 reader.cancel()
                 if backend.sessions.get(device_id) is session:
@@ -541,7 +541,7 @@ class _Chat(chat_pb2_grpc.ChatServiceServicer):
         except No as error:
             await _abort(context, error)
 
-    async def _read(self, session: Session, frames: AsyncIterator[chat_pb2.ConnectRequest]) -> None:
+    async def _read(self, session: Session, frames: AsyncIterator[chat_pb2.ConverseRequest]) -> None:
         backend = self._backend
         async for frame in frames:
             session.frames += 1

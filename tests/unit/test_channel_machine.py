@@ -195,7 +195,7 @@ class Device:
         if self.session is not None:
             frames.append(self.session.outbox.take())
         for frame in frames:
-            for event in chat_pb2.ConnectResponse.FromString(frame).events:
+            for event in chat_pb2.ConverseResponse.FromString(frame).events:
                 self._take(event)
 
     def _take(self, event: chat_pb2.Event) -> None:

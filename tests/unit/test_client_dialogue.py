@@ -33,8 +33,8 @@ def dialogue(progress: Progress | None = None, *, echoes: bool = True) -> Dialog
     )
 
 
-def frame(*events: chat_pb2.Event) -> chat_pb2.ConnectResponse:
-    return chat_pb2.ConnectResponse(events=events)
+def frame(*events: chat_pb2.Event) -> chat_pb2.ConverseResponse:
+    return chat_pb2.ConverseResponse(events=events)
 
 
 WELCOME = chat_pb2.Event(welcome=chat_pb2.Welcome(server_id="s1"))
@@ -79,7 +79,7 @@ def send(talk: Dialogue, text: str, name: str) -> tuple[int, list[chat_pb2.Accep
     return pending.command.command_id, outcomes
 
 
-def bodies(request: chat_pb2.ConnectRequest | None) -> list[str]:
+def bodies(request: chat_pb2.ConverseRequest | None) -> list[str]:
     return [str(command.WhichOneof("body")) for command in request.commands] if request is not None else []
 
 

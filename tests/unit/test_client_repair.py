@@ -39,7 +39,7 @@ class History:
 async def _repaired(history: History, *, met: int) -> list[int]:
     """The seqs that the application gets when a new channel is first met at `met`."""
     talk = live()
-    talk.receive(chat_pb2.ConnectResponse(events=[message(met)]), 0.0)
+    talk.receive(chat_pb2.ConverseResponse(events=[message(met)]), 0.0)
     await repair(talk, cast(Api, history))
     return [each.message.seq for each in drain(talk)]
 

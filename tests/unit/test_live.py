@@ -76,7 +76,7 @@ def test_one_frame_is_joined_once_for_all() -> None:
     live_with(*people).deliver("c", [each.identity.user_id for each in people], [item(1), item(2)])
     frames = [each.outbox.take() for each in people]
     assert len({id(frame) for frame in frames}) == 1
-    assert [each.seq for each in map(_message, chat_pb2.ConnectResponse.FromString(frames[0]).events)] == [1, 2]
+    assert [each.seq for each in map(_message, chat_pb2.ConverseResponse.FromString(frames[0]).events)] == [1, 2]
 
 
 def test_a_single_event_is_not_even_copied() -> None:

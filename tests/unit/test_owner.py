@@ -168,7 +168,7 @@ async def test_a_batch_is_bounded_by_size_since_it_goes_out_as_one_frame(scene: 
         scene.owner.post("g", Submission("ann", Send(f"m{n}", "😀" * (100_000 if n % 3 == 0 else 20_000))))
     await scene.settled()
     assert max(map(len, frames)) < 600_000
-    assert [len(chat_pb2.ConnectResponse.FromString(each).events) for each in frames] == [2] * 6
+    assert [len(chat_pb2.ConverseResponse.FromString(each).events) for each in frames] == [2] * 6
 
 
 async def test_channels_do_not_wait_for_each_other(scene: Scene) -> None:

@@ -50,7 +50,7 @@ class World:
 
         bob.begin_replay()
         await self.replayer.run(bob, cursor, write)
-        return [*map(brief, chat_pb2.ConnectResponse.FromString(b"".join(frames)).events), *told(bob)]
+        return [*map(brief, chat_pb2.ConverseResponse.FromString(b"".join(frames)).events), *told(bob)]
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ POSITION = Positions(FakeClock(NOW_MS)).next()
 
 
 def only(frame: bytes) -> chat_pb2.Event:
-    (event,) = chat_pb2.ConnectResponse.FromString(frame).events
+    (event,) = chat_pb2.ConverseResponse.FromString(frame).events
     return event
 
 
@@ -28,7 +28,7 @@ def test_a_frame_is_what_protobuf_would_make(size: int) -> None:
     # Around each size, so that the event's own length passes it whatever surrounds the text.
     for characters in range(max(0, size - 12), size + 1):
         event = chat_pb2.Event(message=chat_pb2.Message(text="x" * characters))
-        expected = chat_pb2.ConnectResponse(events=[event]).SerializeToString()
+        expected = chat_pb2.ConverseResponse(events=[event]).SerializeToString()
         assert wire.frame(event.SerializeToString()) == expected
         assert wire.framed(event) == expected
 
@@ -36,7 +36,7 @@ def test_a_frame_is_what_protobuf_would_make(size: int) -> None:
 @given(st.lists(st.text(max_size=300), max_size=8))
 def test_joined_frames_are_one_frame_with_all_events(texts: list[str]) -> None:
     bodies = [wire.message("c", n + 1, POSITION + n, "ann", "", text, 0) for n, text in enumerate(texts)]
-    joined = chat_pb2.ConnectResponse.FromString(b"".join(map(wire.frame, bodies)))
+    joined = chat_pb2.ConverseResponse.FromString(b"".join(map(wire.frame, bodies)))
     assert [each.message.text for each in joined.events] == texts
     assert [each.SerializeToString() for each in joined.events] == bodies
 

@@ -75,11 +75,11 @@ class Dialogue:
 
     # --- the stream ---------------------------------------------------------------------------------------------------
 
-    def open(self) -> chat_pb2.ConnectRequest:
+    def open(self) -> chat_pb2.ConverseRequest:
         """A stream is open: the frame to write first."""
         self.phase = Phase.OPENING
         hello = chat_pb2.Hello(cursor=self.inbox.received_cursor)
-        return chat_pb2.ConnectRequest(commands=[chat_pb2.Command(command_id=self._next_id(), hello=hello)])
+        return chat_pb2.ConverseRequest(commands=[chat_pb2.Command(command_id=self._next_id(), hello=hello)])
 
     def lose(self) -> None:
         """The stream is gone."""
@@ -94,7 +94,7 @@ class Dialogue:
         self._typing.clear()
         self._token = ""
 
-    def receive(self, frame: chat_pb2.ConnectResponse, now: float) -> None:
+    def receive(self, frame: chat_pb2.ConverseResponse, now: float) -> None:
         """Takes a frame that was read; `inbox.need` may be set afterwards.
 
         Args:
@@ -124,7 +124,7 @@ class Dialogue:
 
     # --- what to write ------------------------------------------------------------------------------------------------
 
-    def write(self, now: float) -> chat_pb2.ConnectRequest | None:
+    def write(self, now: float) -> chat_pb2.ConverseRequest | None:
         """The next frame to write; None when there is nothing to say now.
 
         Args:
@@ -150,7 +150,7 @@ class Dialogue:
         if self._acknowledge.is_due(now):
             self._acknowledge.done(now)
             commands.append(self._acknowledgement())
-        return chat_pb2.ConnectRequest(commands=commands) if commands else None
+        return chat_pb2.ConverseRequest(commands=commands) if commands else None
 
     def due(self) -> float | None:
         """When `write` has something to say: 0 for at once; None for not unless something happens."""
@@ -165,11 +165,11 @@ class Dialogue:
                 return sending
         return due
 
-    def farewell(self) -> chat_pb2.ConnectRequest | None:
+    def farewell(self) -> chat_pb2.ConverseRequest | None:
         """The last frame before closing: what is not acknowledged yet; None when nothing is left to say."""
         if not self._may_speak() or self.inbox.handed_position <= self._acknowledged:
             return None
-        return chat_pb2.ConnectRequest(commands=[self._acknowledgement()])
+        return chat_pb2.ConverseRequest(commands=[self._acknowledgement()])
 
     # --- what the application does ------------------------------------------------------------------------------------
 

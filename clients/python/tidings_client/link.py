@@ -30,7 +30,7 @@ from tidings_client.transport import bearer, open_channel
 
 _log = logging.getLogger(__name__)
 
-_Stream: TypeAlias = "aio.StreamStreamCall[chat_pb2.ConnectRequest, chat_pb2.ConnectResponse]"
+_Stream: TypeAlias = "aio.StreamStreamCall[chat_pb2.ConverseRequest, chat_pb2.ConverseResponse]"
 
 _WELCOME_SECONDS = 10.0
 _FAREWELL_SECONDS = 1.0
@@ -96,7 +96,7 @@ class Link:
         self._token_timer: asyncio.TimerHandle | None = None
         self._token = ""
         self._was_refused = False
-        self._farewell: chat_pb2.ConnectRequest | None = None
+        self._farewell: chat_pb2.ConverseRequest | None = None
         self.status = Status.CONNECTING
         self.server: discovery_pb2.Server | None = None
         """The server of the stream that is open or being opened."""
@@ -209,7 +209,7 @@ class Link:
             return error
         # A channel of its own, so that no earlier failure delays the attempt.
         channel = open_channel(server.endpoint, self._api.tls)
-        stream = chat_pb2_grpc.ChatServiceStub(channel).Connect(metadata=bearer(self._token))
+        stream = chat_pb2_grpc.ChatServiceStub(channel).Converse(metadata=bearer(self._token))
         ending = Ending(stream)
         reader = self._reader = asyncio.create_task(self._read(stream, server))
         writer = asyncio.create_task(self._write(stream))

@@ -52,7 +52,7 @@ _CHUNK_EVENTS = 1_000
 _CHUNK_BYTES = 256 << 10
 _PAGE_ROWS = 250
 _TOGETHER = 50
-# In a frame (an encoded ConnectResponse): field 1, length-delimited.
+# In a frame (an encoded ConverseResponse): field 1, length-delimited.
 _EVENTS_TAG = b"\x0a"
 
 _PUT = Statement(
