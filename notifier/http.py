@@ -11,18 +11,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import httpx
+import httpx2
 
 from notifier.provider import Retry
 
 # It logs every URL, and those of APNs and Web Push contain the device's token.
-logging.getLogger("httpx").setLevel(logging.WARNING)
+logging.getLogger("httpx2").setLevel(logging.WARNING)
 
 # What takes longer is ended by the dispatcher as well; this also bounds the wait for a free connection.
-_TIMEOUT = httpx.Timeout(10.0)
+_TIMEOUT = httpx2.Timeout(10.0)
 # Seconds. Apple asks that connections be kept; but one that the other side has closed is noticed only by a request that
 # fails on it, and the shortest that services are known to keep one is a minute.
-_LIMITS = httpx.Limits(keepalive_expiry=30.0)
+_LIMITS = httpx2.Limits(keepalive_expiry=30.0)
 # An answer says in a few words what is wrong. No more than this is read of one.
 _ANSWER_BYTES = 16 << 10
 _BUSY = 429
@@ -72,7 +72,7 @@ class Http:
 
     def __init__(self, trust: ssl.SSLContext) -> None:
         """Believes the certificates that `trust` believes."""
-        self._client = httpx.AsyncClient(http2=True, verify=trust, timeout=_TIMEOUT, limits=_LIMITS, trust_env=False)
+        self._client = httpx2.AsyncClient(http2=True, verify=trust, timeout=_TIMEOUT, limits=_LIMITS, trust_env=False)
 
     async def post(self, url: str, headers: Mapping[str, str], content: bytes) -> Answer | Retry:
         """Posts; a connection that fails is an outcome like another. Redirections are not followed."""
@@ -84,11 +84,11 @@ class Http:
                     if len(received) > _ANSWER_BYTES:
                         break
                 return Answer(response.status_code, response.headers, bytes(received[:_ANSWER_BYTES]))
-        except httpx.TimeoutException:
+        except httpx2.TimeoutException:
             return Retry("timeout", is_down=True)
-        except httpx.ConnectError:
+        except httpx2.ConnectError:
             return Retry("connect", is_down=True)
-        except httpx.TransportError:
+        except httpx2.TransportError:
             return Retry("connection", is_down=True)
 
     async def close(self) -> None:
