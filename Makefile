@@ -2,9 +2,12 @@
 
 VENV := .venv
 PYTHON := $(VENV)/bin/python
-# Nothing is compiled: an sdist would bring build tools that no lock file pins.
+# Nothing is built from source: an sdist would bring build tools that no lock file pins.
 PIP_INSTALL := $(PYTHON) -m pip install --quiet --disable-pip-version-check
 PIP_LOCKED := $(PIP_INSTALL) --require-hashes --only-binary=:all:
+# One exception: http-ece, which only tests need, is published as an sdist alone. It is one Python module, and the locked
+# setuptools, which stands in the environment by then, makes its wheel.
+FROM_SOURCE := --no-binary=http-ece --no-build-isolation
 TOOLS := .build/bin
 PROTOS := $(shell find protos -name '*.proto')
 # All stubs are written together; this one stands for them.
@@ -81,7 +84,7 @@ $(STUBS): $(PROTOS) protos/generate.py requirements-build.lock | $(VENV)/.server
 	$(PYTHON) protos/generate.py
 
 $(VENV)/.dev: $(VENV)/.server requirements-dev.lock
-	$(PIP_LOCKED) -r requirements-dev.lock
+	$(PIP_LOCKED) $(FROM_SOURCE) -r requirements-dev.lock
 	@touch $@
 
 # Go comes with the dev packages; tools/go.sum holds the hashes of everything that it builds here.

@@ -1,14 +1,17 @@
-"""Encryption for browsers against the example of RFC 8291, appendix A."""
+"""Encryption for browsers, against the example of RFC 8291, appendix A, and the RFCs' author's own code, http-ece."""
 
 from __future__ import annotations
 
 import base64
 import json
 
+import http_ece
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
+from hypothesis import example, given
+from hypothesis import strategies as st
 
-from notifier.web_push_encryption import Secrets, encoded, encrypt
+from notifier.web_push_encryption import Secrets, encoded, encrypt, point
 from tests.support.providers.web_push import Browser
 from tidings.core.subscriptions import Subscription
 
@@ -21,6 +24,10 @@ MESSAGE = (
     "DGv6ra1nlYgDCS1FRnbzlwAAEABBBP4z9KsN6nGRTbVYI_c7VJSPQTBtkgcy27mlmlMoZIIgDll6e3vCYLocInmYWAmS6TlzAC8wEqKK6PBru3jl7A_"
     "yl95bQpu6cVPTpK4Mqgkf1CXztLVBSt2Ks3oZwbuwXPXLWyouBWLVWGNWQexSgSxsj_Qulcy4a-fN"
 )
+# The order of P-256: a private key is any number below it but 0.
+ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
+# What a push service takes at least (RFC 8030), and what is left of it (RFC 8291).
+MESSAGE_BYTES, CONTENT_BYTES = 4096, 3993
 
 
 def _bytes(text: str) -> bytes:
@@ -31,6 +38,26 @@ def test_the_example_of_the_standard() -> None:
     key = ec.derive_private_key(int.from_bytes(_bytes(SERVER_KEY), "big"), ec.SECP256R1())
     subscription = Subscription("https://push.example.net/", _bytes(BROWSER_KEY), _bytes(SECRET))
     assert encoded(encrypt(PLAINTEXT, subscription, Secrets(key, _bytes(SALT)))) == MESSAGE
+
+
+@given(
+    browser=st.integers(1, ORDER - 1),
+    server=st.integers(1, ORDER - 1),
+    secret=st.binary(min_size=16, max_size=16),
+    salt=st.binary(min_size=16, max_size=16),
+    content=st.binary(max_size=CONTENT_BYTES),
+)
+@example(browser=1, server=ORDER - 1, secret=bytes(16), salt=bytes(16), content=b"")
+@example(browser=ORDER - 1, server=1, secret=b"\xff" * 16, salt=b"\xff" * 16, content=bytes(CONTENT_BYTES))
+@example(browser=2, server=3, secret=bytes(16), salt=bytes(16), content=b"\x02" * (CONTENT_BYTES - 1))
+def test_an_independent_implementation_decrypts_any_message(
+    browser: int, server: int, secret: bytes, salt: bytes, content: bytes
+) -> None:
+    key = ec.derive_private_key(browser, ec.SECP256R1())
+    subscription = Subscription("https://push.example.net/", point(key.public_key()), secret)
+    message = encrypt(content, subscription, Secrets(ec.derive_private_key(server, ec.SECP256R1()), salt))
+    assert len(message) == len(content) + MESSAGE_BYTES - CONTENT_BYTES
+    assert http_ece.decrypt(message, private_key=key, auth_secret=secret) == content
 
 
 def test_the_same_text_never_looks_the_same_twice() -> None:

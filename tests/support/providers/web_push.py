@@ -8,11 +8,9 @@ import os
 import re
 from typing import Any
 
+import http_ece
 import jwt
-from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from tests.support.providers.server import Answer, Http2Server, Reply, Request
@@ -34,17 +32,10 @@ class Browser:
         return json.dumps({"endpoint": endpoint, "expirationTime": None, "keys": keys})
 
     def decrypt(self, body: bytes) -> bytes:
-        """The content of a push with the content coding aes128gcm (RFC 8188, RFC 8291)."""
-        salt, size, length = body[:16], int.from_bytes(body[16:20], "big"), body[20]
-        sender, sealed = body[21 : 21 + length], body[21 + length :]
-        assert len(sealed) <= size
-        shared = self.key.exchange(ec.ECDH(), ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), sender))
-        material = _hkdf(shared, self.secret, b"WebPush: info\0" + self._public + sender, 32)
-        key = _hkdf(material, salt, b"Content-Encoding: aes128gcm\0", 16)
-        nonce = _hkdf(material, salt, b"Content-Encoding: nonce\0", 12)
-        padded = AESGCM(key).decrypt(nonce, sealed, None).rstrip(b"\0")
-        assert padded[-1] == 2, "the last record"
-        return padded[:-1]
+        """The content of a push: one record with the content coding aes128gcm (RFC 8188, RFC 8291)."""
+        size, key_length = int.from_bytes(body[16:20], "big"), body[20]
+        assert len(body) - 21 - key_length <= size, "one record"
+        return bytes(http_ece.decrypt(body, private_key=self.key, auth_secret=self.secret))
 
     @property
     def _public(self) -> bytes:
@@ -111,7 +102,3 @@ class WebPushServer(Http2Server):
 
 def _encoded(raw: bytes) -> str:
     return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
-
-
-def _hkdf(secret: bytes, salt: bytes, info: bytes, length: int) -> bytes:
-    return HKDF(hashes.SHA256(), length, salt, info).derive(secret)
