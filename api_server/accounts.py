@@ -38,9 +38,9 @@ from tidings.core.limits import (
 from tidings.core.ports import (
     AccountStore,
     Credentials,
+    DeviceStreams,
     Recommender,
     RefreshTokenReused,
-    Sessions,
     SharedRates,
     TooManyDevices,
     UsernameTaken,
@@ -98,7 +98,7 @@ class Accounts:
         passwords: Passwords,
         tokens: TokenIssuer,
         revocations: Revocations,
-        sessions: Sessions,
+        streams: DeviceStreams,
         recommender: Recommender,
         clock: Clock,
         limits: AccountLimits | None = None,
@@ -115,7 +115,7 @@ class Accounts:
         self._passwords = passwords
         self._tokens = tokens
         self._revocations = revocations
-        self._sessions = sessions
+        self._streams = streams
         self._recommender = recommender
         self._clock = clock
         self._sign_up_rate = limits.sign_ups
@@ -348,7 +348,7 @@ class Accounts:
         now = self._clock.now_ms()
         # First: a device whose stream has ended comes back at once.
         self._revocations.add(dict.fromkeys(device_ids, now))
-        await self._sessions.end_devices(device_ids)
+        await self._streams.end_devices(device_ids)
 
     def _issue(self, device: Device, refresh_token: str) -> Tokens:
         """The tokens of a device; at once after the store has signed it in.

@@ -18,7 +18,7 @@ from tidings.core.limits import (
     check_text,
     page_size,
 )
-from tidings.core.ports import AccountStore, ChannelOwner, ContactStore, Directory
+from tidings.core.ports import AccountStore, ChannelWriter, ContactStore, Memberships
 from tidings.core.values import ChannelKind, ChannelView, Role
 
 # A position fills 63 bits at most.
@@ -40,11 +40,11 @@ class Channels:
     """The channels of everyone, each call on behalf of one user."""
 
     def __init__(
-        self, owner: ChannelOwner, directory: Directory, accounts: AccountStore, contacts: ContactStore
+        self, writer: ChannelWriter, memberships: Memberships, accounts: AccountStore, contacts: ContactStore
     ) -> None:
         """Changes channels through `owner` and reads them from `directory`."""
-        self._owner = owner
-        self._directory = directory
+        self._writer = writer
+        self._memberships = memberships
         self._accounts = accounts
         self._contacts = contacts
 
@@ -62,14 +62,14 @@ class Channels:
         if user_id == caller_id:
             raise invalid("user_id", "a direct channel is with somebody else")
         channel_id = direct_channel_id(caller_id, user_id)
-        found = await self._directory.channel_of(caller_id, channel_id)
+        found = await self._memberships.channel_of(caller_id, channel_id)
         if found is not None:
             return found
         if not await self._accounts.users([user_id]):
             raise not_found("user", "user_id")
         if await self._contacts.blocked_either_way(caller_id, [user_id]):
             raise denied("one of you has blocked the other", "BLOCKED")
-        await self._owner.submit(channel_id, caller_id, actions.CreateChannel(ChannelKind.DIRECT, "", (user_id,)))
+        await self._writer.submit(channel_id, caller_id, actions.CreateChannel(ChannelKind.DIRECT, "", (user_id,)))
         return await self.get(caller_id, channel_id)
 
     async def create_group(self, caller_id: str, title: str, member_ids: Sequence[str]) -> ChannelView:
@@ -84,7 +84,7 @@ class Channels:
         check_group_size(1 + len(others))
         await self._check_addable(caller_id, others)
         channel_id = new_group_id()
-        await self._owner.submit(channel_id, caller_id, actions.CreateChannel(ChannelKind.GROUP, title, others))
+        await self._writer.submit(channel_id, caller_id, actions.CreateChannel(ChannelKind.GROUP, title, others))
         return await self.get(caller_id, channel_id)
 
     async def get(self, caller_id: str, channel_id: str) -> ChannelView:
@@ -93,7 +93,7 @@ class Channels:
         Raises:
             Refusal: NOT_FOUND when the caller is not in it.
         """
-        found = await self._directory.channel_of(caller_id, channel_id)
+        found = await self._memberships.channel_of(caller_id, channel_id)
         if found is None:
             raise not_found("channel", "channel_id")
         return found
@@ -112,7 +112,7 @@ class Channels:
         after = _decode_token(page_token) if page_token else None
         size = page_size(size, CHANNELS_PAGE_DEFAULT, CHANNELS_PAGE)
         # One more than is shown tells whether there are more.
-        found = await self._directory.channels_of(caller_id, after, size + 1)
+        found = await self._memberships.channels_of(caller_id, after, size + 1)
         if len(found) <= size:
             return ChannelPage(found, "")
         shown = found[:size]
@@ -134,7 +134,7 @@ class Channels:
         if view.snapshot.record.kind is ChannelKind.GROUP:
             check_group_size(len(members) + len(new))
             await self._check_addable(caller_id, new)
-        await self._owner.submit(channel_id, caller_id, actions.AddMembers(new))
+        await self._writer.submit(channel_id, caller_id, actions.AddMembers(new))
         return await self.get(caller_id, channel_id)
 
     async def remove_member(self, caller_id: str, channel_id: str, user_id: str) -> ChannelView:
@@ -143,7 +143,7 @@ class Channels:
         Raises:
             Refusal: What the channel's rules say.
         """
-        await self._owner.submit(channel_id, caller_id, actions.RemoveMember(user_id))
+        await self._writer.submit(channel_id, caller_id, actions.RemoveMember(user_id))
         return await self.get(caller_id, channel_id)
 
     async def leave(self, caller_id: str, channel_id: str) -> None:
@@ -152,7 +152,7 @@ class Channels:
         Raises:
             Refusal: What the channel's rules say.
         """
-        await self._owner.submit(channel_id, caller_id, actions.Leave())
+        await self._writer.submit(channel_id, caller_id, actions.Leave())
 
     async def update_group(
         self, caller_id: str, channel_id: str, title: str | None, role_change: tuple[str, int] | None
@@ -176,9 +176,9 @@ class Channels:
         # Roles first: who may give one may also retitle, before and after. So a refusal comes before any change.
         if role_change is not None:
             user_id, role = role_change
-            await self._owner.submit(channel_id, caller_id, actions.ChangeRole(user_id, _role(role)))
+            await self._writer.submit(channel_id, caller_id, actions.ChangeRole(user_id, _role(role)))
         if title is not None:
-            await self._owner.submit(channel_id, caller_id, actions.Retitle(title))
+            await self._writer.submit(channel_id, caller_id, actions.Retitle(title))
         return await self.get(caller_id, channel_id)
 
     async def set_mute(self, caller_id: str, channel_id: str, muted: bool) -> None:
@@ -188,7 +188,7 @@ class Channels:
             Refusal: NOT_FOUND when the caller is not in it.
         """
         await self.get(caller_id, channel_id)
-        await self._directory.set_mute(caller_id, channel_id, muted)
+        await self._memberships.set_mute(caller_id, channel_id, muted)
 
     async def _check_addable(self, caller_id: str, user_ids: Collection[str]) -> None:
         if not user_ids:

@@ -9,18 +9,18 @@ from tidings.core.clock import Clock
 from tidings.core.errors import invalid, not_found, precondition
 from tidings.core.ids import direct_channel_id
 from tidings.core.limits import BLOCKED_USERS, CONTACTS
-from tidings.core.ports import AccountStore, ChannelOwner, ContactStore
+from tidings.core.ports import AccountStore, ChannelWriter, ContactStore
 from tidings.core.values import Contact, User
 
 
 class Contacts:
     """Whom one keeps at hand, and whom one keeps away; see `ContactService` in the contract."""
 
-    def __init__(self, store: ContactStore, accounts: AccountStore, owner: ChannelOwner, clock: Clock) -> None:
+    def __init__(self, store: ContactStore, accounts: AccountStore, writer: ChannelWriter, clock: Clock) -> None:
         """Keeps contacts in `store` and tells the owners of direct channels about blocks."""
         self._store = store
         self._accounts = accounts
-        self._owner = owner
+        self._writer = writer
         self._clock = clock
 
     async def add(self, user_id: str, contact_id: str) -> Contact:
@@ -68,11 +68,11 @@ class Contacts:
 
     async def _block(self, user_id: str, blocked_id: str) -> None:
         await self._store.block(user_id, blocked_id, self._clock.now_ms())
-        await self._owner.refresh(direct_channel_id(user_id, blocked_id))
+        await self._writer.refresh(direct_channel_id(user_id, blocked_id))
 
     async def _unblock(self, user_id: str, blocked_id: str) -> None:
         await self._store.unblock(user_id, blocked_id)
-        await self._owner.refresh(direct_channel_id(user_id, blocked_id))
+        await self._writer.refresh(direct_channel_id(user_id, blocked_id))
 
     async def _other(self, user_id: str, other_id: str) -> User:
         if other_id == user_id:

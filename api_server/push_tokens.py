@@ -5,8 +5,8 @@ from __future__ import annotations
 from tidings.core.errors import invalid
 from tidings.core.limits import PUSH_TOKEN_CHARACTERS, check_text
 from tidings.core.ports import PushTokenStore
-from tidings.core.subscriptions import Subscription
 from tidings.core.values import Identity, PushPreview, PushProvider, PushToken
+from tidings.core.web_push import Subscription
 
 
 class PushTokens:

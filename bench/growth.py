@@ -19,8 +19,8 @@ from bench.chart import chart
 from bench.figures import Figures, figures, spreads
 from bench.plan import Load, Sizes
 from bench.servers import tidings
-from chat_server.live import LiveSessions
-from chat_server.owner import Owner, OwnerEvents
+from chat_server.channels.sequencer import Sequencer
+from chat_server.sessions.registry import SessionRegistry
 from tidings.backends.sqlite.database import Database
 from tidings.backends.sqlite.history import SqliteHistory
 from tidings.backends.sqlite.log import SqliteChannelLog
@@ -28,8 +28,8 @@ from tidings.core.actions import CreateChannel, Send
 from tidings.core.clock import SystemClock
 from tidings.core.positions import Positions
 from tidings.core.values import ChannelKind, SeqRange
-from tidings.node.serve import spare_collector
 from tidings_client import new_client_message_id
+from tidings_server.serve import spare_collector
 
 STORED = (1_000, 10_000, 100_000, 1_000_000, 10_000_000)
 CHANNELS = (10, 100, 1_000, 10_000)
@@ -54,17 +54,17 @@ _RATE = 1_000
 
 
 @asynccontextmanager
-async def _owner(folder: Path) -> AsyncIterator[tuple[Owner, SqliteHistory]]:
+async def _owner(folder: Path) -> AsyncIterator[tuple[Sequencer, SqliteHistory]]:
     database = Database(folder)
     clock = SystemClock()
     yield (
-        Owner(SqliteChannelLog(database), LiveSessions(), Positions(clock), clock, OwnerEvents()),
+        Sequencer(SqliteChannelLog(database), SessionRegistry(), Positions(clock), clock),
         SqliteHistory(database),
     )
     await database.close()
 
 
-async def _make(owner: Owner, channel_ids: Sequence[str]) -> None:
+async def _make(owner: Sequencer, channel_ids: Sequence[str]) -> None:
     for first in range(0, len(channel_ids), _FILL):
         made = channel_ids[first : first + _FILL]
         await asyncio.gather(
@@ -72,12 +72,12 @@ async def _make(owner: Owner, channel_ids: Sequence[str]) -> None:
         )
 
 
-async def _send(owner: Owner, channel_id: str, count: int) -> None:
+async def _send(owner: Sequencer, channel_id: str, count: int) -> None:
     sends = [Send(new_client_message_id(), _TEXT) for _ in range(count)]
     await asyncio.gather(*(owner.submit(channel_id, "ann", each) for each in sends))
 
 
-async def _cost(owner: Owner, channel_ids: Sequence[str], messages: int) -> float:
+async def _cost(owner: Sequencer, channel_ids: Sequence[str], messages: int) -> float:
     """Microseconds of CPU, of all threads, that a message takes: the median of several rounds."""
     costs = []
     at = 0

@@ -15,9 +15,9 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tidings.node.cluster.cluster import Cluster
-from tidings.node.cluster.cluster import Sizes as MeshSizes
-from tidings.node.cluster.engine import EngineError
+from tidings_server.cluster.cluster import Cluster
+from tidings_server.cluster.cluster import Sizes as MeshSizes
+from tidings_server.cluster.engine import EngineError
 
 _START_SECONDS = 60.0
 _STOP_SECONDS = 30.0
@@ -74,7 +74,7 @@ def _tidings(scratch: Path | None) -> Iterator[Server]:
         config = folder / "bench.toml"
         config.write_text(_CONFIG)
         arguments = ["--listen", "127.0.0.1:0", "--data", str(folder / "data"), "--config", str(config)]
-        with _running("tidings", ["tidings.node", "serve", *arguments], folder) as server:
+        with _running("tidings", ["tidings_server", "serve", *arguments], folder) as server:
             yield server
 
 

@@ -7,22 +7,23 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from chat_server import wire
+from chat_server import events
+from chat_server.channels.local import Channels
 from chat_server.commands import channel_action
-from chat_server.live import LiveSessions
-from chat_server.owned import Channels
-from chat_server.replay import Replayer
-from chat_server.rounds import every
-from chat_server.session import Session
-from chat_server.submission import Submission
-from chat_server.wire import accepted, refused
+from chat_server.events import accepted, refused
+from chat_server.sessions.catch_up import CatchUp
+from chat_server.sessions.registry import SessionRegistry
+from chat_server.sessions.reply import SessionReply
+from chat_server.sessions.session import Session
 from tidings.core.clock import Clock
 from tidings.core.errors import Code, Refusal, invalid, not_found, too_fast, unauthenticated, unavailable
 from tidings.core.limits import SessionLimits
-from tidings.core.ports import Sessions
+from tidings.core.ports import DeviceStreams
 from tidings.core.rate import Rate, RateLimiter
+from tidings.core.requests import ChannelRequest
 from tidings.core.values import Server
 from tidings.rpc.status import to_status
+from tidings.rpc.tasks import periodic
 from tidings.rpc.tokens import TokenVerifier
 from tidings.v1 import chat_pb2, discovery_pb2
 
@@ -52,14 +53,14 @@ class Registrar(Protocol):
         """A user has no session any more."""
 
 
-class ChatServer(Sessions):
+class ChatServer(DeviceStreams):
     """Everything about a chat server's sessions but their I/O."""
 
     def __init__(
         self,
-        live: LiveSessions,
+        sessions: SessionRegistry,
         channels: Channels,
-        replayer: Replayer,
+        catch_up: CatchUp,
         verifier: TokenVerifier,
         clock: Clock,
         settings: ChatSettings,
@@ -68,18 +69,18 @@ class ChatServer(Sessions):
         """Serves sessions.
 
         Args:
-            live: Where sessions are entered.
+            sessions: Where sessions are entered.
             channels: Where their commands go.
-            replayer: Brings a session up to date.
+            catch_up: Brings a session up to date.
             verifier: Checks newer tokens.
             clock: Tells when tokens run out.
             settings: What an operator may set.
             registrar: Tells other servers who is here; None when there are none.
         """
         self.settings = settings
-        self.live = live
+        self.sessions = sessions
         self.channels = channels
-        self.replayer = replayer
+        self.catch_up = catch_up
         self._limiter = RateLimiter(settings.commands, clock)
         self._verifier = verifier
         self._clock = clock
@@ -88,11 +89,11 @@ class ChatServer(Sessions):
 
     async def run(self) -> None:
         """Watches over tokens, until cancelled."""
-        await every(_TOKEN_TICK, self._watch_tokens)
+        await periodic(_TOKEN_TICK, self._watch_tokens)
 
     def close(self) -> None:
         """Ends every session once all that it has coming is written."""
-        for session in self.live:
+        for session in self.sessions:
             session.finish(_draining())
 
     def drain(self, others: Sequence[Server]) -> None:
@@ -112,8 +113,8 @@ class ChatServer(Sessions):
                 for each in others
             ],
         )
-        frame = wire.framed(chat_pb2.Event(server_notice=notice))
-        for session in self.live:
+        frame = events.framed(chat_pb2.Event(server_notice=notice))
+        for session in self.sessions:
             session.send(frame)
 
     # --- sessions -----------------------------------------------------------------------------------------------------
@@ -128,21 +129,21 @@ class ChatServer(Sessions):
             raise _draining()
         session.opened_ms = self._clock.now_ms()
         session.begin_replay()
-        self.live.add(session)
+        self.sessions.add(session)
         if self._registrar is not None:
             await self._registrar.enter(session)
 
     def leave(self, session: Session) -> None:
         """The session's stream is gone."""
-        self.live.remove(session)
+        self.sessions.remove(session)
         session.close()
-        if self._registrar is not None and not self.live.has(session.identity.user_id):
+        if self._registrar is not None and not self.sessions.has(session.identity.user_id):
             self._registrar.leave(session.identity.user_id)
 
     async def end_devices(self, device_ids: Collection[str]) -> None:
-        """See `Sessions.end_devices`."""
+        """See `DeviceStreams.end_devices`."""
         for device_id in device_ids:
-            session = self.live.of_device(device_id)
+            session = self.sessions.of_device(device_id)
             if session is not None:
                 session.end(unauthenticated("the device has been signed out", "DEVICE_REVOKED"))
 
@@ -169,9 +170,8 @@ class ChatServer(Sessions):
                 if not channel_id:
                     raise not_found("channel", f"{body}.channel_id")
                 session.start_command()
-                self.channels.post(
-                    channel_id, Submission(session.identity.user_id, action, session, command.command_id)
-                )
+                reply = SessionReply(session, command.command_id)
+                self.channels.post(ChannelRequest(channel_id, session.identity.user_id, action, reply))
                 return
             if body == "set_typing":
                 typing = command.set_typing
@@ -198,7 +198,7 @@ class ChatServer(Sessions):
 
     async def _watch_tokens(self) -> None:
         now = self._clock.now_ms()
-        for session in self.live:
+        for session in self.sessions:
             left = session.identity.expires_at_ms - now
             if left <= 0:
                 session.end(unauthenticated("the access token has run out", "TOKEN_EXPIRED"))
@@ -207,7 +207,7 @@ class ChatServer(Sessions):
                 notice = chat_pb2.ServerNotice(
                     kind=chat_pb2.ServerNotice.KIND_TOKEN_EXPIRING, text="the access token runs out: send a newer one"
                 )
-                session.send(wire.framed(chat_pb2.Event(server_notice=notice)))
+                session.send(events.framed(chat_pb2.Event(server_notice=notice)))
 
 
 def _draining() -> Refusal:

@@ -10,11 +10,11 @@ from google.protobuf.message import DecodeError
 from grpc import aio
 
 from chat_server.server import ChatServer
-from chat_server.session import Session
-from chat_server.writer import Pacer, Writer
+from chat_server.sessions.session import Session
+from chat_server.sessions.writer import Pacer, Writer
 from tidings.core.errors import Code, Refusal
 from tidings.core.ids import new_session_id
-from tidings.rpc.edge import caller
+from tidings.rpc.interceptor import caller
 from tidings.v1 import chat_pb2
 
 _HELLO_SECONDS = 10.0
@@ -55,7 +55,7 @@ class ChatService:
     async def _converse(self, session: Session, context: Context) -> None:
         cursor, commands = await _hello(context)
         await self._server.enter(session)
-        await self._server.replayer.run(session, cursor, context.write)
+        await self._server.catch_up.run(session, cursor, context.write)
         while commands is not None:
             for command in commands:
                 if session.is_full():

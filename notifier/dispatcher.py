@@ -25,8 +25,7 @@ from notifier.notice import Compose, Notice
 from notifier.provider import Failed, Gone, Outcome, Provider, Retry, Sent
 from notifier.retry import RetryPolicy
 from tidings.core.clock import Clock
-from tidings.core.errors import Refusal
-from tidings.core.failures import without_message
+from tidings.core.errors import Refusal, without_message
 from tidings.core.ports import PushQueue, PushTokenStore, QueuedPush
 from tidings.core.rate import Rate, TokenBucket
 from tidings.core.values import PushProvider

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from tidings.core.limits import CHANNELS_PAGE
-from tidings.core.ports import AccountStore, Directory
+from tidings.core.ports import AccountStore, Memberships
 from tidings.core.values import ChannelKind, ChannelView, Marks, PushPreview, PushRequest
 
 HIDDEN_TEXT = "New message"
@@ -46,13 +46,13 @@ class Notices:
 
     def __init__(
         self,
-        directory: Directory,
+        memberships: Memberships,
         accounts: AccountStore,
         preview: PushPreview = PushPreview.FULL,
         hidden_text: str = HIDDEN_TEXT,
     ) -> None:
         """Reads `directory` and `accounts`; shows at most `preview`, and `hidden_text` in place of what is hidden."""
-        self._directory = directory
+        self._memberships = memberships
         self._accounts = accounts
         self._preview = preview
         self._hidden_text = hidden_text
@@ -70,7 +70,7 @@ class Notices:
             or one of two has blocked the other.
         """
         user_id, channel_id = request.user_id, request.channel_id
-        view = await self._directory.channel_of(user_id, channel_id)
+        view = await self._memberships.channel_of(user_id, channel_id)
         if not request.silent and (view is None or not _is_wanted(view, request)):
             return None
         in_all = await self._unread_in_all(user_id) if counts_all else None
@@ -94,7 +94,7 @@ class Notices:
 
     async def _unread_in_all(self, user_id: str) -> int:
         # Of somebody in more channels than that, those that have been quiet longest are left out.
-        views = await self._directory.channels_of(user_id, None, CHANNELS_PAGE)
+        views = await self._memberships.channels_of(user_id, None, CHANNELS_PAGE)
         return sum(view.unread_count for view in views if not view.muted)
 
 

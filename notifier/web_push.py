@@ -15,7 +15,7 @@ from notifier.notice import Notice
 from notifier.provider import Failed, Gone, Outcome, Provider, Retry, Sent
 from notifier.web_push_encryption import Vapid, encoded, encrypt
 from tidings.core.clock import Clock
-from tidings.core.subscriptions import Subscription
+from tidings.core.web_push import Subscription
 
 HOSTS = (
     "fcm.googleapis.com",

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from tidings.core.clock import Clock
-from tidings.core.subscriptions import Subscription
+from tidings.core.web_push import Subscription
 
 RECORD_BYTES = 4096
 """One record, which is all that a push service has to take."""

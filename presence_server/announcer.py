@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 from presence_server.visibility import hidden
 from tidings.core.errors import Refusal
-from tidings.core.ports import ContactStore, PresenceNews, PresenceStore
+from tidings.core.ports import ContactStore, PresencePubSub, PresenceStore
 
 _log = logging.getLogger(__name__)
 
@@ -23,7 +23,7 @@ class Announcer:
     published what it reads. Whoever publishes last has then read after the last change, in whatever order they ran.
     """
 
-    def __init__(self, store: PresenceStore, news: PresenceNews, contacts: ContactStore) -> None:
+    def __init__(self, store: PresenceStore, news: PresencePubSub, contacts: ContactStore) -> None:
         """Reads `store` and `contacts`, publishes to `news`."""
         self._store = store
         self._news = news

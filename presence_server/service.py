@@ -12,7 +12,7 @@ from presence_server.track import Track
 from presence_server.tracker import Tracker
 from tidings.core.errors import Refusal
 from tidings.core.values import Presence
-from tidings.rpc import edge
+from tidings.rpc import interceptor
 from tidings.v1 import presence_pb2, presence_pb2_grpc
 
 _Context: TypeAlias = "aio.ServicerContext[presence_pb2.TrackRequest, presence_pb2.TrackResponse]"
@@ -31,7 +31,7 @@ class PresenceService(presence_pb2_grpc.PresenceServiceServicer):
         self, requests: AsyncIterator[presence_pb2.TrackRequest], context: _Context
     ) -> None:
         """See the contract."""
-        track = await self._tracker.open(edge.caller())
+        track = await self._tracker.open(interceptor.caller())
         writer = _Writer(self._tracker, track, context)
         try:
             await writer.write()
@@ -48,7 +48,7 @@ class PresenceService(presence_pb2_grpc.PresenceServiceServicer):
         context: aio.ServicerContext[presence_pb2.GetPresenceRequest, presence_pb2.GetPresenceResponse],
     ) -> presence_pb2.GetPresenceResponse:
         """See the contract."""
-        presences = await self._tracker.presences(edge.caller().user_id, request.user_ids)
+        presences = await self._tracker.presences(interceptor.caller().user_id, request.user_ids)
         return presence_pb2.GetPresenceResponse(presences=map(_to_message, presences))
 
 

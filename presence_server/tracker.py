@@ -13,7 +13,7 @@ from presence_server.visibility import Visibility
 from tidings.core.clock import Clock
 from tidings.core.errors import Code, Refusal, invalid, unauthenticated, unavailable
 from tidings.core.limits import PRESENCE_USERS
-from tidings.core.ports import ContactStore, PresenceNews, PresenceStore, Sessions
+from tidings.core.ports import ContactStore, DeviceStreams, PresencePubSub, PresenceStore
 from tidings.core.values import Identity, Presence
 
 _log = logging.getLogger(__name__)
@@ -29,7 +29,7 @@ _REFRESH_AT_ONCE = 32
 _REVOKED = "DEVICE_REVOKED"
 
 
-class Tracker(Sessions):
+class Tracker(DeviceStreams):
     """The rules of presence.
 
     A user is online from the first heartbeat of a device until `OFFLINE_AFTER_MS` have passed without one of any
@@ -43,7 +43,7 @@ class Tracker(Sessions):
     The composition runs `run` beside the streams, or calls `tick` every second or so.
     """
 
-    def __init__(self, store: PresenceStore, news: PresenceNews, contacts: ContactStore, clock: Clock) -> None:
+    def __init__(self, store: PresenceStore, news: PresencePubSub, contacts: ContactStore, clock: Clock) -> None:
         """Heartbeats go to `store`, changes to `news`, relations are read from `contacts`."""
         self._store = store
         self._news = news
@@ -129,7 +129,7 @@ class Tracker(Sessions):
             track.unsubscribe = None
 
     async def end_devices(self, device_ids: Collection[str]) -> None:
-        """See `Sessions.end_devices`: also makes their users offline at once, unless another device is there.
+        """See `DeviceStreams.end_devices`: also makes their users offline at once, unless another device is there.
 
         That their access tokens are refused is the matter of `tidings.rpc.tokens.Revocations`, which has to know first.
         """

@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.engines import CassandraSpace, Engines, EtcdSpace, RedisSpace
 from tests.support.settings import MESH
-from tidings.node.cluster.cluster import Cluster, Sizes
+from tidings_server.cluster.cluster import Cluster, Sizes
 
 _ENGINES = ("cassandra", "etcd", "mesh", "redis")
 

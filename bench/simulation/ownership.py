@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
-from tidings.core.ring import Ring
+from tidings.mesh.placement import Placement
 
 _CHUNK = 1_000_000
 _PARETO = 1.16
@@ -50,12 +50,12 @@ def names(kind: str, count: int) -> list[str]:
     return [f"{kind}{number:08}" for number in range(count)]
 
 
-def owned(ring: Ring, channel_ids: Sequence[str]) -> list[str]:
+def owned(ring: Placement, channel_ids: Sequence[str]) -> list[str]:
     """The owner of each channel; the ring has servers."""
-    return [ring.owner(channel_id) or "" for channel_id in channel_ids]
+    return [ring.server_of(channel_id) or "" for channel_id in channel_ids]
 
 
-def per_server(ring: Ring, owners: Sequence[str]) -> list[int]:
+def per_server(ring: Placement, owners: Sequence[str]) -> list[int]:
     """How many of the channels each server owns."""
     counts = Counter(owners)
     return [counts[server_id] for server_id in sorted(ring.server_ids)]
@@ -101,7 +101,7 @@ class Moves:
     """How many servers they went to."""
 
 
-def moves(before: Ring, after: Ring, channel_ids: Sequence[str]) -> Moves:
+def moves(before: Placement, after: Placement, channel_ids: Sequence[str]) -> Moves:
     """What changes between two rings of which one has all servers of the other."""
     old, new = owned(before, channel_ids), owned(after, channel_ids)
     gone, come = before.server_ids - after.server_ids, after.server_ids - before.server_ids
@@ -146,7 +146,7 @@ def simulate(servers: int, channels: int, sample: int, lost: int, seed: int, cpu
     """
     draw = random.Random(seed)
     server_ids, channel_ids = names("server", servers), names("channel", sample)
-    ring = Ring(server_ids)
+    ring = Placement(server_ids)
     begun = cpu()
     owners = owned(ring, channel_ids)
     lookup_us = (cpu() - begun) * 1e6 / sample
@@ -160,9 +160,9 @@ def simulate(servers: int, channels: int, sample: int, lost: int, seed: int, cpu
         drawn=balance(counts),
         activity=balance(drawn_activity(counts, draw)),
         largest_loss=max(counts) / channels,
-        one_dies=moves(ring, Ring(server_ids[1:]), channel_ids),
-        one_comes=moves(ring, Ring([*server_ids, "another"]), channel_ids),
-        many_die=moves(ring, Ring(server_ids[lost:]), channel_ids),
+        one_dies=moves(ring, Placement(server_ids[1:]), channel_ids),
+        one_comes=moves(ring, Placement([*server_ids, "another"]), channel_ids),
+        many_die=moves(ring, Placement(server_ids[lost:]), channel_ids),
         after_many_died=balance([own + more for own, more in zip(survivors, inherited, strict=True)]),
         lookup_us=lookup_us,
     )

@@ -13,27 +13,27 @@ from tests.support.engines import CassandraSpace
 from tidings.backends.cassandra.accounts import CassandraAccountStore
 from tidings.backends.cassandra.cluster import Cassandra, CassandraSettings, Statement
 from tidings.backends.cassandra.contacts import CassandraContactStore
-from tidings.backends.cassandra.directory import CassandraDirectory
 from tidings.backends.cassandra.history import CassandraHistory
 from tidings.backends.cassandra.inbox import AHEAD_MS, OVERLAP_MS, CassandraInbox
 from tidings.backends.cassandra.log import CassandraChannelLog
+from tidings.backends.cassandra.memberships import CassandraMemberships
 from tidings.backends.cassandra.pending import CassandraPendingPush
 from tidings.backends.cassandra.push_tokens import CassandraPushTokenStore
 from tidings.backends.sqlite.accounts import SqliteAccountStore
 from tidings.backends.sqlite.contacts import SqliteContactStore
 from tidings.backends.sqlite.database import Database
-from tidings.backends.sqlite.directory import SqliteDirectory
 from tidings.backends.sqlite.history import SqliteHistory
 from tidings.backends.sqlite.inbox import SqliteInbox
 from tidings.backends.sqlite.log import SqliteChannelLog, SqlitePendingPush
+from tidings.backends.sqlite.memberships import SqliteMemberships
 from tidings.backends.sqlite.push import SqlitePushQueue, SqlitePushTokenStore
 from tidings.core.ports import (
     AccountStore,
     ChannelLog,
     ContactStore,
-    Directory,
     History,
     Inbox,
+    Memberships,
     PendingPush,
     PushQueue,
     PushTokenStore,
@@ -47,7 +47,7 @@ class Ports:
     log: ChannelLog
     pending_push: PendingPush
     history: History
-    directory: Directory
+    directory: Memberships
     inbox: Inbox
     contacts: ContactStore
     accounts: AccountStore
@@ -74,7 +74,7 @@ async def sqlite(folder: Path) -> AsyncIterator[Ports]:
             SqliteChannelLog(database),
             SqlitePendingPush(database),
             SqliteHistory(database),
-            SqliteDirectory(database),
+            SqliteMemberships(database),
             SqliteInbox(database),
             SqliteContactStore(database),
             SqliteAccountStore(database),
@@ -108,7 +108,7 @@ class CassandraEngine:
                 CassandraChannelLog(cassandra, contacts, pending, clock),
                 pending,
                 CassandraHistory(cassandra),
-                CassandraDirectory(cassandra, contacts),
+                CassandraMemberships(cassandra, contacts),
                 CassandraInbox(cassandra, clock),
                 contacts,
                 accounts,

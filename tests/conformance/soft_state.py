@@ -11,21 +11,21 @@ import pytest
 
 from tests.support.clock import FakeClock
 from tests.support.engines import Engines, EtcdSpace, RedisSpace
+from tests.support.memory_routes import MemoryRoutes
+from tests.support.memory_sign_outs import MemorySignOutPubSub
 from tidings.backends.etcd.client import Etcd
 from tidings.backends.etcd.registry import EtcdRegistry
-from tidings.backends.memory.presence import MemoryPresenceNews, MemoryPresenceStore
+from tidings.backends.memory.presence import MemoryPresencePubSub, MemoryPresenceStore
 from tidings.backends.memory.registry import MemoryRegistry
-from tidings.backends.memory.routes import MemoryRoutes
-from tidings.backends.memory.sign_outs import MemorySignOutNews
-from tidings.backends.redis.link import Link
-from tidings.backends.redis.presence import RedisPresenceNews, RedisPresenceStore
+from tidings.backends.redis.pipeline import Pipeline
+from tidings.backends.redis.presence import RedisPresencePubSub, RedisPresenceStore
 from tidings.backends.redis.push_queue import RedisPushQueue
 from tidings.backends.redis.routes import RedisRoutes
 from tidings.backends.redis.shards import Shards
-from tidings.backends.redis.sign_outs import RedisSignOutNews
+from tidings.backends.redis.sign_outs import RedisSignOutPubSub
 from tidings.backends.sqlite.database import Database
 from tidings.backends.sqlite.push import SqlitePushQueue
-from tidings.core.ports import PresenceNews, PresenceStore, PushQueue, Registry, Routes, SignOutNews
+from tidings.core.ports import PresencePubSub, PresenceStore, PushQueue, Registry, Routes, SignOutPubSub
 
 
 @dataclass(frozen=True)
@@ -33,16 +33,20 @@ class SoftPorts:
     """The ports of one engine, empty."""
 
     presence_store: PresenceStore
-    presence_news: PresenceNews
+    presence_news: PresencePubSub
     registry: Registry
     routes: Routes
-    sign_outs: SignOutNews
+    sign_outs: SignOutPubSub
 
 
 @asynccontextmanager
 async def memory(_: pytest.FixtureRequest) -> AsyncIterator[SoftPorts]:
     yield SoftPorts(
-        MemoryPresenceStore(), MemoryPresenceNews(), MemoryRegistry(), MemoryRoutes(FakeClock()), MemorySignOutNews()
+        MemoryPresenceStore(),
+        MemoryPresencePubSub(),
+        MemoryRegistry(),
+        MemoryRoutes(FakeClock()),
+        MemorySignOutPubSub(),
     )
 
 
@@ -54,7 +58,7 @@ async def mesh(request: pytest.FixtureRequest, shards: int = 1) -> AsyncIterator
     spaces: list[RedisSpace] = [engines.redis() for _ in range(shards)]
     redis = Shards([space.url for space in spaces], spaces[0].prefix)
     etcd = Etcd([etcd_space.address], etcd_space.prefix)
-    news, sign_outs, registry = RedisPresenceNews(redis), RedisSignOutNews(redis), EtcdRegistry(etcd)
+    news, sign_outs, registry = RedisPresencePubSub(redis), RedisSignOutPubSub(redis), EtcdRegistry(etcd)
     await registry.start()
     try:
         yield SoftPorts(RedisPresenceStore(redis), news, registry, RedisRoutes(redis), sign_outs)
@@ -90,7 +94,7 @@ async def sqlite_queue(request: pytest.FixtureRequest) -> AsyncIterator[PushQueu
 @asynccontextmanager
 async def redis_queue(request: pytest.FixtureRequest) -> AsyncIterator[PushQueue]:
     space: RedisSpace = request.getfixturevalue("durable_redis")
-    link = Link(space.url)
+    link = Pipeline(space.url)
     try:
         yield RedisPushQueue(link, space.prefix)
     finally:

@@ -87,7 +87,7 @@ class Owner:
     async def fill(self, upto: int) -> None:
         """Sends until the head is at a seq."""
         while (head := await self.load()).head_seq < upto:
-            count = min(self.log.room(head.head_seq), upto - head.head_seq, 250)
+            count = min(self.log.batch_capacity(head.head_seq), upto - head.head_seq, 250)
             names = [f"filler {head.head_seq + number}" for number in range(1, count + 1)]
             assert await self.send(*names, after=head) == Appended()
 
@@ -515,7 +515,7 @@ async def test_a_change_that_was_announced_and_never_written_changes_nothing(
 
 
 def test_a_batch_goes_up_to_the_boundary_and_not_beyond(ports: Ports) -> None:
-    assert [ports.log.room(head) for head in (0, 1, 998, 999, 1000, 1001, 1999, 2000)] == [
+    assert [ports.log.batch_capacity(head) for head in (0, 1, 998, 999, 1000, 1001, 1999, 2000)] == [
         1000, 999, 2, 1, 1000, 999, 1, 1000,
     ]  # fmt: skip
 
@@ -534,7 +534,9 @@ async def test_a_channel_of_several_partitions_loads_as_it_was_left(ports: Ports
     await scribe.remove("ben")
     for _ in range(2):
         while len(scribe.entries) % BUCKET:
-            drafts = [scribe.draft(EntryKind.MESSAGE, "ann") for _ in range(one.log.room(len(scribe.entries)))]
+            drafts = [
+                scribe.draft(EntryKind.MESSAGE, "ann") for _ in range(one.log.batch_capacity(len(scribe.entries)))
+            ]
             entries = tuple(replace(each, seq=each.seq + at) for at, each in enumerate(drafts))
             assert await one.log.append(LogBatch("gb", entries)) == Appended()
             scribe.entries += entries

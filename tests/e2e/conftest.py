@@ -9,7 +9,7 @@ import pytest
 from tests.support.processes import ServerProcess
 from tests.support.raw import Api
 from tests.support.settings import CHEAP_SIGN_UPS
-from tidings.node.cluster.cluster import Cluster
+from tidings_server.cluster.cluster import Cluster
 
 
 @pytest.fixture(scope="session")

@@ -30,7 +30,7 @@ async def tidings_cluster(*arguments: str | Path, env: Mapping[str, str] | None 
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
-        "tidings.node",
+        "tidings_server",
         "cluster",
         *map(str, arguments),
         stdout=asyncio.subprocess.PIPE,

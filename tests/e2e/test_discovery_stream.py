@@ -18,7 +18,7 @@ from tests.support.clock import FakeClock
 from tests.support.raw import details_of
 from tidings.backends.memory.registry import MemoryRegistry
 from tidings.core.values import Server, ServerKind
-from tidings.rpc.edge import Edge
+from tidings.rpc.interceptor import CallInterceptor
 from tidings.rpc.tokens import Revocations, TokenVerifier
 from tidings.v1 import discovery_pb2, discovery_pb2_grpc
 
@@ -34,7 +34,9 @@ class World:
         clock = FakeClock()
         self.registry = MemoryRegistry()
         key = Ed25519PrivateKey.generate().public_key()
-        self.server = aio.server(interceptors=(Edge(TokenVerifier({"key": key}, clock, Revocations(clock, 1))),))
+        self.server = aio.server(
+            interceptors=(CallInterceptor(TokenVerifier({"key": key}, clock, Revocations(clock, 1))),)
+        )
         service = DiscoveryService(NearestFirst(self.registry), self.registry)
         discovery_pb2_grpc.add_DiscoveryServiceServicer_to_server(service, self.server)
         self.channel = aio.insecure_channel(f"127.0.0.1:{self.server.add_insecure_port('127.0.0.1:0')}")

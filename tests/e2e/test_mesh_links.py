@@ -16,7 +16,7 @@ from tidings.v1 import chat_pb2
 
 
 async def group(mesh: Mesh, channel_id: str, *members: str) -> None:
-    await mesh.owners.submit(channel_id, members[0], CreateChannel(ChannelKind.GROUP, "a group", members[1:]))
+    await mesh.router.submit(channel_id, members[0], CreateChannel(ChannelKind.GROUP, "a group", members[1:]))
 
 
 async def test_two_people_on_different_servers_with_the_owner_on_a_third(folder: Path) -> None:
@@ -111,10 +111,10 @@ async def test_a_no_from_the_owner_names_the_field(folder: Path) -> None:
             error = (await e.send(channel_id, "x")).error
             assert CODES[error.code].name == "NOT_FOUND"
         with pytest.raises(Refusal) as full:
-            await mesh.owners.submit(channel_id, "ann", AddMembers(tuple(f"u{n}" for n in range(100))))
+            await mesh.router.submit(channel_id, "ann", AddMembers(tuple(f"u{n}" for n in range(100))))
         assert full.value.code is Code.FAILED_PRECONDITION
         assert full.value.metadata["limit"] == "100"
-        await mesh.owners.submit(channel_id, "ann", Leave())
+        await mesh.router.submit(channel_id, "ann", Leave())
 
 
 async def test_the_owner_vanishes_and_another_goes_on(folder: Path) -> None:

@@ -19,11 +19,11 @@ from presence_server.tracker import Tracker
 from tests.support.clock import FakeClock
 from tests.support.contacts import FakeContacts
 from tests.support.raw import details_of, end_of
-from tidings.backends.memory.presence import MemoryPresenceNews, MemoryPresenceStore
+from tidings.backends.memory.presence import MemoryPresencePubSub, MemoryPresenceStore
 from tidings.core.clock import Clock
-from tidings.core.ports import ContactStore, PresenceNews
+from tidings.core.ports import ContactStore, PresencePubSub
 from tidings.core.values import Presence
-from tidings.rpc.edge import Edge
+from tidings.rpc.interceptor import CallInterceptor
 from tidings.rpc.tokens import Revocations, TokenIssuer, TokenVerifier
 from tidings.v1 import presence_pb2, presence_pb2_grpc
 
@@ -36,7 +36,7 @@ BEAT = presence_pb2.TrackRequest(heartbeat=presence_pb2.Heartbeat())
 class ObservedTracker(Tracker):
     """A tracker that says when a stream has been closed."""
 
-    def __init__(self, news: PresenceNews, contacts: ContactStore, clock: Clock) -> None:
+    def __init__(self, news: PresencePubSub, contacts: ContactStore, clock: Clock) -> None:
         super().__init__(MemoryPresenceStore(), news, contacts, clock)
         self.one_closed = asyncio.Event()
 
@@ -51,13 +51,13 @@ class World:
     def __init__(self) -> None:
         self.clock = FakeClock()
         self.contacts = FakeContacts()
-        self.news = MemoryPresenceNews()
+        self.news = MemoryPresencePubSub()
         self.tracker = ObservedTracker(self.news, self.contacts, self.clock)
         self.relations = AnnouncedContacts(self.contacts, self.tracker.relation_changed)
         self.revocations = Revocations(self.clock, LIFETIME_MS)
         key = Ed25519PrivateKey.generate()
         self.issuer = TokenIssuer(key, "key", self.clock, LIFETIME_MS)
-        edge = Edge(TokenVerifier({"key": key.public_key()}, self.clock, self.revocations))
+        edge = CallInterceptor(TokenVerifier({"key": key.public_key()}, self.clock, self.revocations))
         self.server = aio.server(interceptors=(edge,), options=SMALL_WINDOW)
         presence_pb2_grpc.add_PresenceServiceServicer_to_server(PresenceService(self.tracker), self.server)
         self.port = self.server.add_insecure_port("127.0.0.1:0")

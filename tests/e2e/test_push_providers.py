@@ -36,7 +36,7 @@ class World:
 
     async def commands(self, *arguments: str) -> tuple[int | None, str]:
         """`tidings push dead-letters …`, beside the running server: its exit code, and what it says."""
-        command = [sys.executable, "-m", "tidings.node", "push", "dead-letters", *arguments]
+        command = [sys.executable, "-m", "tidings_server", "push", "dead-letters", *arguments]
         process = await asyncio.create_subprocess_exec(
             *command, "--data", str(self.server.data), stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
         )
@@ -202,7 +202,7 @@ async def test_metrics_tell_how_the_server_fares(world: World) -> None:
 
 async def test_dead_letters_of_no_server(folder: Path) -> None:
     process = await asyncio.create_subprocess_exec(
-        *[sys.executable, "-m", "tidings.node", "push", "dead-letters", "list", "--data", str(folder)],
+        *[sys.executable, "-m", "tidings_server", "push", "dead-letters", "list", "--data", str(folder)],
         stderr=asyncio.subprocess.PIPE,
     )
     _, errors = await process.communicate()
@@ -213,7 +213,7 @@ async def test_a_key_for_browsers_is_made_once(tmp_path: Path) -> None:
     outputs = []
     for _ in range(2):
         process = await asyncio.create_subprocess_exec(
-            *[sys.executable, "-m", "tidings.node", "push", "vapid-key", str(tmp_path / "vapid.pem")],
+            *[sys.executable, "-m", "tidings_server", "push", "vapid-key", str(tmp_path / "vapid.pem")],
             stdout=asyncio.subprocess.PIPE,
         )
         output, _ = await process.communicate()

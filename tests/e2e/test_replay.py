@@ -46,7 +46,7 @@ async def start(*arguments: str | Path, env: Mapping[str, str] | None = None) ->
     return await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
-        "tidings.node",
+        "tidings_server",
         "replay",
         *map(str, arguments),
         stdout=asyncio.subprocess.PIPE,

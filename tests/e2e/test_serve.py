@@ -25,7 +25,12 @@ from tidings_client import Tidings
 async def tidings(*arguments: str) -> tuple[int | None, str]:
     """Runs a command that is expected to fail; gives its exit code and what it says on standard error."""
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "tidings.node", *arguments, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+        sys.executable,
+        "-m",
+        "tidings_server",
+        *arguments,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
     )
     async with asyncio.timeout(30):
         _, errors = await process.communicate()

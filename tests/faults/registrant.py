@@ -7,7 +7,7 @@ import sys
 
 from tidings.backends.etcd.client import Etcd
 from tidings.backends.etcd.registry import EtcdRegistry
-from tidings.backends.etcd.server_numbers import EtcdServerNumbers
+from tidings.backends.etcd.worker_ids import EtcdWorkerIds
 from tidings.core.values import Server, ServerKind
 
 
@@ -20,7 +20,7 @@ async def main(address: str, lease_seconds: int) -> None:
     registry = EtcdRegistry(etcd, lambda: say("registered again"), lease_seconds)
     await registry.start()
     await registry.register(Server("paused", ServerKind.CHAT, "10.0.0.9:7000", "", 0.0))
-    number = await EtcdServerNumbers(etcd, "paused", lease_seconds).take(lambda: say("number lost"))
+    number = await EtcdWorkerIds(etcd, "paused", lease_seconds).take(lambda: say("number lost"))
     say(f"number {number}")
     await asyncio.Event().wait()
 

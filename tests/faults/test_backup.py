@@ -23,7 +23,7 @@ _BUSY = 200
 async def backup(folder: Path, to: Path) -> tuple[int, str]:
     """Runs `tidings backup`; gives its exit code and what it says."""
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "tidings.node", "backup", str(to), "--data", str(folder)),
+        *(sys.executable, "-m", "tidings_server", "backup", str(to), "--data", str(folder)),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
     )

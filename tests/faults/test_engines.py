@@ -17,8 +17,8 @@ from cassandra.cluster import Session
 from redis.asyncio import Redis as RedisClient
 
 from tests.support.engines import SOON_UP, CassandraSpace, EtcdSpace, RedisSpace, cassandra_cluster
-from tidings.node.cluster import Cassandra, Engine, EngineError, Etcd, Redis
-from tidings.node.cluster.loopback import is_free
+from tidings_server.cluster import Cassandra, Engine, EngineError, Etcd, Redis
+from tidings_server.cluster.loopback import is_free
 
 
 async def test_etcd_answers_its_client(etcd: EtcdSpace) -> None:
@@ -190,7 +190,7 @@ async def test_one_that_is_not_installed_tells_how_to_get_it(tmp_path: Path, mon
 START = """
 import asyncio, sys
 from pathlib import Path
-from tidings.node.cluster import Redis
+from tidings_server.cluster import Redis
 
 asyncio.run(Redis(Path(sys.argv[1]), detach=sys.argv[2] == "detached").start())
 print("started", flush=True)

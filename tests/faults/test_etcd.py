@@ -19,10 +19,10 @@ import pytest
 from tests.support.waiting import eventually
 from tidings.backends.etcd.client import Etcd
 from tidings.backends.etcd.registry import EtcdRegistry
-from tidings.backends.etcd.server_numbers import EtcdServerNumbers
+from tidings.backends.etcd.worker_ids import EtcdWorkerIds
 from tidings.core.errors import Code, Refusal
 from tidings.core.values import Server, ServerKind
-from tidings.node.cluster import Etcd as EtcdProcess
+from tidings_server.cluster import Etcd as EtcdProcess
 
 CHAT = ServerKind.CHAT
 LEASE_SECONDS = 2
@@ -282,7 +282,7 @@ async def test_who_leaves_in_order_is_gone_at_once(client: Etcd) -> None:
 async def test_a_number_whose_lease_ran_out_is_lost_once_and_another_can_be_taken(
     server: EtcdProcess, client: Etcd
 ) -> None:
-    numbers = EtcdServerNumbers(client, "one", lease_seconds=LEASE_SECONDS)
+    numbers = EtcdWorkerIds(client, "one", lease_seconds=LEASE_SECONDS)
     losses: asyncio.Queue[str] = asyncio.Queue()
     await numbers.take(lambda: losses.put_nowait("first"))
     for lease in await leases(server):
@@ -296,7 +296,7 @@ async def test_a_number_whose_lease_ran_out_is_lost_once_and_another_can_be_take
 
 
 async def test_a_number_is_kept_while_etcd_is_away(server: EtcdProcess, client: Etcd) -> None:
-    numbers = EtcdServerNumbers(client, "one", lease_seconds=LEASE_SECONDS)
+    numbers = EtcdWorkerIds(client, "one", lease_seconds=LEASE_SECONDS)
     lost = asyncio.Event()
     number = await numbers.take(lost.set)
     await server.kill()
@@ -306,7 +306,7 @@ async def test_a_number_is_kept_while_etcd_is_away(server: EtcdProcess, client: 
             await lost.wait()
     await server.start()
     await eventually(lambda: answers(client))
-    others = [EtcdServerNumbers(client, str(other), lease_seconds=LEASE_SECONDS) for other in range(20)]
+    others = [EtcdWorkerIds(client, str(other), lease_seconds=LEASE_SECONDS) for other in range(20)]
     taken = await asyncio.gather(*(other.take(lost.set) for other in others))
     assert len({number, *taken}) == 21
     assert not lost.is_set()

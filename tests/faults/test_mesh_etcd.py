@@ -12,7 +12,7 @@ from tests.support.waiting import eventually
 from tidings.backends.etcd.client import Etcd
 from tidings.backends.etcd.registry import EtcdRegistry
 from tidings.core.values import ServerKind
-from tidings.node.cluster.cluster import Cluster
+from tidings_server.cluster.cluster import Cluster
 
 _MINUTE = 60.0
 # Without etcd a device is served as with it; the machine may be busy.

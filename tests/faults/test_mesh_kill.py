@@ -10,7 +10,7 @@ from pathlib import Path
 from redis.asyncio import Redis
 
 from tests.support.load import owner_of, under_load, until_accepted
-from tidings.node.cluster.cluster import Cluster
+from tidings_server.cluster.cluster import Cluster
 
 
 async def test_chat_servers_are_killed_again_and_again(cluster: Cluster, tmp_path: Path) -> None:

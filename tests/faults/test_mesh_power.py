@@ -7,8 +7,8 @@ from pathlib import Path
 from tests.support.engines import SOON_UP
 from tests.support.load import under_load, until_accepted
 from tests.support.settings import MESH
-from tidings.node.cluster import Cassandra
-from tidings.node.cluster.cluster import Cluster, Sizes
+from tidings_server.cluster import Cassandra
+from tidings_server.cluster.cluster import Cluster, Sizes
 
 
 async def test_what_was_accepted_before_the_power_went_is_there_afterwards(tmp_path: Path) -> None:

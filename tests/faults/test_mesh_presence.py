@@ -14,10 +14,10 @@ import psutil
 import pytest
 
 from tests.support.raw import PASSWORD, Api, Device, Stream, details_of, end_of
-from tidings.node.cluster.cluster import Cluster
-from tidings.node.cluster.server import TidingsServer
 from tidings.v1 import account_pb2, chat_pb2_grpc, contact_pb2, presence_pb2, presence_pb2_grpc
 from tidings_client import Tidings
+from tidings_server.cluster.cluster import Cluster
+from tidings_server.cluster.server import TidingsServer
 
 _BEAT = presence_pb2.TrackRequest(heartbeat=presence_pb2.Heartbeat())
 _AWAY_SECONDS = 30.0

@@ -6,11 +6,11 @@ import asyncio
 from pathlib import Path
 
 import tidings_replay
-from tidings.node.cluster.cluster import Cluster
 from tidings_replay.casting import cast
 from tidings_replay.irc import read
 from tidings_replay.report import count
 from tidings_replay.run import replay
+from tidings_server.cluster.cluster import Cluster
 
 _LOG = Path(tidings_replay.__file__).parent / "data" / "2017-07-15.txt"
 _LINES = 200

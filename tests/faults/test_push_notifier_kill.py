@@ -19,8 +19,8 @@ from tests.support.push_queues import is_drained
 from tests.support.raw import Api, Device
 from tests.support.settings import CHEAP_SIGN_UPS
 from tests.support.waiting import eventually
-from tidings.node.cluster.cluster import Cluster
 from tidings.v1 import push_pb2
+from tidings_server.cluster.cluster import Cluster
 
 # One message in each of ten groups of 100, and in one of 11: a push to everyone but the author.
 GROUPS = [100] * 10 + [11]

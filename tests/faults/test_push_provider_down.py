@@ -18,8 +18,8 @@ from tidings.backends.sqlite.push import SqlitePushQueue
 from tidings.core.clock import SystemClock
 from tidings.core.ports import DevicePush
 from tidings.core.values import PushProvider, PushRequest, PushToken
-from tidings.node.push import providers
-from tidings.node.settings import load
+from tidings_server.push import providers
+from tidings_server.settings import load
 
 FCM, APNS, WEB_PUSH = PushProvider.FCM, PushProvider.APNS, PushProvider.WEB_PUSH
 EVERY = 1.0

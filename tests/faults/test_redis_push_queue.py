@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from tidings.backends.redis.link import Link
+from tidings.backends.redis.pipeline import Pipeline
 from tidings.backends.redis.push_queue import RedisPushQueue
 from tidings.core.errors import Code, Refusal
 from tidings.core.ports import DevicePush
 from tidings.core.values import PushProvider, PushRequest
-from tidings.node.cluster import Redis
+from tidings_server.cluster import Redis
 
 NOW = 1_750_000_000_000
 LOG = PushProvider.LOG
@@ -28,8 +28,8 @@ async def server(tmp_path: Path) -> AsyncIterator[Redis]:
 
 
 @pytest.fixture
-async def link(server: Redis) -> AsyncIterator[Link]:
-    link = Link(server.url)
+async def link(server: Redis) -> AsyncIterator[Pipeline]:
+    link = Pipeline(server.url)
     yield link
     await link.close()
 
@@ -38,7 +38,7 @@ def push(number: int) -> DevicePush:
     return DevicePush(PushRequest("u1", f"channel-{number}", number, "u2", "text", NOW), "phone", LOG)
 
 
-async def test_every_acknowledged_push_survives_sigkill(server: Redis, link: Link) -> None:
+async def test_every_acknowledged_push_survives_sigkill(server: Redis, link: Pipeline) -> None:
     queue = RedisPushQueue(link)
     await queue.check_durable()
     kept: list[int] = []
@@ -67,8 +67,8 @@ async def test_every_acknowledged_push_survives_sigkill(server: Redis, link: Lin
     assert set(kept) <= set(claimed)
 
 
-async def test_two_who_claim_never_get_the_same(server: Redis, link: Link) -> None:
-    other_link = Link(server.url)
+async def test_two_who_claim_never_get_the_same(server: Redis, link: Pipeline) -> None:
+    other_link = Pipeline(server.url)
     queues = [RedisPushQueue(link), RedisPushQueue(other_link)]
     await queues[0].enqueue([push(number) for number in range(1, 501)], NOW)
     claimed: list[int] = []
@@ -82,7 +82,7 @@ async def test_two_who_claim_never_get_the_same(server: Redis, link: Link) -> No
     await other_link.close()
 
 
-async def test_nothing_is_left_of_what_is_done_or_dropped(link: Link) -> None:
+async def test_nothing_is_left_of_what_is_done_or_dropped(link: Pipeline) -> None:
     queue = RedisPushQueue(link)
     await queue.enqueue([push(number) for number in range(1, 4)], NOW)
     one, two, three = [each.push_id for each in await queue.claim(LOG, NOW, 60_000, 10)]
@@ -99,7 +99,7 @@ async def test_nothing_is_left_of_what_is_done_or_dropped(link: Link) -> None:
 async def test_a_redis_that_may_forget_is_refused(tmp_path: Path) -> None:
     server = Redis(tmp_path / "soft")
     await server.start()
-    link = Link(server.url)
+    link = Pipeline(server.url)
     try:
         with pytest.raises(Refusal) as refused:
             await RedisPushQueue(link).check_durable()

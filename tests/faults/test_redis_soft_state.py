@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 
 from tests.support.waiting import eventually
-from tidings.backends.redis.presence import RedisPresenceNews, RedisPresenceStore
+from tidings.backends.redis.presence import RedisPresencePubSub, RedisPresenceStore
 from tidings.backends.redis.routes import RedisRoutes
 from tidings.backends.redis.shards import Shards
-from tidings.backends.redis.sign_outs import RedisSignOutNews
+from tidings.backends.redis.sign_outs import RedisSignOutPubSub
 from tidings.core.errors import Code, Refusal
 from tidings.core.values import Presence
-from tidings.node.cluster import Redis
+from tidings_server.cluster import Redis
 
 NOW = 1_750_000_000_000
 ONLINE = Presence("a", True, 0)
@@ -42,8 +42,8 @@ async def shards(servers: list[Redis]) -> AsyncIterator[Shards]:
 
 
 @pytest.fixture
-async def news(shards: Shards) -> AsyncIterator[RedisPresenceNews]:
-    news = RedisPresenceNews(shards)
+async def news(shards: Shards) -> AsyncIterator[RedisPresencePubSub]:
+    news = RedisPresencePubSub(shards)
     yield news
     await news.close()
 
@@ -84,9 +84,9 @@ FAULTS: list[Callable[[Shards, list[Redis]], Coroutine[Any, Any, None]]] = [flus
 
 
 async def test_every_method_refuses_while_redis_is_away_and_works_again_after(
-    servers: list[Redis], shards: Shards, news: RedisPresenceNews
+    servers: list[Redis], shards: Shards, news: RedisPresencePubSub
 ) -> None:
-    store, routes, sign_outs = RedisPresenceStore(shards), RedisRoutes(shards), RedisSignOutNews(shards)
+    store, routes, sign_outs = RedisPresenceStore(shards), RedisRoutes(shards), RedisSignOutPubSub(shards)
     everybody = [someone_on(shards, 0), someone_on(shards, 1)]
     users = everybody
 
@@ -104,7 +104,7 @@ async def test_every_method_refuses_while_redis_is_away_and_works_again_after(
         lambda: routes.remove(users[0], "one"),
         lambda: routes.refresh("one", users),
         lambda: routes.lookup(users),
-        lambda: routes.generation(),
+        lambda: routes.epoch(),
         lambda: sign_outs.publish(["phone"], NOW),
         lambda: sign_outs.subscribe(nothing, nothing),
     ]
@@ -177,13 +177,13 @@ async def test_the_generation_tells_that_routes_were_lost(
 ) -> None:
     routes, other = RedisRoutes(shards), RedisRoutes(shards)
     user_id = someone_on(shards, 0)
-    before = await routes.generation()
-    assert await other.generation() == before
+    before = await routes.epoch()
+    assert await other.epoch() == before
     await routes.add(user_id, "one")
     await fault(shards, servers)
-    after = await other.generation()
+    after = await other.epoch()
     assert after != before
-    assert await routes.generation() == after
+    assert await routes.epoch() == after
     assert await routes.lookup([user_id]) == {}
     await routes.refresh("one", [user_id])
     assert await routes.lookup([user_id]) == {"one": [user_id]}
@@ -241,7 +241,7 @@ async def test_users_who_fell_silent_on_one_shard_are_found_while_another_is_awa
 async def test_a_gap_is_told_of_and_news_come_again(
     servers: list[Redis],
     shards: Shards,
-    news: RedisPresenceNews,
+    news: RedisPresencePubSub,
     shard: int,
     fault: Callable[[Shards, list[Redis]], Coroutine[Any, Any, None]],
 ) -> None:
@@ -268,7 +268,7 @@ async def has_epoch(shards: Shards, link: Any) -> bool:
     return bool(await link.call("EXISTS", f"{shards.prefix}epoch"))
 
 
-async def test_only_those_who_are_needed_are_subscribed(shards: Shards, news: RedisPresenceNews) -> None:
+async def test_only_those_who_are_needed_are_subscribed(shards: Shards, news: RedisPresencePubSub) -> None:
     user_id = someone_on(shards, 0)
 
     def nothing(*_: object) -> None:
@@ -299,7 +299,7 @@ async def test_only_those_who_are_needed_are_subscribed(shards: Shards, news: Re
 
 
 async def test_whoever_listens_for_sign_outs_is_told_of_a_gap(servers: list[Redis], shards: Shards) -> None:
-    sign_outs = RedisSignOutNews(shards)
+    sign_outs = RedisSignOutPubSub(shards)
     gap = asyncio.Event()
     heard: asyncio.Queue[list[str]] = asyncio.Queue()
     await sign_outs.subscribe(lambda device_ids, _: heard.put_nowait(list(device_ids)), gap.set)

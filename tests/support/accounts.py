@@ -18,7 +18,7 @@ from tidings.backends.sqlite.accounts import SqliteAccountStore
 from tidings.backends.sqlite.contacts import SqliteContactStore
 from tidings.backends.sqlite.database import Database
 from tidings.core.actions import Accepted, Action
-from tidings.core.ports import ChannelOwner, Recommender, Sessions, SharedRates
+from tidings.core.ports import ChannelWriter, DeviceStreams, Recommender, SharedRates
 from tidings.core.values import Identity, Platform, Server, ServerKind
 from tidings.rpc.tokens import Revocations, TokenIssuer, TokenVerifier
 
@@ -28,7 +28,7 @@ PASSWORD = "correct horse battery"
 SERVERS = (Server("chat-1", ServerKind.CHAT, "127.0.0.1:7500", "here", 0.5),)
 
 
-class RecordingSessions(Sessions):
+class RecordingStreams(DeviceStreams):
     def __init__(self) -> None:
         self.ended: list[str] = []
 
@@ -36,7 +36,7 @@ class RecordingSessions(Sessions):
         self.ended += device_ids
 
 
-class RecordingOwner(ChannelOwner):
+class RecordingOwner(ChannelWriter):
     def __init__(self) -> None:
         self.refreshed: list[str] = []
 
@@ -67,7 +67,7 @@ class World:
     issuer: TokenIssuer
     revocations: Revocations
     verifier: TokenVerifier
-    sessions: RecordingSessions
+    sessions: RecordingStreams
     owner: RecordingOwner
 
     def accounts(
@@ -112,7 +112,7 @@ async def open_world(folder: Path) -> AsyncIterator[World]:
         TokenIssuer(key, "k1", clock, TOKEN_MS),
         revocations,
         TokenVerifier({"k1": key.public_key()}, clock, revocations),
-        RecordingSessions(),
+        RecordingStreams(),
         RecordingOwner(),
     )
     await passwords.close()

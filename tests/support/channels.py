@@ -11,15 +11,15 @@ from pathlib import Path
 from api_server.channels import Channels
 from api_server.history import HistoryReader
 from api_server.push_tokens import PushTokens
-from chat_server.live import LiveSessions
-from chat_server.owner import Owner, OwnerEvents
+from chat_server.channels.sequencer import Sequencer
+from chat_server.sessions.registry import SessionRegistry
 from tests.support.clock import FakeClock
 from tidings.backends.sqlite.accounts import SqliteAccountStore
 from tidings.backends.sqlite.contacts import SqliteContactStore
 from tidings.backends.sqlite.database import Database
-from tidings.backends.sqlite.directory import SqliteDirectory
 from tidings.backends.sqlite.history import SqliteHistory
 from tidings.backends.sqlite.log import SqliteChannelLog
+from tidings.backends.sqlite.memberships import SqliteMemberships
 from tidings.backends.sqlite.push import SqlitePushTokenStore
 from tidings.core.positions import Positions
 from tidings.core.values import Device, Platform, User
@@ -31,7 +31,7 @@ class World:
     history: HistoryReader
     push_tokens: PushTokens
     push_token_store: SqlitePushTokenStore
-    owner: Owner
+    owner: Sequencer
     accounts: SqliteAccountStore
     contacts: SqliteContactStore
     clock: FakeClock
@@ -54,11 +54,11 @@ class World:
 async def open_world(folder: Path) -> AsyncIterator[World]:
     database = Database(folder)
     clock = FakeClock()
-    owner = Owner(SqliteChannelLog(database), LiveSessions(), Positions(clock), clock, OwnerEvents())
+    owner = Sequencer(SqliteChannelLog(database), SessionRegistry(), Positions(clock), clock)
     accounts, contacts = SqliteAccountStore(database), SqliteContactStore(database)
     tokens = SqlitePushTokenStore(database)
     yield World(
-        Channels(owner, SqliteDirectory(database), accounts, contacts),
+        Channels(owner, SqliteMemberships(database), accounts, contacts),
         HistoryReader(SqliteHistory(database)),
         PushTokens(tokens),
         tokens,

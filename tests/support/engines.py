@@ -15,7 +15,7 @@ import aetcd
 from cassandra.cluster import EXEC_PROFILE_DEFAULT, Cluster, ExecutionProfile, Session
 from cassandra.policies import RoundRobinPolicy
 
-from tidings.node.cluster import Cassandra, Engine, Etcd, Redis
+from tidings_server.cluster import Cassandra, Engine, Etcd, Redis
 
 NO_DELAY = [(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)]
 """For Cluster(sockopts=…): without it a conditional batch waits 40 ms for an acknowledgement of TCP."""

@@ -9,10 +9,10 @@ from pathlib import Path
 
 from tests.support.crowd import Member, check, crowd, whole_log
 from tests.support.waiting import eventually
-from tidings.core.ring import Ring
-from tidings.node.cluster.cluster import Cluster
-from tidings.node.cluster.server import TidingsServer
+from tidings.mesh.placement import Placement
 from tidings.v1 import discovery_pb2
+from tidings_server.cluster.cluster import Cluster
+from tidings_server.cluster.server import TidingsServer
 
 _SECONDS_TO_CONVERGE = 90
 
@@ -59,7 +59,7 @@ async def owner_of(cluster: Cluster, members: Sequence[Member]) -> TidingsServer
         return len(servers) == len(addresses) and {server.endpoint for server in servers} == addresses
 
     await eventually(is_whole, 15)
-    owner = Ring(server.server_id for server in servers).owner(members[0].channel_id)
+    owner = Placement(server.server_id for server in servers).server_of(members[0].channel_id)
     endpoint = next(server.endpoint for server in servers if server.server_id == owner)
     return next(server for server in cluster.of_kind("chat") if server.address == endpoint)
 

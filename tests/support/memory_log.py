@@ -89,7 +89,7 @@ class MemoryLog(ChannelLog):
             raise self.fail_after.pop(0)
         return outcome
 
-    def room(self, head_seq: int) -> int:
+    def batch_capacity(self, head_seq: int) -> int:
         return 1 << 62
 
     async def load(self, channel_id: str) -> ChannelSnapshot | None:

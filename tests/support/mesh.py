@@ -12,28 +12,28 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from grpc import aio
 
-from chat_server.member import Member, MemberPorts
-from chat_server.owned import OwnerPorts
-from chat_server.pushes import PushPorts
+from chat_server.channels.local import ChannelPorts
+from chat_server.channels.push_decider import DecisionPorts
+from chat_server.mesh.server import MeshChatServer, MeshPorts
 from chat_server.server import ChatSettings
 from chat_server.service import ChatService
+from tests.support.memory_routes import MemoryRoutes
 from tests.support.raw import Api, Device
 from tidings.backends.memory.registry import MemoryRegistry
-from tidings.backends.memory.routes import MemoryRoutes
 from tidings.backends.sqlite.contacts import SqliteContactStore
 from tidings.backends.sqlite.database import Database
-from tidings.backends.sqlite.directory import SqliteDirectory
 from tidings.backends.sqlite.history import SqliteHistory
 from tidings.backends.sqlite.inbox import SqliteInbox
 from tidings.backends.sqlite.log import SqliteChannelLog, SqlitePendingPush
+from tidings.backends.sqlite.memberships import SqliteMemberships
 from tidings.core.clock import SystemClock
 from tidings.core.ports import PushSink
 from tidings.core.positions import Positions
 from tidings.core.rate import Rate
 from tidings.core.values import PushRead, PushRequest, Server, ServerKind
-from tidings.rpc.edge import Edge
-from tidings.rpc.listener import Listener
-from tidings.rpc.owners import Owners
+from tidings.mesh.router import ChannelRouter
+from tidings.rpc.interceptor import CallInterceptor
+from tidings.rpc.server import GrpcServer
 from tidings.rpc.tokens import Revocations, TokenIssuer, TokenVerifier
 from tidings.v1 import account_pb2
 
@@ -51,7 +51,7 @@ class WipeableRoutes(MemoryRoutes):
         self._routes.clear()
         self._lives += 1
 
-    async def generation(self) -> str:
+    async def epoch(self) -> str:
         return str(self._lives)
 
 
@@ -72,11 +72,13 @@ class Node:
         self.server_id = f"chat-{number}"
         self._mesh = mesh
         database, clock = mesh.database, mesh.clock
-        log, history, directory = SqliteChannelLog(database), SqliteHistory(database), SqliteDirectory(database)
-        push = PushPorts(SqlitePendingPush(database), history, directory, SqliteContactStore(database), NobodyToWake())
-        self.member = Member(
+        decision = DecisionPorts(
+            SqlitePendingPush(database), SqliteMemberships(database), SqliteContactStore(database), NobodyToWake()
+        )
+        channels = ChannelPorts(SqliteChannelLog(database), SqliteHistory(database), decision)
+        self.chat_server = MeshChatServer(
             self.server_id,
-            MemberPorts(OwnerPorts(log, push), SqliteInbox(database), mesh.routes, mesh.registry),
+            MeshPorts(channels, SqliteInbox(database), mesh.routes, mesh.registry),
             Positions(clock, number),
             mesh.verifier,
             clock,
@@ -85,10 +87,10 @@ class Node:
             push_delay=5.0,
             inbox_days=30,
         )
-        self._public = Listener([Edge(mesh.verifier)])
-        ChatService(self.member.chat).add_to(self._public.server)
-        self._internal = Listener([])
-        self.member.peer_service.add_to(self._internal.server)
+        self._public = GrpcServer([CallInterceptor(mesh.verifier)])
+        ChatService(self.chat_server.chat).add_to(self._public.server)
+        self._internal = GrpcServer([])
+        self.chat_server.peer_service.add_to(self._internal.server)
         self._task: asyncio.Task[None] | None = None
         self.endpoint = ""
         self._here: Server | None = None
@@ -96,7 +98,7 @@ class Node:
     async def start(self) -> None:
         self.endpoint = await self._public.start("127.0.0.1:0")
         internal = await self._internal.start("127.0.0.1:0")
-        self._task = asyncio.create_task(self.member.run())
+        self._task = asyncio.create_task(self.chat_server.run())
         self._here = Server(self.server_id, ServerKind.CHAT, self.endpoint, "here", 0.0, internal=internal)
         await self._mesh.registry.register(self._here)
 
@@ -116,8 +118,8 @@ class Node:
             )
         )
         others = [node._here for node in self._mesh.nodes if node is not self and node._here is not None]
-        await self.member.drain(others)
-        await self.member.close()
+        await self.chat_server.drain(others)
+        await self.chat_server.close()
         await self._mesh.registry.unregister(self.server_id, ServerKind.CHAT)
         await self.vanish()
 
@@ -133,7 +135,7 @@ class Mesh:
     issuer: TokenIssuer
     verifier: TokenVerifier
     nodes: list[Node]
-    owners: Owners
+    router: ChannelRouter
 
     def device(self, node: Node, user_id: str, device: str = "") -> Device:
         """A signed-in device that talks to one of the servers."""
@@ -147,7 +149,7 @@ class Mesh:
 
     def owner(self, channel_id: str) -> Node:
         """The server that owns a channel."""
-        owner = self.owners.ring.owner(channel_id)
+        owner = self.router.placement.server_of(channel_id)
         return next(node for node in self.nodes if node.server_id == owner)
 
     def channel_of(self, node: Node, kind: str = "g") -> str:
@@ -157,15 +159,15 @@ class Mesh:
     async def until_known(self) -> None:
         """Waits until every server is linked to every other, and so is the way in from here."""
         for node in self.nodes:
-            await _until_linked(node.member.owners, len(self.nodes) - 1)
-        await _until_linked(self.owners, len(self.nodes))
+            await _until_linked(node.chat_server.router, len(self.nodes) - 1)
+        await _until_linked(self.router, len(self.nodes))
 
 
-async def _until_linked(owners: Owners, count: int) -> None:
+async def _until_linked(router: ChannelRouter, count: int) -> None:
     async with asyncio.timeout(10):
-        while len(owners.links) < count:
+        while len(router.links) < count:
             await asyncio.sleep(0)
-        for link in list(owners.links):
+        for link in list(router.links):
             await link.is_open.wait()
 
 
@@ -184,9 +186,9 @@ async def little_mesh(folder: Path, servers: int) -> AsyncIterator[Mesh]:
         TokenIssuer(key, "k", clock, _TOKEN_MS),
         verifier,
         [],
-        Owners(registry, aio.insecure_channel),
+        ChannelRouter(registry, aio.insecure_channel),
     )
-    following = asyncio.create_task(mesh.owners.run())
+    following = asyncio.create_task(mesh.router.run())
     mesh.nodes = [Node(mesh, number) for number in range(servers)]
     try:
         for node in mesh.nodes:

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from tests.support.waiting import eventually
-from tidings.backends.redis.link import Link
+from tidings.backends.redis.pipeline import Pipeline
 from tidings.backends.redis.push_queue import RedisPushQueue
 from tidings.backends.sqlite.database import Database
 from tidings.backends.sqlite.push import SqlitePushQueue
@@ -18,7 +18,7 @@ from tidings.core.ports import PushQueue
 async def queue_at(where: str) -> AsyncIterator[PushQueue]:
     """The queue in a Redis, by its URL, or in a data folder."""
     if where.startswith("redis:"):
-        link = Link(where)
+        link = Pipeline(where)
         yield RedisPushQueue(link)
         await link.close()
     else:

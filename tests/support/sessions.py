@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from chat_server.session import Session
+from chat_server.sessions.session import Session
 from tidings.core.limits import SessionLimits
 from tidings.core.values import Identity
 from tidings.v1 import chat_pb2
@@ -14,14 +14,14 @@ def session(user_id: str, device_id: str = "", limits: SessionLimits | None = No
     return Session(f"session of {identity.device_id}", identity, limits or SessionLimits(), lambda _: None)
 
 
-def events(of: Session) -> list[chat_pb2.Event]:
+def events_of(of: Session) -> list[chat_pb2.Event]:
     """Takes what waits for a session."""
     return list(chat_pb2.ConverseResponse.FromString(of.outbox.take()).events)
 
 
 def told(of: Session) -> list[str]:
     """Takes what waits for a session, in short: `3` is an event with that seq, `#7=3` and `#7!` are results."""
-    return [brief(event) for event in events(of)]
+    return [brief(event) for event in events_of(of)]
 
 
 def brief(event: chat_pb2.Event) -> str:

@@ -16,7 +16,7 @@ from api_server.account_service import AccountService, ContactService
 from api_server.throttle import AccountLimits
 from tests.support.accounts import PASSWORD, TOKEN_MS, World, open_world
 from tidings.core.rate import Rate
-from tidings.rpc.edge import Edge
+from tidings.rpc.interceptor import CallInterceptor
 from tidings.v1 import account_pb2, account_pb2_grpc, contact_pb2, contact_pb2_grpc
 
 
@@ -35,7 +35,7 @@ class Client:
 
 @asynccontextmanager
 async def serving(world: World, limits: AccountLimits | None = None) -> AsyncIterator[Client]:
-    server = aio.server(interceptors=(Edge(world.verifier),))
+    server = aio.server(interceptors=(CallInterceptor(world.verifier),))
     AccountService(world.accounts(limits)).add_to(server)
     ContactService(world.contacts()).add_to(server)
     port = server.add_insecure_port("127.0.0.1:0")

@@ -5,11 +5,11 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chat_server.acknowledgement import Unacknowledged
+from chat_server.sessions.ack_tracker import AckTracker
 
 
 def test_everything_up_to_the_position_was_delivered_in_each_channel() -> None:
-    unacknowledged = Unacknowledged()
+    unacknowledged = AckTracker()
     for channel_id, position, seq in [("a", 10, 1), ("b", 20, 7), ("a", 30, 2), ("a", 40, 3)]:
         unacknowledged.sent(channel_id, position, seq)
     assert unacknowledged.acknowledged(5) == {}
@@ -21,7 +21,7 @@ def test_everything_up_to_the_position_was_delivered_in_each_channel() -> None:
 
 
 def test_with_many_marks_less_counts_than_could_and_never_more() -> None:
-    unacknowledged = Unacknowledged()
+    unacknowledged = AckTracker()
     for seq in range(1, 1001):
         unacknowledged.sent("a", seq * 10, seq)
     assert unacknowledged.acknowledged(150) == {"a": 15}
@@ -39,7 +39,7 @@ def test_with_many_marks_less_counts_than_could_and_never_more() -> None:
     )
 )
 def test_what_counts_as_delivered_was_sent_is_news_and_comes_in_the_end(steps: list[tuple[str, str, int]]) -> None:
-    unacknowledged = Unacknowledged()
+    unacknowledged = AckTracker()
     position = 0
     seqs = {"a": 0, "b": 0}
     positions: dict[tuple[str, int], int] = {}

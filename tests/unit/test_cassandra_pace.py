@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from tests.support.clock import FakeClock
-from tidings.backends.cassandra.pace import Begun, Pace
+from tidings.backends.cassandra.inflight_limit import Begun, Pace
 
 
 def learned(clock: FakeClock, seconds: float) -> Pace:

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tidings.backends.cassandra import tail as tail_module
-from tidings.backends.cassandra.ranges import SeenRanges
+from tidings.backends.cassandra import log_tail as tail_module
+from tidings.backends.cassandra.log_tail import Tail
+from tidings.backends.cassandra.range_set import SeenRanges
 from tidings.backends.cassandra.rows import BUCKET, by_bucket
-from tidings.backends.cassandra.tail import Tail
 from tidings.core import positions
 from tidings.core.values import AlreadySent, ChannelKind, ChannelRecord, EntryKind, LogBatch, LogEntry
 

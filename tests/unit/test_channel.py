@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
-from chat_server.channel import Channel, Draft
+from chat_server.channels.rules import Channel, Draft
 from tests.support.clock import FakeClock
 from tidings.core.actions import (
     Accepted,

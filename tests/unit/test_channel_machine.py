@@ -19,13 +19,14 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
-from chat_server.live import LiveSessions
-from chat_server.owner import Owner, OwnerEvents
-from chat_server.receipts import Receipts
-from chat_server.replay import Replayer
-from chat_server.session import Session
-from chat_server.submission import Outcome, Submission
+from chat_server.channels.receipts import Receipts
+from chat_server.channels.sequencer import Sequencer
+from chat_server.sessions.catch_up import CatchUp
+from chat_server.sessions.registry import SessionRegistry
+from chat_server.sessions.reply import SessionReply
+from chat_server.sessions.session import Session
 from tests.support.clock import FakeClock
+from tests.support.listening import Listening, ReplyTo
 from tidings.backends.sqlite.database import Database
 from tidings.backends.sqlite.history import SqliteHistory
 from tidings.backends.sqlite.inbox import SqliteInbox
@@ -35,6 +36,7 @@ from tidings.core.actions import Action
 from tidings.core.errors import Refusal
 from tidings.core.limits import SessionLimits
 from tidings.core.positions import Positions
+from tidings.core.requests import ChannelRequest, Outcome
 from tidings.core.values import ChannelKind, Identity, Marks, Role, SeqRange
 from tidings.v1 import chat_pb2
 
@@ -280,17 +282,17 @@ class ChannelMachine(RuleBasedStateMachine):
         self.start_server()
 
     def start_server(self) -> None:
-        self.live = LiveSessions()
+        self.live = SessionRegistry()
         positions = Positions(self.clock, after=self.run(self.log.committed_position()))
-        told_of = OwnerEvents(
+        told_of = Listening(
             marked=lambda channel, user_ids: self.receipts.changed(channel, user_ids),
             written=lambda channel, draft: None,
             is_awake=lambda channel_id: False,
             is_unsaved=lambda channel_id: self.receipts.is_unsaved(channel_id),
         )
-        self.owner = Owner(self.log, self.live, positions, self.clock, told_of)
+        self.owner = Sequencer(self.log, self.live, positions, self.clock, told_of)
         self.receipts = Receipts(self.log, self.live, positions, self.clock, self.owner.loaded)
-        self.replayer = Replayer("server", self.log, self.inbox, self.clock, 30 * 24 * 3600 * 1000)
+        self.replayer = CatchUp("server", self.log, self.inbox, self.clock, 30 * 24 * 3600 * 1000)
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         return self.runner.run(work)
@@ -308,14 +310,15 @@ class ChannelMachine(RuleBasedStateMachine):
         expected = self.model[channel_id].do(device.user_id, action)
         device.due[command_id] = channel_id, entry_for(device.user_id, action), expected
         device.session.start_command()
-        self.owner.post(channel_id, Submission(device.user_id, action, device.session, command_id))
+        reply = SessionReply(device.session, command_id)
+        self.owner.post(ChannelRequest(channel_id, device.user_id, action, reply))
         await asyncio.sleep(0)
 
     async def call(self, actor: str, channel_id: str, action: Action) -> None:
         """A call of ChannelService, whose answer is looked at when all is quiet."""
         outcomes: list[Outcome] = []
         self.answers.append((self.model[channel_id].do(actor, action), outcomes))
-        self.owner.post(channel_id, Submission(actor, action, answer=outcomes.append))
+        self.owner.post(ChannelRequest(channel_id, actor, action, ReplyTo(outcomes.append)))
         await asyncio.sleep(0)
 
     def online(self, name: str) -> Device | None:

@@ -16,7 +16,7 @@ from api_server.channel_service import ChannelService, HistoryService, PushServi
 from tests.support.channels import World, open_world
 from tidings.core import actions
 from tidings.core.values import PushProvider, PushToken
-from tidings.rpc.edge import Edge
+from tidings.rpc.interceptor import CallInterceptor
 from tidings.rpc.tokens import Revocations, TokenIssuer, TokenVerifier
 from tidings.v1 import channel_pb2 as c
 from tidings.v1 import channel_pb2_grpc, history_pb2_grpc, push_pb2_grpc
@@ -62,7 +62,7 @@ async def client(tmp_path: Path) -> AsyncIterator[Client]:
         await world.sign_up("ann", "ben", "cas")
         key = Ed25519PrivateKey.generate()
         verifier = TokenVerifier({"k": key.public_key()}, world.clock, Revocations(world.clock, TOKEN_MS))
-        server = aio.server(interceptors=(Edge(verifier),))
+        server = aio.server(interceptors=(CallInterceptor(verifier),))
         ChannelService(world.channels).add_to(server)
         HistoryService(world.history).add_to(server)
         PushService(world.push_tokens).add_to(server)

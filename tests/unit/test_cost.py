@@ -13,16 +13,17 @@ from pathlib import Path
 
 import pytest
 
-from chat_server.live import LiveSessions
-from chat_server.owner import Owner, OwnerEvents
-from chat_server.session import Session
-from chat_server.submission import Submission
+from chat_server.channels.sequencer import Sequencer
+from chat_server.sessions.registry import SessionRegistry
+from chat_server.sessions.reply import SessionReply
+from chat_server.sessions.session import Session
 from tests.support.clock import FakeClock
 from tidings.backends.sqlite.database import Database
 from tidings.backends.sqlite.log import SqliteChannelLog
 from tidings.core.actions import CreateChannel, Send
 from tidings.core.limits import SessionLimits
 from tidings.core.positions import Positions
+from tidings.core.requests import ChannelRequest
 from tidings.core.values import ChannelKind, Identity
 
 MESSAGES = 64
@@ -35,8 +36,8 @@ class Scene:
 
     def __init__(self, database: Database) -> None:
         clock = FakeClock()
-        self.live = LiveSessions()
-        self.owner = Owner(SqliteChannelLog(database), self.live, Positions(clock), clock, OwnerEvents())
+        self.live = SessionRegistry()
+        self.owner = Sequencer(SqliteChannelLog(database), self.live, Positions(clock), clock)
         self.answered = asyncio.Event()
 
     async def calls(self, members: int, at_once: int) -> float:
@@ -72,7 +73,8 @@ class Scene:
     async def _send(self, sender: Session, name: str, count: int) -> None:
         for n in range(count):
             sender.start_command()
-            self.owner.post("c", Submission("u0", Send(f"{name}-{n}", "x" * 200), sender, n + 1))
+            reply = SessionReply(sender, n + 1)
+            self.owner.post(ChannelRequest("c", "u0", Send(f"{name}-{n}", "x" * 200), reply))
         while sender.in_flight:
             self.answered.clear()
             await self.answered.wait()

@@ -15,7 +15,7 @@ import pytest
 import yaml
 from pydantic import BaseModel
 
-from tidings.node.settings import SERVICES, InternalTls, MeshSection, load
+from tidings_server.settings import SERVICES, InternalTls, MeshSection, load
 
 _DEPLOY = Path(__file__).parents[2] / "deploy"
 _UNITS = sorted((_DEPLOY / "systemd").glob("*.service"))

@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 
-from chat_server.fanout import MeshFanout
-from chat_server.live import Item, LiveSessions
-from chat_server.peers import Peers
-from chat_server.routes import TrustedRoutes
+from chat_server.channels.fanout import Item
+from chat_server.mesh.fanout import MeshFanout
+from chat_server.mesh.routes import TrustedRoutes
+from chat_server.sessions.registry import SessionRegistry
 from tests.support.clock import FakeClock
-from tidings.backends.memory.routes import MemoryRoutes
+from tests.support.memory_routes import MemoryRoutes
 from tidings.core.ports import Inbox, InboxCopy, Replay
 from tidings.core.values import Marks
+from tidings.mesh.peer_outbox import Peers
 
 
 class SlowInbox(Inbox):
@@ -38,7 +39,7 @@ class SlowInbox(Inbox):
 def fanout(inbox: Inbox) -> MeshFanout:
     clock = FakeClock()
     routes = TrustedRoutes(MemoryRoutes(clock), clock)
-    return MeshFanout(LiveSessions(), Peers(), routes, inbox)
+    return MeshFanout(SessionRegistry(), Peers(), routes, inbox)
 
 
 async def test_finishing_waits_for_what_is_under_way_and_leaves_it_the_loop() -> None:

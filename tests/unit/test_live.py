@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-from chat_server import wire
-from chat_server.live import Item, LiveSessions
-from chat_server.session import Session
-from chat_server.submission import Submission
+from chat_server import events
+from chat_server.channels.fanout import Item
+from chat_server.sessions.registry import SessionRegistry
+from chat_server.sessions.reply import SessionReply
+from chat_server.sessions.session import Session
 from tests.support.sessions import session, told
-from tidings.core.actions import Send
 from tidings.core.errors import Code
+from tidings.rpc.framing import frame
 from tidings.v1 import chat_pb2
 
 
 def item(seq: int, origin: Session | None = None, command_id: int = 0) -> Item:
-    body = wire.message("c", seq, seq * 10, "ann", "", "x", 0)
-    maker = None if origin is None else Submission("ann", Send("", "x"), origin, command_id)
-    return Item(wire.frame(body), seq, seq * 10, maker)
+    body = events.message("c", seq, seq * 10, "ann", "", "x", 0)
+    reply = None if origin is None else SessionReply(origin, command_id)
+    return Item(frame(body), seq, seq * 10, reply)
 
 
-def live_with(*sessions: Session) -> LiveSessions:
-    live = LiveSessions()
+def live_with(*sessions: Session) -> SessionRegistry:
+    live = SessionRegistry()
     for each in sessions:
         live.add(each)
     return live

@@ -8,15 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from chat_server.live import LiveSessions
-from chat_server.owner import Owner, OwnerEvents
+from chat_server.channels.sequencer import Sequencer
+from chat_server.sessions.registry import SessionRegistry
 from notifier.notice import Notice, Notices
 from tests.support.clock import FakeClock
 from tidings.backends.sqlite.accounts import SqliteAccountStore
 from tidings.backends.sqlite.contacts import SqliteContactStore
 from tidings.backends.sqlite.database import Database
-from tidings.backends.sqlite.directory import SqliteDirectory
 from tidings.backends.sqlite.log import SqliteChannelLog
+from tidings.backends.sqlite.memberships import SqliteMemberships
 from tidings.core.actions import Action, CreateChannel, MarkRead, RemoveMember, Send
 from tidings.core.ids import direct_channel_id
 from tidings.core.positions import Positions
@@ -27,8 +27,8 @@ FULL, SENDER, NONE = PushPreview.FULL, PushPreview.SENDER, PushPreview.NONE
 
 @dataclass
 class World:
-    owner: Owner
-    directory: SqliteDirectory
+    owner: Sequencer
+    directory: SqliteMemberships
     accounts: SqliteAccountStore
     contacts: SqliteContactStore
     sent: int = 0
@@ -55,8 +55,8 @@ class World:
 async def world(tmp_path: Path) -> AsyncIterator[World]:
     database = Database(tmp_path)
     clock = FakeClock()
-    owner = Owner(SqliteChannelLog(database), LiveSessions(), Positions(clock), clock, OwnerEvents())
-    world = World(owner, SqliteDirectory(database), SqliteAccountStore(database), SqliteContactStore(database))
+    owner = Sequencer(SqliteChannelLog(database), SessionRegistry(), Positions(clock), clock)
+    world = World(owner, SqliteMemberships(database), SqliteAccountStore(database), SqliteContactStore(database))
     for name in ("ann", "bob", "cid"):
         await world.user(name)
     await world.do("ann", CreateChannel(ChannelKind.GROUP, "the club", ("bob", "cid")))

@@ -14,7 +14,7 @@ from tidings.core.errors import Code, Refusal
 from tidings.core.ports import PushSink
 from tidings.core.values import PushRead, PushRequest, Server, ServerKind
 from tidings.internal.v1 import push_queue_pb2_grpc
-from tidings.rpc.notifiers import NotifierSink
+from tidings.mesh.notifier_sink import NotifierSink
 
 
 @dataclass

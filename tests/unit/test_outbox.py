@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chat_server.outbox import Outbox
+from chat_server.sessions.outbox import Outbox
 from tidings.core.limits import SessionLimits
 
 

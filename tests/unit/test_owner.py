@@ -7,16 +7,17 @@ from collections.abc import Iterator
 
 import pytest
 
-from chat_server import owner as owner_module
-from chat_server import wire
-from chat_server.channel import Channel, Draft
-from chat_server.live import LiveSessions
-from chat_server.owner import Owner, OwnerEvents
-from chat_server.session import Session
-from chat_server.submission import Submission
+from chat_server import events
+from chat_server.channels import sequencer as sequencer_module
+from chat_server.channels.rules import Channel, Draft
+from chat_server.channels.sequencer import Sequencer
+from chat_server.sessions.registry import SessionRegistry
+from chat_server.sessions.reply import SessionReply
+from chat_server.sessions.session import Session
 from tests.support.clock import FakeClock
+from tests.support.listening import Listening
 from tests.support.memory_log import Gate, MemoryLog, away
-from tests.support.sessions import brief, events, session, told
+from tests.support.sessions import brief, events_of, session, told
 from tidings.core.actions import (
     Accepted,
     Action,
@@ -33,7 +34,9 @@ from tidings.core.actions import (
 from tidings.core.errors import Code, Refusal
 from tidings.core.limits import SessionLimits
 from tidings.core.positions import Positions
+from tidings.core.requests import ChannelRequest
 from tidings.core.values import ChannelKind, EntryKind, Identity, LogBatch, LogEntry, Marks
+from tidings.rpc.future_reply import FutureReply
 from tidings.v1 import chat_pb2
 
 
@@ -42,7 +45,7 @@ class Scene:
 
     def __init__(self) -> None:
         self.log = MemoryLog()
-        self.live = LiveSessions()
+        self.live = SessionRegistry()
         self.clock = FakeClock()
         self.positions = Positions(self.clock)
         self.marked: list[set[str]] = []
@@ -51,15 +54,15 @@ class Scene:
         self.unsaved: set[str] = set()
         self.owner = self.restarted()
 
-    def restarted(self) -> Owner:
+    def restarted(self) -> Sequencer:
         """Another owner on the same log, which knows nothing yet."""
-        told_of = OwnerEvents(
+        told_of = Listening(
             marked=lambda _, user_ids: self.marked.append(set(user_ids)),
             written=self._written,
             is_awake=lambda channel_id: channel_id in self.awake,
             is_unsaved=lambda channel_id: channel_id in self.unsaved,
         )
-        self.owner = Owner(self.log, self.live, self.positions, self.clock, told_of)
+        self.owner = Sequencer(self.log, self.live, self.positions, self.clock, told_of)
         return self.owner
 
     def _written(self, _: Channel, draft: Draft) -> None:
@@ -72,7 +75,8 @@ class Scene:
 
     def post(self, of: Session, command_id: int, action: Action, channel_id: str = "g") -> None:
         of.start_command()
-        self.owner.post(channel_id, Submission(of.identity.user_id, action, of, command_id))
+        reply = SessionReply(of, command_id)
+        self.owner.post(ChannelRequest(channel_id, of.identity.user_id, action, reply))
 
     async def group(self, *members: str, channel_id: str = "g") -> None:
         """A group of `ann` and members: its log has two entries."""
@@ -165,7 +169,8 @@ async def test_a_batch_is_bounded_by_size_since_it_goes_out_as_one_frame(scene: 
     bob = Session("s", Identity("bob", "bob's", 1), SessionLimits(), lambda each: frames.append(each.outbox.take()))
     scene.live.add(bob)
     for n in range(12):
-        scene.owner.post("g", Submission("ann", Send(f"m{n}", "😀" * (100_000 if n % 3 == 0 else 20_000))))
+        action = Send(f"m{n}", "😀" * (100_000 if n % 3 == 0 else 20_000))
+        scene.owner.post(ChannelRequest("g", "ann", action, FutureReply()))
     await scene.settled()
     assert max(map(len, frames)) < 600_000
     assert [len(chat_pb2.ConverseResponse.FromString(each).events) for each in frames] == [2] * 6
@@ -197,7 +202,7 @@ async def test_an_audience_is_told_only_what_it_may_see(scene: Scene) -> None:
     await scene.group("bob")
     ann, bob, cid = scene.enter("ann"), scene.enter("bob"), scene.enter("cid")
     for action in (Send("1", "a"), AddMembers(("cid",)), Send("2", "b"), RemoveMember("bob"), Send("3", "c")):
-        scene.owner.post("g", Submission("ann", action))
+        scene.owner.post(ChannelRequest("g", "ann", action, FutureReply()))
     await scene.settled()
     assert [told(each) for each in (ann, bob, cid)] == [
         ["3", "4", "5", "6", "7"],
@@ -219,7 +224,7 @@ async def test_a_refusal_harms_nobody_else(scene: Scene) -> None:
     scene.post(ann, 6, Send("6", "b"))
     await scene.settled()
     assert told(ann) == ["#1=3", "#6=4", "#3!", "#4!", "#5!"]
-    (event,) = events(eve)
+    (event,) = events_of(eve)
     assert event.command_result.error.message == "no such channel"
     assert scene.texts() == ["a", "b"]
 
@@ -290,7 +295,7 @@ async def test_a_batch_that_fails_answers_unavailable_and_the_next_one_goes_on(s
     gate.open()
     await scene.settled()
     assert scene.texts() == ["b"]
-    results = events(ann)
+    results = events_of(ann)
     assert [brief(each) for each in results] == ["#1!", "#3=3"]
     error = results[0].command_result.error
     assert error.code == 14
@@ -323,7 +328,7 @@ async def test_a_malfunction_is_answered_and_the_channel_goes_on(scene: Scene) -
 async def test_another_owners_batch_is_taken_notice_of(scene: Scene) -> None:
     await scene.group("bob")
     position = scene.positions.next()
-    body = wire.message("g", 3, position, "bob", "theirs", "first", 0)
+    body = events.message("g", 3, position, "bob", "theirs", "first", 0)
     rival = LogEntry(3, position, EntryKind.MESSAGE, "bob", body, "theirs")
     scene.log.rivals.append(LogBatch("g", (rival,)))
     result, resent = await asyncio.gather(
@@ -339,7 +344,7 @@ async def test_another_owners_batch_is_taken_notice_of(scene: Scene) -> None:
 async def test_an_owner_that_never_gets_its_turn_gives_up_with_a_clear_no(scene: Scene) -> None:
     await scene.group("bob")
     for seq in range(3, 30):
-        body = wire.message("g", seq, seq << 50, "bob", f"t{seq}", "x", 0)
+        body = events.message("g", seq, seq << 50, "bob", f"t{seq}", "x", 0)
         scene.log.rivals.append(LogBatch("g", (LogEntry(seq, seq << 50, EntryKind.MESSAGE, "bob", body, f"t{seq}"),)))
     refusal = await refusal_of(scene, "ann", Send("mine", "x"))
     assert (refusal.code, refusal.reason) == (Code.UNAVAILABLE, "OWNER_CONTENDED")
@@ -603,7 +608,7 @@ async def test_who_gives_up_waiting_for_an_answer_harms_nobody(scene: Scene) -> 
 async def test_channels_used_longest_ago_are_forgotten_unless_they_are_needed(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(owner_module, "_CHANNELS_KEPT", 3)
+    monkeypatch.setattr(sequencer_module, "_CHANNELS_KEPT", 3)
     for channel_id in ("unsaved", "busy", "idle", "used"):
         await scene.group("bob", channel_id=channel_id)
     scene.restarted()
@@ -642,7 +647,7 @@ async def test_closing_finishes_what_is_under_way_and_refuses_the_rest(scene: Sc
     assert not closing.done()
     gate.open()
     await closing
-    results = events(ann)
+    results = events_of(ann)
     assert [brief(each) for each in results] == ["#1=3", "#2!"]
     assert results[1].command_result.error.code == 14
     refusal = await refusal_of(scene, "ann", Send("3", "c"))

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.clock import FakeClock
-from tidings.core.positions import EPOCH_MS, MAX_SERVER_NUMBER, Positions, at, time_ms
+from tidings.core.positions import EPOCH_MS, MAX_WORKER_ID, Positions, at, time_ms
 
 CLOCK = st.integers(-5_000, 5_000)
 """Milliseconds that the clock moves; it may go back."""
@@ -29,7 +29,7 @@ def test_more_than_4096_in_a_millisecond_borrow_from_the_next() -> None:
     assert time_ms(given_out[-1]) - time_ms(given_out[0]) == 2
 
 
-@given(st.integers(0, MAX_SERVER_NUMBER), st.lists(st.tuples(CLOCK, st.integers(1, 3)), max_size=60))
+@given(st.integers(0, MAX_WORKER_ID), st.lists(st.tuples(CLOCK, st.integers(1, 3)), max_size=60))
 def test_each_is_larger_than_the_last_though_the_clock_goes_back(server: int, steps: list[tuple[int, int]]) -> None:
     clock = FakeClock()
     positions = Positions(clock, server)
@@ -43,7 +43,7 @@ def test_each_is_larger_than_the_last_though_the_clock_goes_back(server: int, st
 
 
 @given(
-    st.integers(0, MAX_SERVER_NUMBER),
+    st.integers(0, MAX_WORKER_ID),
     st.integers(0, (1 << 62) - 1),
     st.lists(st.integers(0, (1 << 62) - 1), max_size=9),
 )
@@ -57,13 +57,13 @@ def test_each_is_larger_than_what_it_has_to_follow(server: int, after: int, head
 
 
 @given(
-    st.integers(0, MAX_SERVER_NUMBER),
-    st.integers(0, MAX_SERVER_NUMBER),
+    st.integers(0, MAX_WORKER_ID),
+    st.integers(0, MAX_WORKER_ID),
     st.lists(st.tuples(st.booleans(), CLOCK, st.booleans()), max_size=60),
 )
 def test_two_servers_never_give_the_same(one: int, other: int, steps: list[tuple[bool, int, bool]]) -> None:
     if one == other:
-        other = (one + 1) % (MAX_SERVER_NUMBER + 1)
+        other = (one + 1) % (MAX_WORKER_ID + 1)
     clocks = FakeClock(), FakeClock()
     servers = Positions(clocks[0], one), Positions(clocks[1], other)
     given_out: list[int] = []
@@ -81,7 +81,7 @@ def test_a_restart_with_the_clock_set_back_goes_on_beyond() -> None:
     assert Positions(clock, 0, last).next() > last
 
 
-@pytest.mark.parametrize("number", [-1, MAX_SERVER_NUMBER + 1])
+@pytest.mark.parametrize("number", [-1, MAX_WORKER_ID + 1])
 def test_a_server_number_out_of_range_is_refused(number: int) -> None:
     with pytest.raises(ValueError, match="server number"):
         Positions(FakeClock(), number)

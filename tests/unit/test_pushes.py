@@ -8,15 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from chat_server.live import LiveSessions
-from chat_server.owner import Owner, OwnerEvents
-from chat_server.pushes import Pushes, PushPorts
+from chat_server.channels.push_decider import DecisionPorts, PushDecider
+from chat_server.channels.sequencer import Sequencer
+from chat_server.sessions.registry import SessionRegistry
 from tests.support.clock import FakeClock
+from tests.support.listening import Listening
 from tidings.backends.sqlite.contacts import SqliteContactStore
 from tidings.backends.sqlite.database import Database
-from tidings.backends.sqlite.directory import SqliteDirectory
 from tidings.backends.sqlite.history import SqliteHistory
 from tidings.backends.sqlite.log import SqliteChannelLog, SqlitePendingPush
+from tidings.backends.sqlite.memberships import SqliteMemberships
 from tidings.core.actions import Action, AddMembers, CreateChannel, Delete, Edit, MarkRead, RemoveMember, Send
 from tidings.core.errors import Refusal, unavailable
 from tidings.core.ports import PushSink
@@ -71,18 +72,18 @@ class Server:
         self.clock = clock
         self.sink = sink
         self.log = GatedLog(database)
-        self.directory = SqliteDirectory(database)
+        self.memberships = SqliteMemberships(database)
         self.contacts = SqliteContactStore(database)
         self.pending = SqlitePendingPush(database)
-        ports = PushPorts(self.pending, SqliteHistory(database), self.directory, self.contacts, sink)
-        events = OwnerEvents(
+        ports = DecisionPorts(self.pending, self.memberships, self.contacts, sink)
+        events = Listening(
             marked=lambda channel, user_ids: self.pushes.read(channel, user_ids),
             written=lambda channel, draft: self.pushes.written(channel, draft),
             is_awake=lambda channel_id: self.pushes.is_awake(channel_id),
             is_unsaved=lambda channel_id: False,
         )
-        self.owner = Owner(self.log, LiveSessions(), Positions(clock), clock, events)
-        self.pushes = Pushes(ports, clock, DELAY, self.owner.channel)
+        self.owner = Sequencer(self.log, SessionRegistry(), Positions(clock), clock, events)
+        self.pushes = PushDecider(SqliteHistory(database), ports, clock, DELAY, self.owner.channel)
         self._sent = 0
 
     async def group(self, *members: str, channel: str = "g1") -> None:
@@ -209,7 +210,7 @@ async def test_nobody_is_woken_when_all_have_acknowledged(server: Server) -> Non
 
 async def test_who_has_muted_the_channel_is_not_woken(server: Server) -> None:
     await server.group("ann", "ben", "cid")
-    await server.directory.set_mute("ben", "g1", True)
+    await server.memberships.set_mute("ben", "g1", True)
     seq = await server.say("ann")
     assert await server.after(5) == [("cid", "g1", seq)]
 
@@ -476,7 +477,7 @@ async def test_what_is_woken_again_and_read_is_told_of_again(server: Server) -> 
 
 
 async def test_only_so_many_are_remembered(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("chat_server.pushes._WOKEN_KEPT", 1)
+    monkeypatch.setattr("chat_server.channels.push_decider._WOKEN_KEPT", 1)
     await server.group("ann", "bob", "cid")
     seq = await server.say("ann")
     await server.after(DELAY)

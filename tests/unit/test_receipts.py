@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 
-from chat_server.channel import Channel
-from chat_server.live import LiveSessions
-from chat_server.receipts import Receipts
-from chat_server.session import Session
+from chat_server.channels.receipts import Receipts
+from chat_server.channels.rules import Channel
+from chat_server.sessions.registry import SessionRegistry
+from chat_server.sessions.session import Session
 from tests.support.clock import FakeClock
 from tests.support.memory_log import Gate, MemoryLog, StoredChannel, away
-from tests.support.sessions import events, session
+from tests.support.sessions import events_of, session
 from tidings.core.positions import Positions
 from tidings.core.values import ChannelKind, ChannelRecord, ChannelSnapshot, Marks, Member, Role
 
@@ -25,7 +25,7 @@ class Scene:
         self.log = MemoryLog()
         self.log.channels["c"] = StoredChannel(record)
         self.clock = FakeClock()
-        self.live = LiveSessions()
+        self.live = SessionRegistry()
         self.ann = self.enter("ann")
         self.receipts = Receipts(self.log, self.live, Positions(self.clock), self.clock, lambda _: self.channel)
 
@@ -42,7 +42,7 @@ class Scene:
     def told(self) -> list[dict[str, tuple[int, int]]]:
         return [
             {each.user_id: (each.delivered_seq, each.read_seq) for each in event.receipt.members}
-            for event in events(self.ann)
+            for event in events_of(self.ann)
         ]
 
     @property

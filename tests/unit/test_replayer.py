@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from chat_server.live import LiveSessions
-from chat_server.owner import Owner, OwnerEvents
-from chat_server.replay import Replayer
+from chat_server.channels.sequencer import Sequencer
+from chat_server.sessions.catch_up import CatchUp
+from chat_server.sessions.registry import SessionRegistry
 from tests.support.clock import FakeClock
 from tests.support.sessions import brief, session, told
 from tidings.backends.sqlite.database import Database
@@ -31,10 +31,10 @@ class World:
 
     def __init__(self, database: Database) -> None:
         self.clock = FakeClock()
-        self.live = LiveSessions()
+        self.live = SessionRegistry()
         log = SqliteChannelLog(database)
-        self.owner = Owner(log, self.live, Positions(self.clock), self.clock, OwnerEvents())
-        self.replayer = Replayer("server", log, SqliteInbox(database), self.clock, _DAYS)
+        self.owner = Sequencer(log, self.live, Positions(self.clock), self.clock)
+        self.replayer = CatchUp("server", log, SqliteInbox(database), self.clock, _DAYS)
 
     async def send(self, text: str) -> int:
         """Lets ann write to bob; gives the position."""

@@ -8,7 +8,7 @@ from unittest import mock
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tidings.core.ring import Ring
+from tidings.mesh.placement import Placement
 
 CHANNELS = [f"channel-{n}" for n in range(40)]
 SERVERS = [f"server-{n}" for n in range(6)]
@@ -22,29 +22,31 @@ SERVERS = [f"server-{n}" for n in range(6)]
     )
 )
 def test_it_names_the_same_owner_whatever_it_saw_before(steps: list[tuple[set[str], list[str]]]) -> None:
-    ring = Ring()
+    ring = Placement()
     for server_ids, asked in steps:
         ring = ring.changed(server_ids)
         assert ring.server_ids == server_ids
         # Only some are asked between two changes: what it knows of the others is older.
         for channel_id in asked:
-            assert ring.owner(channel_id) == Ring(server_ids).owner(channel_id)
-    fresh = Ring(ring.server_ids)
-    assert [ring.owner(each) for each in CHANNELS] == [fresh.owner(each) for each in CHANNELS]
+            assert ring.server_of(channel_id) == Placement(server_ids).server_of(channel_id)
+    fresh = Placement(ring.server_ids)
+    assert [ring.server_of(each) for each in CHANNELS] == [fresh.server_of(each) for each in CHANNELS]
 
 
 def test_a_change_weighs_only_what_it_may_move() -> None:
-    ring = Ring(SERVERS)
-    before = {each: ring.owner(each) for each in CHANNELS}
-    with mock.patch("tidings.core.ring.blake2b", wraps=blake2b) as weighed:
+    ring = Placement(SERVERS)
+    before = {each: ring.server_of(each) for each in CHANNELS}
+    with mock.patch("tidings.mesh.placement.blake2b", wraps=blake2b) as weighed:
         more = ring.changed([*SERVERS, "another"])
-        after = {each: more.owner(each) for each in CHANNELS}
+        after = {each: more.server_of(each) for each in CHANNELS}
         assert weighed.call_count == 2 * len(CHANNELS)
         assert {after[each] for each in CHANNELS if after[each] != before[each]} == {"another"}
         weighed.reset_mock()
         fewer = ring.changed(SERVERS[1:])
         orphans = sum(owner == SERVERS[0] for owner in before.values())
-        assert [fewer.owner(each) for each in CHANNELS] == [Ring(SERVERS[1:]).owner(each) for each in CHANNELS]
+        assert [fewer.server_of(each) for each in CHANNELS] == [
+            Placement(SERVERS[1:]).server_of(each) for each in CHANNELS
+        ]
         # The second ring, which knew nothing, weighed all of them for every channel.
         assert weighed.call_count == (orphans + len(CHANNELS)) * (len(SERVERS) - 1)
         assert 0 < orphans < len(CHANNELS)

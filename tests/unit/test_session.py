@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import pytest
 
-from chat_server import wire
-from chat_server.session import Session
+from chat_server import events
+from chat_server.sessions.session import Session
 from tests.support.sessions import session, told
 from tidings.core.errors import Code, Refusal
 from tidings.core.limits import SessionLimits
 from tidings.core.values import Identity
 from tidings.v1 import chat_pb2
 
-COMPLETE = wire.framed(chat_pb2.Event(sync_complete=chat_pb2.SyncComplete(position=1)))
-TYPING = wire.framed(chat_pb2.Event(typing=chat_pb2.Typing(channel_id="c")))
+COMPLETE = events.framed(chat_pb2.Event(sync_complete=chat_pb2.SyncComplete(position=1)))
+TYPING = events.framed(chat_pb2.Event(typing=chat_pb2.Typing(channel_id="c")))
 GONE = Refusal(Code.UNAUTHENTICATED, "signed out")
 
 
 def entry(seq: int, text: str = "") -> bytes:
-    return wire.framed(chat_pb2.Event(position=seq * 10, message=chat_pb2.Message(seq=seq, text=text)))
+    return events.framed(chat_pb2.Event(position=seq * 10, message=chat_pb2.Message(seq=seq, text=text)))
 
 
 def deliver(to: Session, *seqs: int, channel_id: str = "c") -> None:
@@ -164,9 +164,9 @@ def test_commands_in_flight_are_bounded() -> None:
     room: list[bool] = []
     ann.when_room(lambda: room.append(True))
     assert room == []
-    ann.result(wire.accepted(1, None))
+    ann.result(events.accepted(1, None))
     assert room == [True]
     assert not ann.is_full()
-    ann.result(wire.accepted(2, None))
+    ann.result(events.accepted(2, None))
     assert room == [True]
     assert ann.in_flight == 0

@@ -9,7 +9,7 @@ import pytest
 
 from bench.simulation import ownership, recommendation
 from bench.simulation.storm import Costs, Queue, Storm, storm
-from tidings.core.ring import Ring
+from tidings.mesh.placement import Placement
 
 SERVERS = 20
 CHANNELS = ownership.names("channel", 4_000)
@@ -19,9 +19,9 @@ def no_time() -> float:
     return 0.0
 
 
-def rings() -> tuple[Ring, Ring]:
+def rings() -> tuple[Placement, Placement]:
     ids = ownership.names("server", SERVERS)
-    return Ring(ids), Ring(ids[1:])
+    return Placement(ids), Placement(ids[1:])
 
 
 def test_the_ring_spreads_channels_as_drawing_does() -> None:
@@ -50,9 +50,9 @@ def test_only_the_channels_of_who_went_or_came_move() -> None:
 
 
 def test_more_than_must_move_is_noticed() -> None:
-    class Moody(Ring):
-        def owner(self, channel_id: str) -> str | None:
-            return super().owner(channel_id + "!")
+    class Moody(Placement):
+        def server_of(self, channel_id: str) -> str | None:
+            return super().server_of(channel_id + "!")
 
     ring, smaller = rings()
     assert not ownership.moves(ring, Moody(smaller.server_ids), CHANNELS).only_of_the_changed

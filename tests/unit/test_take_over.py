@@ -8,16 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from chat_server.live import Item
-from chat_server.owned import OwnedChannels, OwnerPorts
-from chat_server.pushes import PushPorts
+from chat_server.channels.fanout import Item
+from chat_server.channels.local import ChannelPorts, LocalChannels
+from chat_server.channels.push_decider import DecisionPorts
 from tests.support.clock import FakeClock
 from tests.support.mesh import NobodyToWake
 from tidings.backends.sqlite.contacts import SqliteContactStore
 from tidings.backends.sqlite.database import Database
-from tidings.backends.sqlite.directory import SqliteDirectory
 from tidings.backends.sqlite.history import SqliteHistory
 from tidings.backends.sqlite.log import SqliteChannelLog, SqlitePendingPush
+from tidings.backends.sqlite.memberships import SqliteMemberships
 from tidings.core.actions import CreateChannel, Send
 from tidings.core.errors import Refusal, unavailable
 from tidings.core.positions import Positions
@@ -76,16 +76,15 @@ class Server:
     def __init__(self, database: Database, number: int) -> None:
         self.clock = FakeClock()
         self.log, self.pending, self.handed = LosesAnswers(database), AwayAtFirst(database), Handed()
-        push = PushPorts(
+        decision = DecisionPorts(
             self.pending,
-            SqliteHistory(database),
-            SqliteDirectory(database),
+            SqliteMemberships(database),
             SqliteContactStore(database),
             NobodyToWake(),
         )
         self.owns = True
-        self.channels = OwnedChannels(
-            OwnerPorts(self.log, push),
+        self.channels = LocalChannels(
+            ChannelPorts(self.log, SqliteHistory(database), decision),
             self.handed,
             Positions(self.clock, number),
             self.clock,
@@ -95,7 +94,7 @@ class Server:
         self._work = asyncio.create_task(self.channels.run())
 
     async def say(self, name: str) -> int:
-        return (await self.channels.owner.submit("g", "ann", Send(name, "hello"))).seq
+        return (await self.channels.sequencer.submit("g", "ann", Send(name, "hello"))).seq
 
     async def stop(self) -> None:
         self._work.cancel()
@@ -106,7 +105,7 @@ class Server:
 async def servers(tmp_path: Path) -> AsyncIterator[tuple[Server, Server]]:
     database = Database(tmp_path)
     first, second = Server(database, 1), Server(database, 2)
-    await first.channels.owner.submit("g", "ann", CreateChannel(ChannelKind.GROUP, "a group", ("bob",)))
+    await first.channels.sequencer.submit("g", "ann", CreateChannel(ChannelKind.GROUP, "a group", ("bob",)))
     yield first, second
     await first.stop()
     await second.stop()
@@ -148,7 +147,7 @@ async def test_a_channel_that_comes_back_is_read_anew(servers: tuple[Server, Ser
     first.owns = False
     await first.channels.change_hands(lambda _: False)
     assert await under_way == seq + 1
-    assert first.channels.owner.loaded("g") is None
+    assert first.channels.sequencer.loaded("g") is None
     assert await second.say("theirs") == seq + 2
     first.owns = True
     await first.channels.change_hands(lambda _: False)
@@ -163,4 +162,4 @@ async def test_a_batch_whose_answer_was_lost_is_handed_out_once_it_is_found(serv
         await owner.say("no answer comes")
     assert await owner.say("another") == seq + 2
     await owner.handed.until(seq + 1)
-    assert owner.channels.owner.loaded("g") is not None
+    assert owner.channels.sequencer.loaded("g") is not None

@@ -12,7 +12,7 @@ from presence_server.track import Track
 from presence_server.tracker import REFRESH_AFTER_SECONDS, Tracker
 from tests.support.clock import FakeClock
 from tests.support.contacts import FakeContacts
-from tidings.backends.memory.presence import MemoryPresenceNews, MemoryPresenceStore
+from tidings.backends.memory.presence import MemoryPresencePubSub, MemoryPresenceStore
 from tidings.core.errors import Code, Refusal, unavailable
 from tidings.core.values import Identity, Presence
 
@@ -45,7 +45,7 @@ class World:
         self.clock = FakeClock()
         self.contacts = FakeContacts()
         self.store = Store()
-        self.news = MemoryPresenceNews()
+        self.news = MemoryPresencePubSub()
         self.tracker = Tracker(self.store, self.news, self.contacts, self.clock)
         # What the services that change contacts get.
         self.relations = AnnouncedContacts(self.contacts, self.tracker.relation_changed)
@@ -433,7 +433,7 @@ async def test_a_block_that_comes_while_a_change_is_announced_hides_it_again(wor
     a, b = await world.online("a/phone"), await world.open("b/phone")
     told(a)
 
-    class BlockedMeanwhile(MemoryPresenceNews):
+    class BlockedMeanwhile(MemoryPresencePubSub):
         async def publish(self, presence: Presence, watchers: Collection[str]) -> None:
             # Another server stores the block between the reading and the publishing.
             await world.contacts.block("a", "b")
@@ -449,7 +449,7 @@ async def test_a_change_that_comes_while_an_older_one_is_announced_is_told_last(
     a, b = await world.online("a/phone"), await world.open("b/phone")
     told(a)
 
-    class LeftMeanwhile(MemoryPresenceNews):
+    class LeftMeanwhile(MemoryPresencePubSub):
         async def publish(self, presence: Presence, watchers: Collection[str]) -> None:
             await world.store.leave("b/phone", world.clock.now_ms())
             await world.news.publish(presence, watchers)
@@ -522,7 +522,7 @@ async def test_a_hundred_may_be_asked_for_and_no_more(world: World) -> None:
 # --- gaps in the news -------------------------------------------------------------------------------------------------
 
 
-class NewsWithGaps(MemoryPresenceNews):
+class NewsWithGaps(MemoryPresencePubSub):
     """News that can lose what is published."""
 
     def __init__(self) -> None:

@@ -15,7 +15,7 @@ from presence_server.track import Track
 from presence_server.tracker import Tracker
 from tests.support.clock import FakeClock
 from tests.support.contacts import FakeContacts
-from tidings.backends.memory.presence import MemoryPresenceNews, MemoryPresenceStore
+from tidings.backends.memory.presence import MemoryPresencePubSub, MemoryPresenceStore
 from tidings.core.values import Identity
 
 T = TypeVar("T")
@@ -34,7 +34,7 @@ class PresenceMachine(RuleBasedStateMachine):
         super().__init__()
         self.loop = asyncio.new_event_loop()
         self.clock = FakeClock()
-        store, news, self.contacts = MemoryPresenceStore(), MemoryPresenceNews(), FakeContacts()
+        store, news, self.contacts = MemoryPresenceStore(), MemoryPresencePubSub(), FakeContacts()
         self.trackers = [Tracker(store, news, self.contacts, self.clock) for _ in range(2)]
         # Any server announces what any has stored.
         self.relations = [AnnouncedContacts(self.contacts, each.relation_changed) for each in self.trackers]

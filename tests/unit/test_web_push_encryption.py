@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from notifier.web_push_encryption import Secrets, encoded, encrypt, point
 from tests.support.providers.web_push import Browser
-from tidings.core.subscriptions import Subscription
+from tidings.core.web_push import Subscription
 
 PLAINTEXT = b"When I grow up, I want to be a watermelon"
 SERVER_KEY = "yfWPiYE-n46HLnH0KqZOF1fJJU3MYrct3AELtAQ-oRw"

@@ -7,11 +7,12 @@ from google.rpc import code_pb2, status_pb2
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chat_server import wire
+from chat_server import events
 from tests.support.clock import FakeClock
 from tidings.core.actions import Accepted
 from tidings.core.positions import Positions
 from tidings.core.values import Marks, Role
+from tidings.rpc.framing import frame
 from tidings.v1 import channel_pb2, chat_pb2
 
 NOW_MS = 1_750_000_000_123
@@ -29,20 +30,20 @@ def test_a_frame_is_what_protobuf_would_make(size: int) -> None:
     for characters in range(max(0, size - 12), size + 1):
         event = chat_pb2.Event(message=chat_pb2.Message(text="x" * characters))
         expected = chat_pb2.ConverseResponse(events=[event]).SerializeToString()
-        assert wire.frame(event.SerializeToString()) == expected
-        assert wire.framed(event) == expected
+        assert frame(event.SerializeToString()) == expected
+        assert events.framed(event) == expected
 
 
 @given(st.lists(st.text(max_size=300), max_size=8))
 def test_joined_frames_are_one_frame_with_all_events(texts: list[str]) -> None:
-    bodies = [wire.message("c", n + 1, POSITION + n, "ann", "", text, 0) for n, text in enumerate(texts)]
-    joined = chat_pb2.ConverseResponse.FromString(b"".join(map(wire.frame, bodies)))
+    bodies = [events.message("c", n + 1, POSITION + n, "ann", "", text, 0) for n, text in enumerate(texts)]
+    joined = chat_pb2.ConverseResponse.FromString(b"".join(map(frame, bodies)))
     assert [each.message.text for each in joined.events] == texts
     assert [each.SerializeToString() for each in joined.events] == bodies
 
 
 def test_a_message() -> None:
-    event = chat_pb2.Event.FromString(wire.message("c", 3, POSITION, "ann", "m1", "hi 😀", 2))
+    event = chat_pb2.Event.FromString(events.message("c", 3, POSITION, "ann", "m1", "hi 😀", 2))
     message = event.message
     assert event.position == message.position == POSITION
     assert (message.channel_id, message.seq, message.sender_id, message.client_message_id) == ("c", 3, "ann", "m1")
@@ -52,24 +53,24 @@ def test_a_message() -> None:
 
 
 def test_an_edit_a_deletion_a_title() -> None:
-    edited = chat_pb2.Event.FromString(wire.message_edited("c", 4, POSITION, 3, "ann", "ho"))
+    edited = chat_pb2.Event.FromString(events.message_edited("c", 4, POSITION, 3, "ann", "ho"))
     assert edited.position == POSITION
     assert edited.message_edited.edited_at.ToMilliseconds() == NOW_MS
     assert (edited.message_edited.message_seq, edited.message_edited.text) == (3, "ho")
-    deleted = chat_pb2.Event.FromString(wire.message_deleted("c", 5, POSITION, 3, "bob"))
+    deleted = chat_pb2.Event.FromString(events.message_deleted("c", 5, POSITION, 3, "bob"))
     assert deleted.message_deleted.deleted_at.ToMilliseconds() == NOW_MS
     assert (deleted.message_deleted.message_seq, deleted.message_deleted.actor_id) == (3, "bob")
-    updated = chat_pb2.Event.FromString(wire.channel_updated("c", 6, POSITION, "ann", "t"))
+    updated = chat_pb2.Event.FromString(events.channel_updated("c", 6, POSITION, "ann", "t"))
     assert updated.channel_updated.updated_at.ToMilliseconds() == NOW_MS
     assert (updated.channel_updated.title, updated.channel_updated.seq) == ("t", 6)
 
 
 def test_who_went_has_no_role() -> None:
     changes = [
-        wire.member_change("ann", chat_pb2.MemberChange.KIND_LEFT, None),
-        wire.member_change("bob", chat_pb2.MemberChange.KIND_ROLE_CHANGED, Role.OWNER),
+        events.member_change("ann", chat_pb2.MemberChange.KIND_LEFT, None),
+        events.member_change("bob", chat_pb2.MemberChange.KIND_ROLE_CHANGED, Role.OWNER),
     ]
-    changed = chat_pb2.Event.FromString(wire.membership_changed("c", 4, POSITION, "ann", changes)).membership_changed
+    changed = chat_pb2.Event.FromString(events.membership_changed("c", 4, POSITION, "ann", changes)).membership_changed
     assert [each.role for each in changed.changes] == [
         channel_pb2.MEMBER_ROLE_UNSPECIFIED,
         channel_pb2.MEMBER_ROLE_OWNER,
@@ -78,18 +79,18 @@ def test_who_went_has_no_role() -> None:
 
 
 def test_what_is_redacted_keeps_everything_but_the_text() -> None:
-    message = chat_pb2.Event.FromString(wire.message("c", 3, POSITION, "ann", "m1", "secret", 2))
-    redacted = chat_pb2.Event.FromString(wire.redacted(message.SerializeToString()))
+    message = chat_pb2.Event.FromString(events.message("c", 3, POSITION, "ann", "m1", "secret", 2))
+    redacted = chat_pb2.Event.FromString(events.redacted(message.SerializeToString()))
     message.message.text, message.message.deleted = "", True
     assert redacted == message
-    edit = chat_pb2.Event.FromString(wire.message_edited("c", 4, POSITION, 3, "ann", "secret"))
-    redacted = chat_pb2.Event.FromString(wire.redacted(edit.SerializeToString()))
+    edit = chat_pb2.Event.FromString(events.message_edited("c", 4, POSITION, 3, "ann", "secret"))
+    redacted = chat_pb2.Event.FromString(events.redacted(edit.SerializeToString()))
     edit.message_edited.text = ""
     assert redacted == edit
 
 
 def test_receipts() -> None:
-    event = only(wire.receipt("c", {"ann": Marks(5, 3), "bob": Marks(1, 0)}))
+    event = only(events.receipt("c", {"ann": Marks(5, 3), "bob": Marks(1, 0)}))
     assert event.position == 0
     assert [(each.user_id, each.delivered_seq, each.read_seq) for each in event.receipt.members] == [
         ("ann", 5, 3),
@@ -98,7 +99,7 @@ def test_receipts() -> None:
 
 
 def test_a_result_stands_where_the_event_stands() -> None:
-    event = only(wire.accepted(7, Accepted("c", 3, POSITION)))
+    event = only(events.accepted(7, Accepted("c", 3, POSITION)))
     accepted = event.command_result.accepted
     assert event.position == accepted.position == POSITION
     assert (event.command_result.command_id, accepted.channel_id, accepted.seq) == (7, "c", 3)
@@ -106,10 +107,10 @@ def test_a_result_stands_where_the_event_stands() -> None:
 
 
 def test_a_result_without_an_event_has_no_position() -> None:
-    event = only(wire.accepted(7, Accepted("c", 3, 0)))
+    event = only(events.accepted(7, Accepted("c", 3, 0)))
     assert (event.position, event.command_result.accepted.seq) == (0, 3)
     assert not event.command_result.accepted.HasField("created_at")
-    nothing = only(wire.accepted(8, None))
+    nothing = only(events.accepted(8, None))
     assert nothing.position == 0
     assert nothing.command_result.HasField("accepted")
     assert nothing.command_result.accepted == chat_pb2.Accepted()
@@ -117,6 +118,6 @@ def test_a_result_without_an_event_has_no_position() -> None:
 
 def test_a_refusal() -> None:
     status = status_pb2.Status(code=code_pb2.NOT_FOUND, message="no such channel")
-    event = only(wire.refused(9, status))
+    event = only(events.refused(9, status))
     assert event.position == 0
     assert (event.command_result.command_id, event.command_result.error) == (9, status)

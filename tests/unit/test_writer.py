@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
-from chat_server.session import Session
-from chat_server.writer import A_WRITER, LONGEST, Pacer, Writer
+from chat_server.sessions.session import Session
+from chat_server.sessions.writer import A_WRITER, LONGEST, Pacer, Writer
 from tidings.core.limits import SessionLimits
 from tidings.core.values import Identity
 

@@ -106,3 +106,11 @@ def too_fast(what: str, retry_after: float) -> Refusal:
 def unavailable(message: str, reason: str, retry_after: float = 1.0) -> Refusal:
     """UNAVAILABLE with the seconds after which to try again."""
     return Refusal(Code.UNAVAILABLE, message, reason=reason, retry_after=retry_after)
+
+
+def without_message(error: BaseException) -> BaseException:
+    """The class and the place of an exception, for `exc_info`.
+
+    What an exception says may hold a text or a secret, and those never reach a log.
+    """
+    return RuntimeError(type(error).__name__).with_traceback(error.__traceback__)

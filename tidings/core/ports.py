@@ -219,7 +219,7 @@ class ChannelLog(abc.ABC):
         """
 
     @abc.abstractmethod
-    def room(self, head_seq: int) -> int:
+    def batch_capacity(self, head_seq: int) -> int:
         """How many entries may follow `head_seq` in one batch; at least 1."""
 
     @abc.abstractmethod
@@ -275,7 +275,7 @@ class History(abc.ABC):
         """The same for messages only, each with the latest change within the ranges, whose body counts too."""
 
 
-class Directory(abc.ABC):
+class Memberships(abc.ABC):
     """Who is in which channels."""
 
     @abc.abstractmethod
@@ -345,7 +345,7 @@ class Inbox(abc.ABC):
         """The receipts, by channel and member, of the user's channels where any changed beyond the position `after`."""
 
 
-class ChannelOwner(abc.ABC):
+class ChannelWriter(abc.ABC):
     """The way to change a channel; it leads to whichever server owns it."""
 
     @abc.abstractmethod
@@ -364,7 +364,7 @@ class ChannelOwner(abc.ABC):
         """Makes the owner take notice of a change that is in no log: a block, say."""
 
 
-class Sessions(abc.ABC):
+class DeviceStreams(abc.ABC):
     """The live streams of devices."""
 
     @abc.abstractmethod
@@ -557,7 +557,7 @@ class PresenceStore(abc.ABC):
         """The state of each user asked for."""
 
 
-class PresenceNews(abc.ABC):
+class PresencePubSub(abc.ABC):
     """Changes of presence, from the server that learns of one to those that serve the people concerned."""
 
     @abc.abstractmethod
@@ -609,7 +609,7 @@ class Routes(abc.ABC):
         """
 
     @abc.abstractmethod
-    async def generation(self) -> str:
+    async def epoch(self) -> str:
         """A word that changes when routes may have been lost.
 
         A server reads it before it adds its first route, and every second from then on; when it has changed, the
@@ -617,7 +617,7 @@ class Routes(abc.ABC):
         """
 
 
-class SignOutNews(abc.ABC):
+class SignOutPubSub(abc.ABC):
     """Devices that have been signed out, told to all servers at once.
 
     News may be lost; the truth is `AccountStore.revoked_since`, which whoever subscribes asks now and then as well.
@@ -681,7 +681,7 @@ class Registry(abc.ABC):
         """The servers of a kind, now and after every change."""
 
 
-class ServerNumbers(abc.ABC):
+class WorkerIds(abc.ABC):
     """Numbers for the servers that give out positions: no two servers alive have the same."""
 
     @abc.abstractmethod
@@ -693,7 +693,7 @@ class ServerNumbers(abc.ABC):
         keeps its number, and so may another get that for a moment: what must never happen twice is not to rest on it.
 
         Returns:
-            0 to `MAX_SERVER_NUMBER`.
+            0 to `MAX_WORKER_ID`.
 
         Raises:
             Refusal: RESOURCE_EXHAUSTED when none is free.

@@ -10,7 +10,7 @@ from tidings.core.clock import Clock
 EPOCH_MS = 1_704_067_200_000
 """2024-01-01 00:00 UTC; the milliseconds last until 2093 within the 63 bits that every engine can store."""
 
-MAX_SERVER_NUMBER = (1 << 10) - 1
+MAX_WORKER_ID = (1 << 10) - 1
 
 _TIME_SHIFT = 22
 _SERVER_SHIFT = 12
@@ -58,8 +58,8 @@ class Positions:
         Raises:
             ValueError: It is out of range.
         """
-        if not 0 <= server_number <= MAX_SERVER_NUMBER:
-            raise ValueError(f"server number {server_number} is not within 0 to {MAX_SERVER_NUMBER}")
+        if not 0 <= server_number <= MAX_WORKER_ID:
+            raise ValueError(f"server number {server_number} is not within 0 to {MAX_WORKER_ID}")
         if self._ms:
             # A smaller number would make a smaller position within the same millisecond.
             self._ms += 1

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tidings_replay.errors import ReplayError
 
-SERVE = (sys.executable, "-m", "tidings.node", "serve")
+SERVE = (sys.executable, "-m", "tidings_server", "serve")
 """The command that runs a server."""
 _READY = "listening on "
 _READY_SECONDS = 60.0

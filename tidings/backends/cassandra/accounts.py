@@ -10,11 +10,11 @@ from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from tidings.backends.cache import ReadThrough
-from tidings.backends.cassandra.account import Account, AccountPartitions, Change, is_id
+from tidings.backends.cassandra.account_row import Account, AccountPartitions, Change, is_id
 from tidings.backends.cassandra.cluster import Cassandra, Statement, Write
+from tidings.backends.cassandra.contact_rows import Relations
 from tidings.backends.cassandra.devices import DeviceUsers
-from tidings.backends.cassandra.names import NameIndex, begins
-from tidings.backends.cassandra.relations import Relations
+from tidings.backends.cassandra.name_index import NameIndex, begins
 from tidings.core.clock import Clock
 from tidings.core.errors import Refusal, not_found
 from tidings.core.ids import new_device_id

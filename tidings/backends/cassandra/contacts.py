@@ -6,9 +6,9 @@ import asyncio
 from collections.abc import Collection, Sequence
 
 from tidings.backends.cache import ReadThrough
-from tidings.backends.cassandra.account import is_id
+from tidings.backends.cassandra.account_row import is_id
 from tidings.backends.cassandra.cluster import Cassandra, Statement
-from tidings.backends.cassandra.relations import Relation, Relations
+from tidings.backends.cassandra.contact_rows import Relation, Relations
 from tidings.core.clock import Clock
 from tidings.core.ids import direct_channel_id
 from tidings.core.ports import AccountStore, ContactStore

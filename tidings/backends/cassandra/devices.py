@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tidings.backends.cache import ReadThrough
-from tidings.backends.cassandra.account import is_id
+from tidings.backends.cassandra.account_row import is_id
 from tidings.backends.cassandra.cluster import Cassandra, Statement, Write
 from tidings.core.clock import Clock
 

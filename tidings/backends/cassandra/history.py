@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import TypeVar
 
 from tidings.backends.cassandra.cluster import Cassandra, Statement
-from tidings.backends.cassandra.reading import LogReader, is_change
+from tidings.backends.cassandra.log_reader import LogReader, is_change
 from tidings.core.limits import HISTORY_PAGE_BYTES
 from tidings.core.ports import History
 from tidings.core.values import LogEntry, MessageRow, SeqRange

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from cassandra.query import UNSET_VALUE
 
 from tidings.backends.cassandra.cluster import Cassandra, Row, Statement
-from tidings.backends.cassandra.ranges import SeenRanges
-from tidings.backends.cassandra.reading import LogReader
+from tidings.backends.cassandra.log_reader import LogReader
+from tidings.backends.cassandra.range_set import SeenRanges
 from tidings.backends.cassandra.rows import bucket_of, decode_marks
 from tidings.core import positions
 from tidings.core.clock import Clock

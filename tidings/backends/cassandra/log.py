@@ -22,11 +22,11 @@ from dataclasses import dataclass, field
 from cassandra.query import UNSET_VALUE
 
 from tidings.backends.cassandra.cluster import Cassandra, Row, Statement
-from tidings.backends.cassandra.pace import Pace
+from tidings.backends.cassandra.inflight_limit import Pace
+from tidings.backends.cassandra.log_reader import LogReader, is_change
+from tidings.backends.cassandra.log_tail import MOST_SENT, REMEMBERED_MS, Key, Tail, batch_capacity, latest
 from tidings.backends.cassandra.pending import CassandraPendingPush, Wake
-from tidings.backends.cassandra.reading import LogReader, is_change
 from tidings.backends.cassandra.rows import bucket_of, by_bucket, decode_marks, encode_marks
-from tidings.backends.cassandra.tail import MOST_SENT, REMEMBERED_MS, Key, Tail, latest, room
 from tidings.core import positions
 from tidings.core.clock import Clock
 from tidings.core.errors import Refusal
@@ -175,9 +175,9 @@ class CassandraChannelLog(ChannelLog):
             if isinstance(outcome, HeadMoved):
                 self._drop(batch.channel_id)
 
-    def room(self, head_seq: int) -> int:
-        """See `ChannelLog.room`: a batch is within one partition."""
-        return room(head_seq)
+    def batch_capacity(self, head_seq: int) -> int:
+        """See `ChannelLog.batch_capacity`: a batch is within one partition."""
+        return batch_capacity(head_seq)
 
     async def load(self, channel_id: str) -> ChannelSnapshot | None:
         """See `ChannelLog.load`."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Collection, Sequence
 
-from tidings.backends.cassandra.account import is_id
+from tidings.backends.cassandra.account_row import is_id
 from tidings.backends.cassandra.cluster import Cassandra, Row, Statement
 from tidings.backends.cassandra.devices import DeviceUsers
 from tidings.core.clock import Clock

@@ -11,8 +11,7 @@ from contextlib import aclosing
 
 from tidings.backends.etcd.client import Change, Etcd, LeaseGone, pause
 from tidings.backends.view import ServersView
-from tidings.core.errors import Refusal, unavailable
-from tidings.core.failures import without_message
+from tidings.core.errors import Refusal, unavailable, without_message
 from tidings.core.ports import Registry
 from tidings.core.values import Server, ServerKind
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 
-from tidings.core.ports import PresenceNews, PresenceStore
+from tidings.core.ports import PresencePubSub, PresenceStore
 from tidings.core.values import Presence
 
 
@@ -59,7 +59,7 @@ class MemoryPresenceStore(PresenceStore):
         return True
 
 
-class MemoryPresenceNews(PresenceNews):
+class MemoryPresencePubSub(PresencePubSub):
     """News among the subscribers of one process: `publish` returns when all of them have it."""
 
     def __init__(self) -> None:
@@ -67,7 +67,7 @@ class MemoryPresenceNews(PresenceNews):
         self._subscribers: dict[str, dict[object, Callable[[Presence], None]]] = {}
 
     async def publish(self, presence: Presence, watchers: Collection[str]) -> None:
-        """See `PresenceNews.publish`."""
+        """See `PresencePubSub.publish`."""
         for user_id in watchers:
             subscribers = self._subscribers.get(user_id, {})
             for key in list(subscribers):
@@ -79,7 +79,7 @@ class MemoryPresenceNews(PresenceNews):
     async def subscribe(
         self, user_id: str, notify: Callable[[Presence], None], gap: Callable[[], None]
     ) -> Callable[[], None]:
-        """See `PresenceNews.subscribe`. There is never a gap."""
+        """See `PresencePubSub.subscribe`. There is never a gap."""
         key = object()
         self._subscribers.setdefault(user_id, {})[key] = notify
 

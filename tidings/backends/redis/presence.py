@@ -7,11 +7,11 @@ import json
 import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
 
-from tidings.backends.redis.feed import Feed
-from tidings.backends.redis.link import Link, Script
+from tidings.backends.redis.pipeline import Pipeline, Script
+from tidings.backends.redis.pubsub import PubSub
 from tidings.backends.redis.shards import Shards
 from tidings.core.errors import Refusal
-from tidings.core.ports import PresenceNews, PresenceStore
+from tidings.core.ports import PresencePubSub, PresenceStore
 from tidings.core.values import Presence
 
 _log = logging.getLogger(__name__)
@@ -122,14 +122,14 @@ class RedisPresenceStore(PresenceStore):
         found = {presence.user_id: presence for part in parts for presence in part}
         return {user_id: found[user_id] for user_id in user_ids}
 
-    async def _expire(self, link: Link, before_ms: int, gone: list[str]) -> None:
+    async def _expire(self, link: Pipeline, before_ms: int, gone: list[str]) -> None:
         arguments = (self._seen, _SEEN_SECONDS, before_ms, _EXPIRE_AT_ONCE)
         count = _EXPIRE_AT_ONCE
         while count == _EXPIRE_AT_ONCE:
             count, users = await link.run(_EXPIRE, self._keys, arguments)
             gone += [user_id.decode() for user_id in users]
 
-    async def _presences(self, link: Link, user_ids: Sequence[str]) -> Sequence[Presence]:
+    async def _presences(self, link: Pipeline, user_ids: Sequence[str]) -> Sequence[Presence]:
         # In this order: whoever goes offline in between has a last sight already.
         online, seen = await asyncio.gather(
             link.call("HMGET", self._online, *user_ids),
@@ -141,7 +141,7 @@ class RedisPresenceStore(PresenceStore):
         ]
 
 
-class RedisPresenceNews(PresenceNews):
+class RedisPresencePubSub(PresencePubSub):
     """News by pub/sub: a channel for each person who is to hear, on that person's shard.
 
     A channel stands for all pairs that a person is in. One for each pair (A-B, A-C, …) takes as many messages to tell
@@ -157,10 +157,10 @@ class RedisPresenceNews(PresenceNews):
         self._shards = shards
         self._channel = f"{shards.prefix}presence:of:"
         self._gaps: dict[object, Callable[[], None]] = {}
-        self._feeds = {link: Feed(link, f"{shards.prefix}epoch", self._gap) for link in shards.links}
+        self._feeds = {link: PubSub(link, f"{shards.prefix}epoch", self._gap) for link in shards.links}
 
     async def publish(self, presence: Presence, watchers: Collection[str]) -> None:
-        """See `PresenceNews.publish`."""
+        """See `PresencePubSub.publish`."""
         body = json.dumps([presence.user_id, presence.online, presence.last_seen_ms])
         await asyncio.gather(
             *(
@@ -172,7 +172,7 @@ class RedisPresenceNews(PresenceNews):
     async def subscribe(
         self, user_id: str, notify: Callable[[Presence], None], gap: Callable[[], None]
     ) -> Callable[[], None]:
-        """See `PresenceNews.subscribe`.
+        """See `PresencePubSub.subscribe`.
 
         Every shard is watched over, not only the one of the person's channel: a state that was lost with another, or a
         change whose news nobody could publish, is missing here as well.

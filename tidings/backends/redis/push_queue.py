@@ -19,7 +19,7 @@ import json
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from tidings.backends.redis.link import Argument, Link, Script
+from tidings.backends.redis.pipeline import Argument, Pipeline, Script
 from tidings.core.errors import precondition
 from tidings.core.ports import DeadLetter, DevicePush, PushQueue, PushQueueDepth, QueuedPush
 from tidings.core.values import PushProvider, PushRequest
@@ -179,7 +179,7 @@ _DROP = Script(_COMMON + "return drop(padded(ARGV[2]))")
 class RedisPushQueue(PushQueue):
     """The push queue on one durable Redis."""
 
-    def __init__(self, link: Link, prefix: str = "tidings:") -> None:
+    def __init__(self, link: Pipeline, prefix: str = "tidings:") -> None:
         """Reads and writes the server of `link`, which is the caller's to close; all keys begin with `prefix`."""
         self._link = link
         self._prefix = f"{prefix}push:"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tidings.backends.redis.link import Script
+from tidings.backends.redis.pipeline import Script
 from tidings.backends.redis.shards import Shards
 from tidings.core.ports import SharedRates
 from tidings.core.rate import Rate

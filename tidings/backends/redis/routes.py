@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Collection, Mapping, Sequence
 
-from tidings.backends.redis.link import Link, Script
+from tidings.backends.redis.pipeline import Pipeline, Script
 from tidings.backends.redis.shards import Shards
 from tidings.core.ports import Routes
 
@@ -90,17 +90,17 @@ class RedisRoutes(Routes):
             await asyncio.gather(*(self._lookup(link, some, routes) for link, some in parts))
         return routes
 
-    async def generation(self) -> str:
-        """See `Routes.generation`."""
+    async def epoch(self) -> str:
+        """See `Routes.epoch`."""
         return ",".join(await asyncio.gather(*(link.epoch(self._epoch_key) for link in self._shards.links)))
 
-    def _parts(self, user_ids: Collection[str]) -> Sequence[tuple[Link, list[str]]]:
+    def _parts(self, user_ids: Collection[str]) -> Sequence[tuple[Pipeline, list[str]]]:
         return [
             (link, part[at : at + _USERS_AT_ONCE])
             for link, part in self._shards.split(user_ids).items()
             for at in range(0, len(part), _USERS_AT_ONCE)
         ]
 
-    async def _lookup(self, link: Link, user_ids: list[str], routes: dict[str, list[str]]) -> None:
+    async def _lookup(self, link: Pipeline, user_ids: list[str], routes: dict[str, list[str]]) -> None:
         for server_id, *found in await link.run(_LOOKUP, (), (self._keys, *user_ids)):
             routes.setdefault(server_id.decode(), []).extend([user_ids[index] for index in found])

@@ -7,7 +7,7 @@ import hashlib
 from collections.abc import Collection, Mapping, Sequence
 from zlib import crc32
 
-from tidings.backends.redis.link import Link
+from tidings.backends.redis.pipeline import Pipeline
 
 _SLOTS = 4096
 
@@ -26,21 +26,21 @@ class Shards:
         Raises:
             ValueError: No server, or one twice.
         """
-        self.links: Sequence[Link] = [Link(url) for url in urls]
+        self.links: Sequence[Pipeline] = [Pipeline(url) for url in urls]
         self.prefix = prefix
         if not urls or len({link.name for link in self.links}) < len(urls):
             raise ValueError("needs the URL of at least one Redis server, each once")
         self._slots = [max(self.links, key=lambda link: _weight(slot, link.name)) for slot in range(_SLOTS)]
 
-    def of(self, key: str) -> Link:
+    def of(self, key: str) -> Pipeline:
         """The server for a key: a user's id, say."""
         return self._slots[crc32(key.encode()) % _SLOTS]
 
-    def split(self, keys: Collection[str]) -> Mapping[Link, list[str]]:
+    def split(self, keys: Collection[str]) -> Mapping[Pipeline, list[str]]:
         """Keys by the server of each."""
         if len(self.links) == 1:
             return {self.links[0]: list(keys)} if keys else {}
-        parts: dict[Link, list[str]] = {}
+        parts: dict[Pipeline, list[str]] = {}
         for key in keys:
             parts.setdefault(self.of(key), []).append(key)
         return parts

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Collection
 
-from tidings.backends.redis.feed import Feed
+from tidings.backends.redis.pubsub import PubSub
 from tidings.backends.redis.shards import Shards
-from tidings.core.ports import SignOutNews
+from tidings.core.ports import SignOutPubSub
 
 
-class RedisSignOutNews(SignOutNews):
+class RedisSignOutPubSub(SignOutPubSub):
     """One channel that all servers subscribe to, on one of the shards."""
 
     def __init__(self, shards: Shards) -> None:
@@ -18,16 +18,16 @@ class RedisSignOutNews(SignOutNews):
         self._channel = f"{shards.prefix}sign-outs"
         self._link = shards.of(self._channel)
         self._gaps: dict[object, Callable[[], None]] = {}
-        self._feed = Feed(self._link, f"{shards.prefix}epoch", self._gap)
+        self._feed = PubSub(self._link, f"{shards.prefix}epoch", self._gap)
 
     async def publish(self, device_ids: Collection[str], at_ms: int) -> None:
-        """See `SignOutNews.publish`."""
+        """See `SignOutPubSub.publish`."""
         await self._link.call("PUBLISH", self._channel, json.dumps([list(device_ids), at_ms]))
 
     async def subscribe(
         self, notify: Callable[[Collection[str], int], None], gap: Callable[[], None]
     ) -> Callable[[], None]:
-        """See `SignOutNews.subscribe`."""
+        """See `SignOutPubSub.subscribe`."""
 
         def heard(body: bytes) -> None:
             notify(*json.loads(body))

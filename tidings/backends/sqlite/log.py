@@ -57,8 +57,8 @@ class SqliteChannelLog(ChannelLog):
             self._committed = max(self._committed, batch.entries[-1].position)
         return Appended()
 
-    def room(self, head_seq: int) -> int:
-        """See `ChannelLog.room`: a transaction takes whatever it is given."""
+    def batch_capacity(self, head_seq: int) -> int:
+        """See `ChannelLog.batch_capacity`: a transaction takes whatever it is given."""
         return _ENDLESS
 
     async def load(self, channel_id: str) -> ChannelSnapshot | None:

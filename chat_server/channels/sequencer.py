@@ -1,0 +1,397 @@
+"""Channels that this server sequences: it numbers their events and commits them, a batch at a time.
+
+A channel has one batch under way. Requests that come meanwhile wait and make the next batch, so that a busy channel
+commits as often as the storage is ready for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import cast
+
+from chat_server.channels.fanout import Fanout, Item
+from chat_server.channels.rules import Channel, Draft
+from tidings.core import actions
+from tidings.core.actions import Accepted, Action
+from tidings.core.clock import Clock
+from tidings.core.errors import Code, Refusal, not_found, unavailable
+from tidings.core.ports import ChannelLog, ChannelWriter
+from tidings.core.positions import Positions
+from tidings.core.requests import ChannelRequest, Outcome, ReplyTo
+from tidings.core.values import AlreadySent, Appended, HeadMoved, LogEntry
+from tidings.rpc.framing import frame
+from tidings.rpc.future_reply import FutureReply
+
+_log = logging.getLogger(__name__)
+
+_BATCH = 512
+# A batch goes to a session in one frame, which has to stay well below what may wait for one (1 MiB) and what gRPC takes
+# (4 MiB): a code point has up to four bytes.
+_BATCH_CHARACTERS = 128 << 10
+_ATTEMPTS = 8
+_CHANNELS_KEPT = 20_000
+# How many of those used longest ago are looked at to forget one.
+_FORGET_TRIES = 16
+
+
+@dataclass(slots=True)
+class _Slot:
+    channel_id: str
+    channel: Channel | None = None
+    outdated: Channel | None = None
+    """The copy before, when what it had was not written."""
+    waiting: list[ChannelRequest] = field(default_factory=list)
+    announced: int | None = None
+    """Up to where this owner has handed entries out, or found them in the log; None before it was loaded."""
+    lookers: list[asyncio.Future[Channel | None]] = field(default_factory=list)
+    """Who waits for the channel to be loaded."""
+    released: bool = False
+    """Whether it is to be forgotten once nobody uses it."""
+    task: asyncio.Task[None] | None = None
+    """The only one that loads and changes the channel."""
+
+
+class SequencerListener:
+    """What a sequencer tells of besides what it hands to the fan-out. As it stands, it does nothing."""
+
+    def marked(self, channel: Channel, user_ids: set[str]) -> None:
+        """Read marks of these members have moved and are saved."""
+
+    def written(self, channel: Channel, draft: Draft) -> None:
+        """A batch is on stable storage."""
+
+    def is_awake(self, channel_id: str) -> bool:
+        """Whether a channel is known to wait for a decision about push."""
+        return True
+
+    def is_unsaved(self, channel_id: str) -> bool:
+        """Whether a channel has receipts that are not saved yet."""
+        return False
+
+    def found(self, channel_id: str, first_seq: int) -> None:
+        """Entries from `first_seq` on are in the log that this sequencer was not told it had written.
+
+        A batch whose answer was lost, or another server's.
+        """
+
+
+class Sequencer(ChannelWriter):
+    """Carries requests out on the channels, and gives every message its seq.
+
+    Args:
+        log: Where batches are committed.
+        fanout: Where committed entries go.
+        positions: Numbers events.
+        clock: Tells the time.
+        listener: Is told of the rest.
+    """
+
+    def __init__(
+        self,
+        log: ChannelLog,
+        fanout: Fanout,
+        positions: Positions,
+        clock: Clock,
+        listener: SequencerListener | None = None,
+    ) -> None:
+        self._log = log
+        self._fanout = fanout
+        self._positions = positions
+        self._clock = clock
+        self._listener = listener or SequencerListener()
+        self._slots: OrderedDict[str, _Slot] = OrderedDict()
+        self._closed = False
+
+    def __len__(self) -> int:
+        """How many channels are in memory."""
+        return len(self._slots)
+
+    def post(self, request: ChannelRequest) -> None:
+        """Take a request. The requests to one channel are carried out in this order."""
+        slot = self._slot(request.channel_id)
+        slot.waiting.append(request)
+        self._start(slot)
+
+    async def submit(self, channel_id: str, actor_id: str, action: Action) -> Accepted:
+        """See `ChannelWriter.submit`."""
+        reply = FutureReply()
+        self.post(ChannelRequest(channel_id, actor_id, action, reply))
+        return await reply.accepted()
+
+    async def refresh(self, channel_id: str) -> None:
+        """See `ChannelWriter.refresh`."""
+        # One that is being loaded or made just now may have read the storage before the change.
+        if channel_id in self._slots and await self.channel(channel_id) is not None:
+            snapshot = await self._log.load(channel_id)
+            channel = self.loaded(channel_id)
+            if snapshot is not None and channel is not None:
+                channel.blocked = snapshot.blocked
+
+    def loaded(self, channel_id: str) -> Channel | None:
+        """The channel, if it is in memory."""
+        slot = self._slots.get(channel_id)
+        return slot.channel if slot is not None else None
+
+    async def channel(self, channel_id: str) -> Channel | None:
+        """The channel, to look at: loaded if it is not in memory; None when there is none."""
+        channel = self.loaded(channel_id)
+        if channel is not None:
+            return channel
+        slot = self._slot(channel_id)
+        looker: asyncio.Future[Channel | None] = asyncio.get_running_loop().create_future()
+        slot.lookers.append(looker)
+        self._start(slot)
+        return await looker
+
+    async def close(self) -> None:
+        """Refuses what comes from now on and waits for what is under way."""
+        self._closed = True
+        tasks = [slot.task for slot in self._slots.values() if slot.task is not None]
+        if tasks:
+            await asyncio.wait(tasks)
+
+    def release(self, is_kept: Callable[[str], bool]) -> None:
+        """Forgets the channels that others own, or have owned meanwhile; one in use when it is not any more.
+
+        A copy in memory would lack what the others have written.
+        """
+        for channel_id, slot in list(self._slots.items()):
+            if is_kept(channel_id):
+                continue
+            if slot.task is None:
+                del self._slots[channel_id]
+            else:
+                slot.released = True
+
+    def _slot(self, channel_id: str) -> _Slot:
+        slots = self._slots
+        slot = slots.get(channel_id)
+        if slot is None:
+            if len(slots) >= _CHANNELS_KEPT:
+                self._forget_one()
+            slot = slots[channel_id] = _Slot(channel_id)
+        else:
+            slots.move_to_end(channel_id)
+        return slot
+
+    def _start(self, slot: _Slot) -> None:
+        if slot.task is None:
+            slot.task = asyncio.get_running_loop().create_task(self._work(slot))
+
+    def _forget_one(self) -> None:
+        slots = self._slots
+        for _ in range(_FORGET_TRIES):
+            channel_id, slot = next(iter(slots.items()))
+            if slot.task is None and not self._listener.is_unsaved(channel_id):
+                del slots[channel_id]
+                return
+            # In use after all. Out of the way with it, or the next one to look for space would pass it again.
+            slots.move_to_end(channel_id)
+
+    async def _work(self, slot: _Slot) -> None:
+        try:
+            while slot.waiting or slot.lookers:
+                if slot.lookers:
+                    await self._show(slot)
+                if slot.waiting:
+                    await self._log.ready()
+                    await self._carry_out(slot, _take_batch(slot))
+                if slot.outdated is not None and not slot.waiting:
+                    # Marks that are not saved yet are in the outdated copy only.
+                    await self._try_to_load(slot)
+        finally:
+            slot.task = None
+            if slot.released or (slot.channel is None and slot.outdated is None):
+                self._slots.pop(slot.channel_id, None)
+
+    async def _show(self, slot: _Slot) -> None:
+        lookers, slot.lookers = slot.lookers, []
+        refusal = await self._try_to_load(slot)
+        for looker in lookers:
+            if looker.done():
+                continue
+            if refusal is None:
+                looker.set_result(slot.channel)
+            else:
+                looker.set_exception(refusal)
+
+    async def _try_to_load(self, slot: _Slot) -> Refusal | None:
+        try:
+            if slot.channel is None:
+                await self._load(slot)
+        except Refusal as refusal:
+            return refusal
+        except Exception:
+            _log.exception("channel %s cannot be loaded", slot.channel_id)
+            return _internal()
+        return None
+
+    async def _carry_out(self, slot: _Slot, batch: list[ChannelRequest]) -> None:
+        if self._closed:
+            self._refuse(batch, unavailable("the server is going away", "DRAINING"))
+            return
+        try:
+            await self._commit(slot, batch)
+        except Refusal as refusal:
+            self._outdate(slot)
+            self._refuse(batch, refusal)
+        except Exception:
+            _log.exception("a batch of channel %s failed", slot.channel_id)
+            self._outdate(slot)
+            self._refuse(batch, _internal())
+
+    async def _commit(self, slot: _Slot, batch: list[ChannelRequest]) -> None:
+        first_results: dict[tuple[str, str], tuple[int, int]] = {}
+        for _ in range(_ATTEMPTS):
+            channel = await self._channel_for(slot, batch)
+            if channel is None:
+                raise not_found("channel", "channel_id")
+            channel.remember(first_results)
+            capacity = self._log.batch_capacity(channel.head_seq)
+            if len(batch) > capacity:
+                # Each makes one entry; only making a group makes two, and that begins a log.
+                slot.waiting[:0] = batch[capacity:]
+                del batch[capacity:]
+            draft = Draft(self._positions, await self._targets(channel, batch))
+            outcomes = [_apply(channel, each, draft) for each in batch]
+            written = draft.batch(slot.channel_id, is_awake=self._listener.is_awake(slot.channel_id))
+            result = await self._log.append(written) if written is not None else Appended()
+            match result:
+                case Appended():
+                    channel.written(draft)
+                    slot.announced = channel.head_seq
+                    # At once: were another channel's later event to overtake these, a device that got that one and not
+                    # these before its stream broke would come back with a cursor beyond them.
+                    self._announce(channel, draft, batch, outcomes)
+                    await self._answer_reads(channel, draft, batch, outcomes)
+                    if draft.created is not None or not (channel.members or channel.head_seq):
+                        # Just made: whether one has blocked the other is for the storage to tell. Or not made at all.
+                        self._outdate(slot)
+                    return
+                case AlreadySent():
+                    first_results.update(result.first_results)
+                case HeadMoved():
+                    _log.warning("channel %s was written by another owner; loading it again", slot.channel_id)
+            self._outdate(slot)
+        raise unavailable("the channel changes hands", "OWNER_CONTENDED")
+
+    async def _channel_for(self, slot: _Slot, batch: Sequence[ChannelRequest]) -> Channel | None:
+        if slot.channel is None:
+            await self._load(slot)
+        if slot.channel is None:
+            create = next((each.action for each in batch if isinstance(each.action, actions.CreateChannel)), None)
+            if create is not None:
+                slot.channel = Channel.unborn(slot.channel_id, create.kind, self._clock.now_ms())
+        return slot.channel
+
+    async def _load(self, slot: _Slot) -> None:
+        snapshot = await self._log.load(slot.channel_id)
+        if snapshot is not None:
+            if slot.announced is not None and snapshot.head_seq > slot.announced:
+                self._listener.found(slot.channel_id, slot.announced + 1)
+            slot.announced = snapshot.head_seq
+            slot.channel = Channel(snapshot)
+            if slot.outdated is not None:
+                slot.channel.take_over(slot.outdated)
+        slot.outdated = None
+
+    def _outdate(self, slot: _Slot) -> None:
+        if slot.channel is not None:
+            slot.channel, slot.outdated = None, slot.channel
+
+    async def _targets(self, channel: Channel, batch: Sequence[ChannelRequest]) -> Mapping[int, Sequence[LogEntry]]:
+        asked = {each.action.seq for each in batch if isinstance(each.action, actions.Edit | actions.Delete)}
+        # What is beyond the head is no message, and may be a number that the storage cannot take.
+        seqs = {seq for seq in asked if seq <= channel.head_seq}
+        return await self._log.message_with_changes(channel.channel_id, seqs) if seqs else {}
+
+    def _announce(
+        self, channel: Channel, draft: Draft, batch: Sequence[ChannelRequest], outcomes: Sequence[Outcome]
+    ) -> None:
+        """Hands the new entries to the sessions and answers everyone, results and events in the order of the log.
+
+        Read marks that were accepted are not answered yet: they have to be saved.
+        """
+        origins: dict[int, ReplyTo] = {}
+        others: list[tuple[ChannelRequest, Outcome]] = []
+        new = {entry.seq for segment in draft.segments for entry in segment.entries}
+        for request, outcome in zip(batch, outcomes, strict=True):
+            if _is_read(request, outcome):
+                continue
+            reply_to = request.reply_to
+            in_log_order = reply_to.in_log_order and isinstance(outcome, Accepted) and outcome.seq in new
+            if in_log_order and isinstance(outcome, Accepted) and outcome.seq not in origins:
+                origins[outcome.seq] = reply_to
+            else:
+                others.append((request, outcome))
+        for segment in draft.segments:
+            if segment.entries:
+                items = [
+                    Item(frame(entry.body), entry.seq, entry.position, origins.get(entry.seq), entry)
+                    for entry in segment.entries
+                ]
+                self._fanout.deliver(channel.channel_id, segment.audience, items)
+        # After the entries: the result of a resend must not overtake an event before the one that it names.
+        for request, outcome in others:
+            request.reply_to.reply(outcome)
+        if new:
+            self._listener.written(channel, draft)
+
+    async def _answer_reads(
+        self, channel: Channel, draft: Draft, batch: Sequence[ChannelRequest], outcomes: Sequence[Outcome]
+    ) -> None:
+        """Saves the read marks that have moved and answers those who moved them."""
+        refusal: Refusal | None = None
+        if draft.reads:
+            try:
+                await self._log.save_marks(channel.channel_id, self._positions.next(), channel.marks)
+            except Refusal as failure:
+                refusal = failure
+            except Exception:
+                _log.exception("the read marks of channel %s cannot be saved", channel.channel_id)
+                refusal = _internal()
+            else:
+                channel.reads_saved(draft)
+                self._listener.marked(channel, set(draft.reads))
+        for request, outcome in zip(batch, outcomes, strict=True):
+            if _is_read(request, outcome):
+                request.reply_to.reply(refusal or outcome)
+
+    def _refuse(self, batch: Sequence[ChannelRequest], refusal: Refusal) -> None:
+        for request in batch:
+            request.reply_to.reply(refusal)
+
+
+def _apply(channel: Channel, request: ChannelRequest, draft: Draft) -> Outcome:
+    try:
+        # What is beside the log never comes here.
+        return channel.apply(request.actor_id, cast(Action, request.action), draft)
+    except Refusal as refusal:
+        return refusal
+
+
+def _is_read(request: ChannelRequest, outcome: Outcome) -> bool:
+    return isinstance(request.action, actions.MarkRead) and isinstance(outcome, Accepted)
+
+
+def _internal() -> Refusal:
+    return Refusal(Code.INTERNAL, "something went wrong on the server", "INTERNAL")
+
+
+def _take_batch(slot: _Slot) -> list[ChannelRequest]:
+    """Take the requests of the next batch: at least one, if there is any."""
+    waiting = slot.waiting
+    count = characters = 0
+    for request in waiting[:_BATCH]:
+        action = request.action
+        if isinstance(action, actions.Send | actions.Edit):
+            characters += len(action.text)
+        if count and characters > _BATCH_CHARACTERS:
+            break
+        count += 1
+    slot.waiting = waiting[count:]
+    return waiting[:count]

@@ -1,0 +1,1 @@
+"""A chat server among others: channels that another one sequences, and sessions that another one holds."""

@@ -1,0 +1,164 @@
+"""A chat server among others, put together."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from grpc import aio
+
+from chat_server.channels.local import ChannelPorts, LocalChannels
+from chat_server.mesh.fanout import MeshFanout
+from chat_server.mesh.peer_service import PeerService
+from chat_server.mesh.routed import DeliveryReceiver, RoutedChannels
+from chat_server.mesh.routes import OwnRoutes, TrustedRoutes
+from chat_server.server import ChatServer, ChatSettings
+from chat_server.sessions.catch_up import CatchUp
+from chat_server.sessions.registry import SessionRegistry
+from tidings.core.clock import Clock
+from tidings.core.errors import Refusal
+from tidings.core.ports import Inbox, Registry, Routes
+from tidings.core.positions import Positions
+from tidings.core.values import Server, ServerKind
+from tidings.mesh.peer_outbox import Peers
+from tidings.mesh.placement import Placement
+from tidings.mesh.router import ChannelRouter
+from tidings.rpc.tokens import TokenVerifier
+
+_log = logging.getLogger(__name__)
+
+_RETRY_SECONDS = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class MeshPorts:
+    """What a chat server among others stands on."""
+
+    channels: ChannelPorts
+    inbox: Inbox
+    routes: Routes
+    registry: Registry
+
+
+class MeshChatServer:
+    """The sessions and channels of one server of a mesh, and its links to the others."""
+
+    def __init__(
+        self,
+        server_id: str,
+        ports: MeshPorts,
+        positions: Positions,
+        verifier: TokenVerifier,
+        clock: Clock,
+        settings: ChatSettings,
+        *,
+        dial: Callable[[str], aio.Channel],
+        push_delay: float,
+        inbox_days: int,
+        set_back: Sequence[tuple[int, int]] = (),
+    ) -> None:
+        """Puts a server together; nothing runs before `run`.
+
+        Args:
+            server_id: Its name in the registry.
+            ports: The engines.
+            positions: Numbers events.
+            verifier: Checks newer tokens.
+            clock: Tells the time.
+            settings: Of the sessions.
+            dial: Makes a channel to another server's internal endpoint.
+            push_delay: Seconds without an acknowledgement after which a push goes out.
+            inbox_days: Days that an inbox keeps what was not received.
+            set_back: What was lost when older copies of the data were restored; see `CatchUp`.
+        """
+        self._server_id = server_id
+        self._registry = ports.registry
+        self.sessions = SessionRegistry()
+        self._peers = Peers()
+        self._routes = OwnRoutes(ports.routes, server_id, self.sessions, self._peers, clock)
+        self._fanout = MeshFanout(self.sessions, self._peers, TrustedRoutes(ports.routes, clock), ports.inbox)
+        self._receiver = DeliveryReceiver(self.sessions)
+        self.router = ChannelRouter(ports.registry, dial, server_id, self._receiver)
+        self.channels = LocalChannels(
+            ports.channels,
+            self._fanout,
+            positions,
+            clock,
+            push_delay,
+            is_mine=self.router.is_mine,
+            is_finished=self._fanout.is_finished,
+        )
+        self.router.when_changed(self._placement_changed)
+        self._changed = asyncio.Event()
+        # The placement as channels were taken up last, and those since.
+        self._placements = [Placement()]
+        self.chat = ChatServer(
+            self.sessions,
+            RoutedChannels(self.channels, self.router),
+            CatchUp(server_id, ports.channels.log, ports.inbox, clock, inbox_days, set_back),
+            verifier,
+            clock,
+            settings,
+            self._routes,
+        )
+        self.peer_service = PeerService(self.channels, self._peers)
+
+    async def run(self) -> None:
+        """Does what has to be done beside the streams, until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            for work in (
+                self.router.run,
+                self._follow_peers,
+                self._routes.run,
+                self._fanout.run,
+                self.channels.run,
+                self.chat.run,
+                self._take_over,
+            ):
+                group.create_task(work())
+
+    async def drain(self, others: Sequence[Server]) -> None:
+        """Hands over: takes no new sessions and tells those who are here where else to go.
+
+        The server must be known as draining already, so that others own its channels.
+        """
+        self.chat.drain(others)
+
+    async def close(self) -> None:
+        """Finishes what is under way, and ends the sessions that are left."""
+        await self.channels.close()
+        await self._fanout.finish()
+        self.chat.close()
+
+    def deliveries_lost(self) -> None:
+        """This server was taken for gone for a while, or cut off: its sessions may lack events."""
+        self._receiver.deliveries_lost()
+
+    def _placement_changed(self, placement: Placement) -> None:
+        self._placements.append(placement)
+        self._changed.set()
+
+    async def _take_over(self) -> None:
+        """Whenever channels change hands: lets go of those that are others' now, takes up what theirs left undone."""
+        while True:
+            await self._changed.wait()
+            self._changed.clear()
+            placements = tuple(self._placements)
+            try:
+                await self.channels.change_hands(partial(self._is_mine_in_all, placements))
+            except Refusal as refusal:
+                _log.warning("what others have left undone is not taken up yet: %s", refusal)
+                self._changed.set()
+                await asyncio.sleep(_RETRY_SECONDS)
+            else:
+                del self._placements[: len(placements) - 1]
+
+    def _is_mine_in_all(self, placements: Sequence[Placement], channel_id: str) -> bool:
+        return all(placement.server_of(channel_id) == self._server_id for placement in placements)
+
+    async def _follow_peers(self) -> None:
+        async for servers in self._registry.watch(ServerKind.CHAT):
+            self._peers.update([each.server_id for each in servers if each.server_id != self._server_id])

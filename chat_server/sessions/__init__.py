@@ -1,0 +1,1 @@
+"""The sessions: one device each, what it is sent and what it has acknowledged."""

@@ -1,0 +1,191 @@
+"""Who is in which channels, in Cassandra."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from tidings.backends.cassandra.cluster import Cassandra, Row, Statement
+from tidings.backends.cassandra.rows import BUCKET, bucket_of, decode_marks
+from tidings.core.limits import UNREAD_COUNT
+from tidings.core.ports import ContactStore, Memberships
+from tidings.core.values import (
+    ChannelKind,
+    ChannelRecord,
+    ChannelSnapshot,
+    ChannelView,
+    EntryKind,
+    Marks,
+    Member,
+    Role,
+)
+
+_STAYS = Statement("SELECT channel_id, until_seq FROM memberships_of_user WHERE user_id = ?")
+_CHANNELS = Statement(
+    "SELECT channel_id, kind, created_at_ms, head_bucket, state_seq, state_position FROM channels WHERE channel_id IN ?"
+)
+_HEADS = Statement(
+    "SELECT channel_id, seq, position FROM log WHERE channel_id IN ? AND bucket = ? PER PARTITION LIMIT 1"
+)
+_MEMBERS = Statement(
+    "SELECT channel_id, user_id, since_seq, until_seq, role, joined_at_ms, title FROM memberships WHERE channel_id IN ?"
+)
+_MARKS = Statement("SELECT channel_id, marks FROM receipts WHERE channel_id IN ?")
+_MUTED = Statement("SELECT channel_id FROM mutes WHERE channel_id IN ? AND user_id = ?")
+_MUTED_BY = Statement("SELECT user_id FROM mutes WHERE channel_id = ?")
+_MUTE = Statement("INSERT INTO mutes (channel_id, user_id) VALUES (?, ?)")
+_UNMUTE = Statement("DELETE FROM mutes WHERE channel_id = ? AND user_id = ?")
+
+# CQL has no "other than": all messages, less one's own. Counted where they are, within one partition.
+_MESSAGES = f"SELECT count(*) FROM log WHERE channel_id = ? AND bucket = ? AND seq > ? AND kind = {EntryKind.MESSAGE:d}"
+_ALL_SINCE = Statement(f"{_MESSAGES} ALLOW FILTERING")
+_OWN_SINCE = Statement(f"{_MESSAGES} AND author_id = ? ALLOW FILTERING")
+
+# One request may ask for this many partitions: far fewer requests, and still a small one for the node that takes it.
+_TOGETHER = 50
+
+
+@dataclass(slots=True)
+class _Channel:
+    record: ChannelRecord
+    bucket: int
+    head_seq: int
+    head_position: int
+
+
+class CassandraMemberships(Memberships):
+    """The directory on a `Cassandra`."""
+
+    def __init__(self, cassandra: Cassandra, contacts: ContactStore) -> None:
+        """Reads and writes `cassandra`; `contacts` tells who has blocked whom."""
+        self._cassandra = cassandra
+        self._contacts = contacts
+
+    async def channel_of(self, user_id: str, channel_id: str) -> ChannelView | None:
+        """See `Memberships.channel_of`."""
+        views = await self._views(user_id, await self._channels([channel_id]))
+        return views[0] if views else None
+
+    async def channels_of(self, user_id: str, after: tuple[int, str] | None, limit: int) -> Sequence[ChannelView]:
+        """See `Memberships.channels_of`."""
+        stays = await self._cassandra.execute(_STAYS, (user_id,))
+        channels = await self._channels(channel_id for channel_id, until_seq in stays if not until_seq)
+        by_activity = sorted(channels, key=_activity, reverse=True)
+        page = [each for each in by_activity if after is None or _activity(each) < after][:limit]
+        return await self._views(user_id, page)
+
+    async def set_mute(self, user_id: str, channel_id: str, muted: bool) -> None:
+        """See `Memberships.set_mute`."""
+        await self._cassandra.execute(_MUTE if muted else _UNMUTE, (channel_id, user_id))
+
+    async def muted_by(self, channel_id: str, user_ids: Collection[str]) -> Collection[str]:
+        """See `Memberships.muted_by`."""
+        muting = {user_id for (user_id,) in await self._cassandra.execute(_MUTED_BY, (channel_id,))}
+        return muting & set(user_ids)
+
+    async def _channels(self, channel_ids: Iterable[str]) -> Sequence[_Channel]:
+        channels: dict[str, _Channel] = {}
+        by_bucket: defaultdict[int, list[str]] = defaultdict(list)
+        for row in await self._of_channels(_CHANNELS, list(channel_ids)):
+            channel_id, kind, created_at_ms, bucket, seq, position = row
+            record = ChannelRecord(channel_id, ChannelKind(kind), created_at_ms)
+            # The head, unless there is something in the open partition.
+            channels[channel_id] = _Channel(record, bucket, seq, position)
+            by_bucket[bucket].append(channel_id)
+        heads = await asyncio.gather(*(self._of_channels(_HEADS, ids, bucket) for bucket, ids in by_bucket.items()))
+        for channel_id, seq, position in (row for rows in heads for row in rows):
+            channels[channel_id].head_seq, channels[channel_id].head_position = seq, position
+        return list(channels.values())
+
+    async def _views(self, user_id: str, channels: Sequence[_Channel]) -> Sequence[ChannelView]:
+        ids = [each.record.channel_id for each in channels]
+        member_rows, marks_rows, muted_rows = await asyncio.gather(
+            self._of_channels(_MEMBERS, ids),
+            self._of_channels(_MARKS, ids),
+            self._of_channels(_MUTED, ids, user_id),
+        )
+        titles, members = _members(member_rows)
+        marks = {channel_id: decode_marks(blob) for channel_id, blob in marks_rows}
+        muted = {channel_id for (channel_id,) in muted_rows}
+        present = [each for each in channels if user_id in members[each.record.channel_id]]
+        blocked = await self._blocked(user_id, [each.record for each in present], members)
+        unread = await asyncio.gather(
+            *(
+                self._unread(user_id, each, members[each.record.channel_id][user_id], marks.get(each.record.channel_id))
+                for each in present
+            )
+        )
+        return [
+            ChannelView(
+                ChannelSnapshot(
+                    channel.record,
+                    titles.get(channel.record.channel_id, ""),
+                    tuple(
+                        sorted(
+                            members[channel.record.channel_id].values(),
+                            key=lambda each: (each.since_seq, -each.role, each.user_id),
+                        )
+                    ),
+                    channel.head_seq,
+                    channel.head_position,
+                    marks.get(channel.record.channel_id, {}),
+                    channel.record.channel_id in blocked,
+                ),
+                channel.record.channel_id in muted,
+                unread_count,
+            )
+            for channel, unread_count in zip(present, unread, strict=True)
+        ]
+
+    async def _blocked(
+        self, user_id: str, records: Iterable[ChannelRecord], members: Mapping[str, Mapping[str, Member]]
+    ) -> Collection[str]:
+        """Those of the user's channels that are direct and whose other member is blocked, or blocks."""
+        others = {
+            record.channel_id: next(each for each in members[record.channel_id] if each != user_id)
+            for record in records
+            if record.kind is ChannelKind.DIRECT
+        }
+        if not others:
+            return ()
+        apart = await self._contacts.blocked_either_way(user_id, set(others.values()))
+        return {channel_id for channel_id, other in others.items() if other in apart}
+
+    async def _unread(self, user_id: str, channel: _Channel, me: Member, marks: Mapping[str, Marks] | None) -> int:
+        read_seq = max((marks or {}).get(user_id, Marks()).read_seq, me.since_seq - 1)
+        found, last = 0, channel.head_seq
+        while last > read_seq and found < UNREAD_COUNT:
+            bucket = bucket_of(last)
+            asked = channel.record.channel_id, bucket, read_seq
+            ((everyones,),), ((own,),) = await asyncio.gather(
+                self._cassandra.execute(_ALL_SINCE, asked), self._cassandra.execute(_OWN_SINCE, (*asked, user_id))
+            )
+            found += everyones - own
+            last = bucket * BUCKET
+        return min(found, UNREAD_COUNT)
+
+    async def _of_channels(self, statement: Statement, channel_ids: Sequence[str], *values: object) -> Iterator[Row]:
+        answers = await asyncio.gather(
+            *(
+                self._cassandra.execute(statement, (channel_ids[at : at + _TOGETHER], *values))
+                for at in range(0, len(channel_ids), _TOGETHER)
+            )
+        )
+        return (row for rows in answers for row in rows)
+
+
+def _activity(channel: _Channel) -> tuple[int, str]:
+    return channel.head_position, channel.record.channel_id
+
+
+def _members(rows: Iterable[Row]) -> tuple[Mapping[str, str], Mapping[str, Mapping[str, Member]]]:
+    """The titles and the present members of channels."""
+    titles: dict[str, str] = {}
+    members: defaultdict[str, dict[str, Member]] = defaultdict(dict)
+    for channel_id, user_id, since_seq, until_seq, role, joined_at_ms, title in rows:
+        titles[channel_id] = title or ""
+        if user_id is not None and not until_seq:
+            members[channel_id][user_id] = Member(user_id, Role(role), since_seq, joined_at_ms)
+    return titles, members

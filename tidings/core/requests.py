@@ -1,0 +1,44 @@
+"""A request to change a channel, its outcome, and where that goes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from tidings.core.actions import Accepted, Action, Aside
+from tidings.core.errors import Refusal
+
+Outcome = Accepted | Refusal
+"""What came of a request: it was carried out and is on stable storage, or it was refused."""
+
+
+class ReplyTo(Protocol):
+    """Where the outcome of a request goes: to a session, to another server, or to a coroutine that awaits it."""
+
+    @property
+    def in_log_order(self) -> bool:
+        """Whether the outcome stands in the place of the event that the request made, among the channel's events.
+
+        Whoever delivers the events then delivers that outcome too, and `reply` is called only for outcomes that made
+        no new event.
+        """
+
+    def reply(self, outcome: Outcome) -> None:
+        """Give the outcome, once."""
+
+
+@dataclass(slots=True, eq=False)
+class ChannelRequest:
+    """A request to change a channel, and where its outcome goes.
+
+    Args:
+        channel_id: The channel.
+        actor_id: The user who makes the request.
+        action: What to do.
+        reply_to: Where the outcome goes.
+    """
+
+    channel_id: str
+    actor_id: str
+    action: Action | Aside
+    reply_to: ReplyTo

@@ -1,0 +1,1 @@
+"""The mesh of chat servers: which of them sequences a channel, and the streams between them."""

@@ -1,0 +1,134 @@
+"""A port that gRPC services are reached at, with what every one of them has: health, reflection, channelz, TLS."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import grpc
+from google.protobuf.descriptor import FileDescriptor
+from grpc import aio
+from grpc_channelz.v1 import channelz, channelz_pb2
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+
+from tidings.core.limits import FRAME_BYTES
+from tidings.rpc.reflection import add_reflection
+
+_OPTIONS = (
+    # Two servers on one port would share its connections between them, unnoticed.
+    ("grpc.so_reuseport", 0),
+    ("grpc.max_receive_message_length", FRAME_BYTES),
+    ("grpc.max_send_message_length", -1),
+    # A peer that is gone without a word is found within half a minute.
+    ("grpc.keepalive_time_ms", 20_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    # The one before does not bound how long a ping may take, which is a minute unless told.
+    ("grpc.http2.ping_timeout_ms", 10_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    # Clients may ping as often as we do, and a little oftener.
+    ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
+    ("grpc.http2.max_ping_strikes", 0),
+    ("grpc.enable_channelz", 1),
+)
+
+
+class ListenError(Exception):
+    """The address cannot be listened at; the message is one sentence for the operator."""
+
+
+@dataclass(frozen=True, slots=True)
+class Certificate:
+    """What a TLS listener shows: PEM, the certificate with its chain.
+
+    Args:
+        private_key: Its key.
+        chain: The certificate and those that signed it.
+        client_authority: Who must have signed the certificates of those who call; None lets in those without one.
+    """
+
+    private_key: bytes
+    chain: bytes
+    client_authority: bytes | None = None
+
+
+class GrpcServer:
+    """One address, and the services on it."""
+
+    def __init__(self, interceptors: Sequence[aio.ServerInterceptor]) -> None:
+        """Serves nothing yet; every call passes `interceptors`."""
+        self.server = aio.server(interceptors=interceptors, options=_OPTIONS)
+        self._health = health.aio.HealthServicer()
+        self._names: list[str] = []
+
+    def serves(self, file: FileDescriptor) -> None:
+        """The services of a .proto file are on `server`: health checks and reflection are to know them."""
+        self._names += [service.full_name for service in file.services_by_name.values()]
+
+    async def start(self, address: str, certificate: Certificate | None = None, plaintext: bool = False) -> str:
+        """Begins to listen.
+
+        Args:
+            address: HOST:PORT; port 0 takes a free one.
+            certificate: For TLS; without one the listener speaks plaintext.
+            plaintext: Whether plaintext is wanted beyond loopback too.
+
+        Returns:
+            HOST:PORT with the port that it is.
+
+        Raises:
+            ListenError: The address is taken or not ours, or would be plaintext for everyone.
+        """
+        host, separator, port = address.rpartition(":")
+        if not separator or not port.isdecimal():
+            raise ListenError(f"{address} is no HOST:PORT")
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self.server)
+        channelz.add_channelz_servicer(self.server)
+        operators = [
+            module.DESCRIPTOR.services_by_name[name].full_name
+            for module, name in ((health_pb2, "Health"), (channelz_pb2, "Channelz"))
+        ]
+        add_reflection(self.server, [*self._names, *operators])
+        try:
+            if certificate is not None:
+                credentials = grpc.ssl_server_credentials(
+                    [(certificate.private_key, certificate.chain)],
+                    certificate.client_authority,
+                    require_client_auth=certificate.client_authority is not None,
+                )
+                bound = self.server.add_secure_port(address, credentials)
+            elif plaintext or _is_loopback(host):
+                bound = self.server.add_insecure_port(address)
+            else:
+                raise ListenError(
+                    f"{address} is reachable from elsewhere, and plaintext would show passwords to everyone on the "
+                    "way: give tls_certificate and tls_private_key, or set plaintext = true if something before it "
+                    "speaks TLS"
+                )
+        except RuntimeError as error:
+            raise ListenError(f"cannot listen at {address}: the address is in use or not this machine's") from error
+        await self.server.start()
+        await self._set_health(health_pb2.HealthCheckResponse.SERVING)
+        return f"{host}:{bound}"
+
+    async def drain(self) -> None:
+        """Answers health checks with NOT_SERVING; calls are still taken."""
+        await self._set_health(health_pb2.HealthCheckResponse.NOT_SERVING)
+
+    async def stop(self, grace: float) -> None:
+        """Takes no new calls, and cuts off those that are still there after `grace` seconds."""
+        await self.server.stop(grace)
+
+    async def _set_health(self, status: health_pb2.HealthCheckResponse.ServingStatus) -> None:
+        for name in ("", *self._names):
+            await self._health.set(name, status)
+
+
+def _is_loopback(host: str) -> bool:
+    host = host.strip("[]")
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,5 @@
+"""`python -m tidings_server` is the `tidings` command."""
+
+from tidings_server.cli import main
+
+main()

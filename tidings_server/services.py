@@ -1,0 +1,139 @@
+"""The services that both compositions put together in the same way, and how each gets onto a listener."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from api_server.account_service import AccountService, ContactService
+from api_server.accounts import Accounts
+from api_server.channel_service import ChannelService, HistoryService, PushService
+from api_server.channels import Channels
+from api_server.contacts import Contacts
+from api_server.history import HistoryReader
+from api_server.passwords import PasswordCost, Passwords
+from api_server.push_tokens import PushTokens
+from api_server.throttle import AccountLimits
+from chat_server.server import ChatServer
+from chat_server.service import ChatService
+from discovery.service import DiscoveryService
+from presence_server.service import PresenceService
+from presence_server.tracker import Tracker
+from tidings.core.clock import Clock
+from tidings.core.ports import (
+    AccountStore,
+    ChannelWriter,
+    ContactStore,
+    DeviceStreams,
+    History,
+    Memberships,
+    PushTokenStore,
+    Recommender,
+    Registry,
+    SharedRates,
+)
+from tidings.core.rate import Rate
+from tidings.core.values import ServerKind
+from tidings.rpc.server import GrpcServer
+from tidings.rpc.tokens import Revocations, TokenIssuer
+from tidings.v1 import (
+    account_pb2,
+    account_pb2_grpc,
+    channel_pb2,
+    channel_pb2_grpc,
+    chat_pb2,
+    contact_pb2,
+    contact_pb2_grpc,
+    discovery_pb2,
+    discovery_pb2_grpc,
+    history_pb2,
+    history_pb2_grpc,
+    presence_pb2,
+    presence_pb2_grpc,
+    push_pb2,
+    push_pb2_grpc,
+)
+from tidings_server.settings import RateSettings, Settings
+
+KINDS = {
+    "chat": ServerKind.CHAT,
+    "api": ServerKind.API,
+    "presence": ServerKind.PRESENCE,
+    "discovery": ServerKind.DISCOVERY,
+    "notifier": ServerKind.NOTIFIER,
+}
+"""The services by the names that settings know them by."""
+
+
+def rate(settings: RateSettings) -> Rate:
+    """A rate as it was set."""
+    return Rate(settings.per_second, settings.burst)
+
+
+def password_hashing(settings: Settings) -> Passwords:
+    """Password hashing at the cost that was set."""
+    cost = settings.passwords
+    return Passwords(PasswordCost(cost.memory_kib, cost.iterations, cost.parallelism))
+
+
+@dataclass(frozen=True, slots=True)
+class ApiParts:
+    """What the api services stand on."""
+
+    accounts: AccountStore
+    contacts: ContactStore
+    memberships: Memberships
+    history: History
+    push_tokens: PushTokenStore
+    writer: ChannelWriter
+    streams: DeviceStreams
+    recommender: Recommender
+    issuer: TokenIssuer
+    revocations: Revocations
+    passwords: Passwords
+    clock: Clock
+    shared_rates: SharedRates | None = None
+    """Counts what comes through any api server; None where there is one."""
+
+
+def serve_api(listener: GrpcServer, parts: ApiParts, settings: Settings) -> None:
+    """Puts accounts, contacts, channels, history and push tokens onto a listener."""
+    rates = settings.rates
+    accounts = Accounts(
+        parts.accounts,
+        parts.passwords,
+        parts.issuer,
+        parts.revocations,
+        parts.streams,
+        parts.recommender,
+        parts.clock,
+        AccountLimits(rate(rates.sign_ups), rate(rates.failed_log_ins), rate(rates.failed_log_ins_by_address)),
+        parts.shared_rates,
+    )
+    contacts = Contacts(parts.contacts, parts.accounts, parts.writer, parts.clock)
+    channels = Channels(parts.writer, parts.memberships, parts.accounts, parts.contacts)
+    server = listener.server
+    account_pb2_grpc.add_AccountServiceServicer_to_server(AccountService(accounts), server)
+    contact_pb2_grpc.add_ContactServiceServicer_to_server(ContactService(contacts), server)
+    channel_pb2_grpc.add_ChannelServiceServicer_to_server(ChannelService(channels), server)
+    history_pb2_grpc.add_HistoryServiceServicer_to_server(HistoryService(HistoryReader(parts.history)), server)
+    push_pb2_grpc.add_PushServiceServicer_to_server(PushService(PushTokens(parts.push_tokens)), server)
+    for file in (account_pb2, contact_pb2, channel_pb2, history_pb2, push_pb2):
+        listener.serves(file.DESCRIPTOR)
+
+
+def serve_chat(listener: GrpcServer, chat: ChatServer) -> None:
+    """Puts the stream onto a listener."""
+    ChatService(chat).add_to(listener.server)
+    listener.serves(chat_pb2.DESCRIPTOR)
+
+
+def serve_presence(listener: GrpcServer, tracker: Tracker) -> None:
+    """Puts presence onto a listener."""
+    presence_pb2_grpc.add_PresenceServiceServicer_to_server(PresenceService(tracker), listener.server)
+    listener.serves(presence_pb2.DESCRIPTOR)
+
+
+def serve_discovery(listener: GrpcServer, recommender: Recommender, registry: Registry) -> None:
+    """Puts discovery onto a listener."""
+    discovery_pb2_grpc.add_DiscoveryServiceServicer_to_server(DiscoveryService(recommender, registry), listener.server)
+    listener.serves(discovery_pb2.DESCRIPTOR)
