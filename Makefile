@@ -36,7 +36,7 @@ test: setup $(VENV)/.dev $(TOOLS)/.built $(TOOLS)/loadgen engines
 	@$(PYTHON) -m pytest -n 2 --dist loadgroup
 
 # etcd, Redis, Java and Cassandra, as far as they are missing; a moment when nothing is.
-engines:
+engines: | $(VENV)/.dev
 	scripts/install-engines
 
 lint: setup $(VENV)/.dev $(TOOLS)/.built
@@ -90,6 +90,12 @@ $(VENV)/.dev: $(VENV)/.server requirements-dev.lock
 # Go comes with the dev packages; tools/go.sum holds the hashes of everything that it builds here.
 $(TOOLS)/.built: tools/go.mod tools/go.sum | $(VENV)/.dev
 	CGO_ENABLED=0 GOTOOLCHAIN=local GOFLAGS=-mod=readonly GOBIN=$(CURDIR)/$(TOOLS) $(VENV)/bin/go -C tools install tool
+	@touch $@
+
+# The cluster's etcd. It is a module of its own, so that it has the dependencies that its makers have tested.
+$(TOOLS)/etcd: tools/etcd/go.mod tools/etcd/go.sum | $(VENV)/.dev
+	CGO_ENABLED=0 GOTOOLCHAIN=local GOFLAGS=-mod=readonly $(VENV)/bin/go -C tools/etcd build -o $(CURDIR)/$@ \
+		go.etcd.io/etcd/server/v3
 	@touch $@
 
 # What loads the server in `make bench`, and writes its stubs from the same protos.

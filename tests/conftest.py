@@ -37,6 +37,12 @@ def etcd(engines: Engines) -> EtcdSpace:
 
 
 @pytest.fixture
+def debians_etcd(engines: Engines) -> EtcdSpace:
+    """The same in Debian's etcd."""
+    return engines.debians_etcd()
+
+
+@pytest.fixture
 def redis(engines: Engines) -> RedisSpace:
     """A database of the test's own, in a Redis for soft state."""
     return engines.redis()

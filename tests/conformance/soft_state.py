@@ -51,10 +51,10 @@ async def memory(_: pytest.FixtureRequest) -> AsyncIterator[SoftPorts]:
 
 
 @asynccontextmanager
-async def mesh(request: pytest.FixtureRequest, shards: int = 1) -> AsyncIterator[SoftPorts]:
+async def mesh(request: pytest.FixtureRequest, shards: int = 1, etcd_fixture: str = "etcd") -> AsyncIterator[SoftPorts]:
     """Redis and etcd. A shard is a database of its own in the same Redis."""
     engines: Engines = request.getfixturevalue("engines")
-    etcd_space: EtcdSpace = request.getfixturevalue("etcd")
+    etcd_space: EtcdSpace = request.getfixturevalue(etcd_fixture)
     spaces: list[RedisSpace] = [engines.redis() for _ in range(shards)]
     redis = Shards([space.url for space in spaces], spaces[0].prefix)
     etcd = Etcd([etcd_space.address], etcd_space.prefix)
@@ -74,11 +74,17 @@ def sharded(request: pytest.FixtureRequest) -> AbstractAsyncContextManager[SoftP
     return mesh(request, shards=3)
 
 
+def on_debians_etcd(request: pytest.FixtureRequest) -> AbstractAsyncContextManager[SoftPorts]:
+    return mesh(request, etcd_fixture="debians_etcd")
+
+
 SOFT_ENGINES: dict[str, Callable[[pytest.FixtureRequest], AbstractAsyncContextManager[SoftPorts]]] = {
     "memory": memory,
     "mesh": mesh,
     "mesh of shards": sharded,
 }
+REGISTRIES = {**SOFT_ENGINES, "mesh on Debian's etcd": on_debians_etcd}
+"""The engines of the registry, which is in etcd: also the etcd that Debian's users have."""
 
 
 @asynccontextmanager

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from tests.conformance.soft_state import SOFT_ENGINES
+from tests.conformance.soft_state import REGISTRIES
 from tidings.core.ports import Registry
 from tidings.core.values import Server, ServerKind
 
@@ -18,9 +18,9 @@ TWO = Server("two", CHAT, "10.0.0.2:7000", "eu-central", 0.5, 50.1, 8.7)
 API = Server("one", ServerKind.API, "10.0.0.1:7001", "eu-central", 0.0, 50.1, 8.7)
 
 
-@pytest.fixture(params=SOFT_ENGINES)
+@pytest.fixture(params=REGISTRIES)
 async def registry(request: pytest.FixtureRequest) -> AsyncIterator[Registry]:
-    async with SOFT_ENGINES[request.param](request) as ports:
+    async with REGISTRIES[request.param](request) as ports:
         yield ports.registry
 
 

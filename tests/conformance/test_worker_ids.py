@@ -17,8 +17,9 @@ from tidings.core.positions import MAX_WORKER_ID
 Holder = Callable[[], WorkerIds]
 
 
-@pytest.fixture
-async def client(etcd: EtcdSpace) -> AsyncIterator[Etcd]:
+@pytest.fixture(params=["etcd", "debians_etcd"])
+async def client(request: pytest.FixtureRequest) -> AsyncIterator[Etcd]:
+    etcd: EtcdSpace = request.getfixturevalue(request.param)
     client = Etcd([etcd.address], etcd.prefix)
     yield client
     await client.close()

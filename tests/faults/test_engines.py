@@ -28,6 +28,18 @@ async def test_etcd_answers_its_client(etcd: EtcdSpace) -> None:
     assert read is not None and read.value == b"1"
 
 
+async def version(space: EtcdSpace) -> str:
+    """What an etcd says that it is."""
+    async with space.client() as client:
+        return str((await client.status()).version)
+
+
+async def test_etcd_is_the_one_that_is_pinned_and_debians_another(etcd: EtcdSpace, debians_etcd: EtcdSpace) -> None:
+    pins = (Path(__file__).parents[2] / "tools/etcd/go.mod").read_text()
+    assert f"go.etcd.io/etcd/server/v3 v{await version(etcd)} " in pins
+    assert f"go.etcd.io/etcd/server/v3 v{await version(debians_etcd)} " not in pins
+
+
 async def test_redis_answers_its_client_from_the_tests_own_database(redis: RedisSpace) -> None:
     async with RedisClient.from_url(redis.url) as client:
         assert await client.dbsize() == 0
@@ -184,7 +196,7 @@ async def test_one_that_is_not_installed_tells_how_to_get_it(tmp_path: Path, mon
         await Cassandra(tmp_path / "cassandra", jars=tmp_path).start()
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(EngineError, match="etcd is not on PATH: install Debian's etcd-server"):
-        await Etcd(tmp_path / "etcd").start()
+        await Etcd(tmp_path / "etcd", binary=tmp_path / "not built").start()
 
 
 START = """

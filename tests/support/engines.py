@@ -21,6 +21,9 @@ NO_DELAY = [(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)]
 """For Cluster(sockopts=…): without it a conditional batch waits 40 ms for an acknowledgement of TCP."""
 
 
+DEBIANS_ETCD = Path("/usr/bin/etcd")
+"""The one of Debian's etcd-server, which is older than the one that is built here."""
+
 SOON_UP = ("-XX:TieredStopAtLevel=1",)
 """For Cassandra: compiles quickly rather than well, so that a start takes two thirds of the processor time."""
 
@@ -112,6 +115,11 @@ class Engines:
     def etcd(self) -> EtcdSpace:
         """A part of etcd of its own."""
         return EtcdSpace(self._running("etcd", Etcd), f"/t{next(self._spaces)}/")
+
+    def debians_etcd(self) -> EtcdSpace:
+        """The same in Debian's etcd."""
+        engine = self._running("debians-etcd", lambda folder: Etcd(folder, binary=DEBIANS_ETCD))
+        return EtcdSpace(engine, f"/t{next(self._spaces)}/")
 
     def redis(self) -> RedisSpace:
         """A database of its own, in a Redis that keeps nothing on the disk."""

@@ -7,6 +7,9 @@ from pathlib import Path
 from tidings_server.cluster.engine import Engine, program
 from tidings_server.cluster.loopback import HOST, Conversation
 
+BUILT = Path(__file__).parents[2] / ".build/bin/etcd"
+"""Where scripts/install-engines puts the etcd that it builds."""
+
 
 class Etcd(Engine):
     """etcd, one node, on loopback.
@@ -15,13 +18,17 @@ class Etcd(Engine):
         folder: Its folder.
         client_port: For clients; a free one when 0.
         peer_port: For other nodes; a free one when 0.
+        binary: The program; where it is missing, the one on PATH is run.
         detach: Whether it goes on when its owner ends.
     """
 
     name = "etcd"
 
-    def __init__(self, folder: Path, *, client_port: int = 0, peer_port: int = 0, detach: bool = False) -> None:
+    def __init__(
+        self, folder: Path, *, client_port: int = 0, peer_port: int = 0, binary: Path = BUILT, detach: bool = False
+    ) -> None:
         super().__init__(folder, {"client": client_port, "peer": peer_port}, detach=detach)
+        self._binary = binary
 
     @property
     def port(self) -> int:
@@ -36,7 +43,7 @@ class Etcd(Engine):
     def _command(self) -> list[str]:
         client, peer = f"http://{self._address('client')}", f"http://{self._address('peer')}"
         return [
-            program("etcd", "etcd-server"),
+            str(self._binary) if self._binary.exists() else program("etcd", "etcd-server"),
             "--name=tidings",
             f"--data-dir={self.folder / 'data'}",
             f"--listen-client-urls={client}",
