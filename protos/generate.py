@@ -9,7 +9,6 @@ import sys
 from importlib.resources import files
 from pathlib import Path
 
-from google.rpc import status_pb2
 from grpc_tools import protoc
 
 PROTOS = Path(__file__).resolve().parent
@@ -18,10 +17,8 @@ PACKAGES = ("tidings/v1", "tidings/internal/v1")
 
 
 def includes() -> list[str]:
-    """The import paths: our own contract, google/protobuf and google/rpc."""
-    well_known = files("grpc_tools") / "_proto"
-    google_rpc = Path(status_pb2.__file__).parents[2]
-    return [f"-I{PROTOS}", f"-I{well_known}", f"-I{google_rpc}"]
+    """The import paths: our own folder, and google/protobuf, which every protoc brings."""
+    return [f"-I{PROTOS}", f"-I{files('grpc_tools') / '_proto'}"]
 
 
 def sources(*packages: str) -> list[str]:
