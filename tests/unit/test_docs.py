@@ -17,7 +17,7 @@ from tidings_server.settings import RateSettings, Settings
 _ROOT = Path(__file__).parents[2]
 _PAGES = [_ROOT / "README.md", *sorted((_ROOT / "docs").glob("*.md"))]
 _GUARANTEES = (_ROOT / "docs" / "guarantees.md").read_text()
-_TEST = re.compile(r"`(tests/\w+/test_\w+\.py)::(\w+)`")
+_TEST = re.compile(r"`(tests/(?:\w+/)+test_\w+\.py)::(\w+)`")
 _LINK = re.compile(r"\[[^\]]*\]\(([^)#\s]*)(#[^)\s]*)?\)")
 _MODULE = re.compile(r"`((?:[a-z_]+/)+\w+\.py)`")
 _MAKE = re.compile(r"(?:`|^)make ([a-z]+)", re.MULTILINE)
