@@ -6,10 +6,15 @@ import asyncio
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.support.engines import CassandraSpace, Engines, EtcdSpace, RedisSpace
 from tests.support.settings import MESH
 from tidings_server.cluster.cluster import Cluster, Sizes
+
+# How long one example takes says more about the machine than about the code.
+settings.register_profile("tidings", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("tidings")
 
 _ENGINES = ("cassandra", "etcd", "mesh", "redis")
 

@@ -162,7 +162,7 @@ async def _check_directory(model: Model) -> None:
             assert view.unread_count == model.unread(scribe.channel_id, user_id)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(steps=steps, data=st.data())
 def test_reading_agrees_with_the_model(engine: OpenPorts, steps: list[Step], data: st.DataObject) -> None:
     async def run(folder: Path) -> None:

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from tests.support.waiting import eventually
 from tests.unit.sdk_fake import Backend, no, serve
 from tidings.v1 import presence_pb2
 from tidings_client import Presence, ReplacedError, SignedOutError, Tidings, TidingsError
@@ -113,7 +114,11 @@ async def test_a_newer_presence_of_the_same_device_ends_this_one(
         backend.tracks[0].put_nowait(no("ABORTED", "replaced", reason="SESSION_REPLACED"))
         with pytest.raises(ReplacedError, match="replaced"):
             await anext(presence)
-    assert backend.tracks == []
+
+    async def is_gone() -> bool:
+        return backend.tracks == []
+
+    await eventually(is_gone)
 
 
 async def test_a_server_that_will_never_take_this_client_is_told(backend: Backend, ann: Tidings) -> None:

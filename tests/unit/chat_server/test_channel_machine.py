@@ -616,6 +616,5 @@ TestChannelMachine = ChannelMachine.TestCase
 TestChannelMachine.settings = settings(
     max_examples=80,
     stateful_step_count=60,
-    deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
 )

@@ -140,4 +140,4 @@ class PresenceMachine(RuleBasedStateMachine):
 
 
 TestPresence = PresenceMachine.TestCase
-TestPresence.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestPresence.settings = settings(max_examples=60, stateful_step_count=40)
