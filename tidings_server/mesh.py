@@ -31,10 +31,10 @@ from tidings.backends.cassandra.push_tokens import CassandraPushTokenStore
 from tidings.backends.etcd.client import Etcd
 from tidings.backends.etcd.registry import EtcdRegistry
 from tidings.backends.etcd.worker_ids import EtcdWorkerIds
-from tidings.backends.redis.pipeline import Pipeline
+from tidings.backends.redis.pipeline import AutoPipeline
 from tidings.backends.redis.presence import RedisPresencePubSub, RedisPresenceStore
 from tidings.backends.redis.push_queue import RedisPushQueue
-from tidings.backends.redis.rate import RedisRates
+from tidings.backends.redis.rate import RedisSharedRates
 from tidings.backends.redis.routes import RedisRoutes
 from tidings.backends.redis.shards import Shards
 from tidings.backends.redis.sign_outs import RedisSignOutPubSub
@@ -87,7 +87,7 @@ class Engines:
         mesh = settings.mesh
         self.cassandra = cassandra
         self.shards = Shards(mesh.redis, f"{mesh.prefix}:")
-        self._push_pipeline = Pipeline(mesh.push_redis)
+        self._push_pipeline = AutoPipeline(mesh.push_redis)
         self._etcd = Etcd(mesh.etcd, f"/{mesh.prefix}/")
         self.registry = EtcdRegistry(self._etcd, lambda: self.lease_lost())
         self.lease_lost: Callable[[], None] = lambda: None
@@ -219,7 +219,7 @@ class MeshNode:
                 revocations,
                 passwords,
                 clock,
-                RedisRates(engines.shards),
+                RedisSharedRates(engines.shards),
             )
             serve_api(self._listener, parts, settings)
             self._work += [announcer.run, router.run]

@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from notifier.web_push_encryption import encoded, point
-from tidings.backends.redis.pipeline import Pipeline
+from tidings.backends.redis.pipeline import AutoPipeline
 from tidings.backends.redis.push_queue import RedisPushQueue
 from tidings.backends.sqlite.database import Database, DataFolderError
 from tidings.backends.sqlite.push import SqlitePushQueue
@@ -132,11 +132,11 @@ def _run(where: _Where, work: Callable[[PushQueue], Awaitable[None]]) -> None:
 async def _queue(settings: Settings) -> AsyncIterator[PushQueue]:
     """The queue itself: both engines take several processes at a time."""
     if settings.backend == "mesh":
-        link = Pipeline(settings.mesh.push_redis)
+        pipeline = AutoPipeline(settings.mesh.push_redis)
         try:
-            yield RedisPushQueue(link, f"{settings.mesh.prefix}:")
+            yield RedisPushQueue(pipeline, f"{settings.mesh.prefix}:")
         finally:
-            await link.close()
+            await pipeline.close()
     else:
         database = Database(settings.data, beside=True)
         try:

@@ -17,7 +17,7 @@ from tidings.backends.etcd.client import Etcd
 from tidings.backends.etcd.registry import EtcdRegistry
 from tidings.backends.memory.presence import MemoryPresencePubSub, MemoryPresenceStore
 from tidings.backends.memory.registry import MemoryRegistry
-from tidings.backends.redis.pipeline import Pipeline
+from tidings.backends.redis.pipeline import AutoPipeline
 from tidings.backends.redis.presence import RedisPresencePubSub, RedisPresenceStore
 from tidings.backends.redis.push_queue import RedisPushQueue
 from tidings.backends.redis.routes import RedisRoutes
@@ -100,11 +100,11 @@ async def sqlite_queue(request: pytest.FixtureRequest) -> AsyncIterator[PushQueu
 @asynccontextmanager
 async def redis_queue(request: pytest.FixtureRequest) -> AsyncIterator[PushQueue]:
     space: RedisSpace = request.getfixturevalue("durable_redis")
-    link = Pipeline(space.url)
+    pipeline = AutoPipeline(space.url)
     try:
-        yield RedisPushQueue(link, space.prefix)
+        yield RedisPushQueue(pipeline, space.prefix)
     finally:
-        await link.close()
+        await pipeline.close()
 
 
 PUSH_QUEUES: dict[str, Callable[[pytest.FixtureRequest], AbstractAsyncContextManager[PushQueue]]] = {

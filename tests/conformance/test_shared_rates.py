@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.engines import Engines
 from tests.support.waiting import eventually
-from tidings.backends.redis.rate import RedisRates
+from tidings.backends.redis.rate import RedisSharedRates
 from tidings.backends.redis.shards import Shards
 from tidings.core.ports import SharedRates
 from tidings.core.rate import Rate
@@ -22,7 +22,7 @@ async def servers(engines: Engines) -> AsyncIterator[list[SharedRates]]:
     """The same buckets, as two servers have them."""
     spaces = [engines.redis() for _ in range(2)]
     parties = [Shards([space.url for space in spaces], spaces[0].prefix) for _ in range(2)]
-    yield [RedisRates(party) for party in parties]
+    yield [RedisSharedRates(party) for party in parties]
     for party in parties:
         await party.close()
 

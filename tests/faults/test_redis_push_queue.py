@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tidings.backends.redis.pipeline import Pipeline
+from tidings.backends.redis.pipeline import AutoPipeline
 from tidings.backends.redis.push_queue import RedisPushQueue
 from tidings.core.errors import Code, Refusal
 from tidings.core.ports import DevicePush
@@ -28,18 +28,18 @@ async def server(tmp_path: Path) -> AsyncIterator[Redis]:
 
 
 @pytest.fixture
-async def link(server: Redis) -> AsyncIterator[Pipeline]:
-    link = Pipeline(server.url)
-    yield link
-    await link.close()
+async def pipeline(server: Redis) -> AsyncIterator[AutoPipeline]:
+    pipeline = AutoPipeline(server.url)
+    yield pipeline
+    await pipeline.close()
 
 
 def push(number: int) -> DevicePush:
     return DevicePush(PushRequest("u1", f"channel-{number}", number, "u2", "text", NOW), "phone", LOG)
 
 
-async def test_every_acknowledged_push_survives_sigkill(server: Redis, link: Pipeline) -> None:
-    queue = RedisPushQueue(link)
+async def test_every_acknowledged_push_survives_sigkill(server: Redis, pipeline: AutoPipeline) -> None:
+    queue = RedisPushQueue(pipeline)
     await queue.check_durable()
     kept: list[int] = []
     hundred = asyncio.Event()
@@ -67,9 +67,9 @@ async def test_every_acknowledged_push_survives_sigkill(server: Redis, link: Pip
     assert set(kept) <= set(claimed)
 
 
-async def test_two_who_claim_never_get_the_same(server: Redis, link: Pipeline) -> None:
-    other_link = Pipeline(server.url)
-    queues = [RedisPushQueue(link), RedisPushQueue(other_link)]
+async def test_two_who_claim_never_get_the_same(server: Redis, pipeline: AutoPipeline) -> None:
+    other_pipeline = AutoPipeline(server.url)
+    queues = [RedisPushQueue(pipeline), RedisPushQueue(other_pipeline)]
     await queues[0].enqueue([push(number) for number in range(1, 501)], NOW)
     claimed: list[int] = []
 
@@ -79,11 +79,11 @@ async def test_two_who_claim_never_get_the_same(server: Redis, link: Pipeline) -
 
     await asyncio.gather(*map(claim, queues))
     assert len(claimed) == len(set(claimed)) == 500
-    await other_link.close()
+    await other_pipeline.close()
 
 
-async def test_nothing_is_left_of_what_is_done_or_dropped(link: Pipeline) -> None:
-    queue = RedisPushQueue(link)
+async def test_nothing_is_left_of_what_is_done_or_dropped(pipeline: AutoPipeline) -> None:
+    queue = RedisPushQueue(pipeline)
     await queue.enqueue([push(number) for number in range(1, 4)], NOW)
     one, two, three = [each.push_id for each in await queue.claim(LOG, NOW, 60_000, 10)]
     await queue.done(one)
@@ -93,18 +93,18 @@ async def test_nothing_is_left_of_what_is_done_or_dropped(link: Pipeline) -> Non
     assert await queue.replay(three, NOW)
     (again,) = await queue.claim(LOG, NOW, 60_000, 10)
     await queue.done(again.push_id)
-    assert await link.call("KEYS", "*") == [b"tidings:push:next"]
+    assert await pipeline.call("KEYS", "*") == [b"tidings:push:next"]
 
 
 async def test_a_redis_that_may_forget_is_refused(tmp_path: Path) -> None:
     server = Redis(tmp_path / "soft")
     await server.start()
-    link = Pipeline(server.url)
+    pipeline = AutoPipeline(server.url)
     try:
         with pytest.raises(Refusal) as refused:
-            await RedisPushQueue(link).check_durable()
+            await RedisPushQueue(pipeline).check_durable()
         assert refused.value.code is Code.FAILED_PRECONDITION
         assert refused.value.metadata == {"setting": "appendonly", "needed": "yes", "actual": "no"}
     finally:
-        await link.close()
+        await pipeline.close()
         await server.kill()

@@ -50,12 +50,12 @@ async def news(shards: Shards) -> AsyncIterator[RedisPresencePubSub]:
 
 def someone_on(shards: Shards, index: int) -> str:
     """A user of a shard."""
-    return next(name for number in range(1_000) if shards.of(name := f"user-{number}") is shards.links[index])
+    return next(name for number in range(1_000) if shards.of(name := f"user-{number}") is shards.pipelines[index])
 
 
 async def wipe(shards: Shards) -> None:
-    for link in shards.links:
-        await link.call("FLUSHALL")
+    for pipeline in shards.pipelines:
+        await pipeline.call("FLUSHALL")
 
 
 async def restart(shards: Shards, servers: list[Redis]) -> None:
@@ -68,7 +68,7 @@ async def pause(shards: Shards, servers: list[Redis]) -> None:
     servers[0].signal(signal.SIGSTOP)
     try:
         with pytest.raises(Refusal):
-            await shards.links[0].call("PING")
+            await shards.pipelines[0].call("PING")
     finally:
         servers[0].signal(signal.SIGCONT)
 
@@ -133,15 +133,15 @@ async def works(call: Callable[[], Coroutine[Any, Any, object]]) -> bool:
 
 
 async def test_commands_given_at_once_are_carried_out_in_their_order_and_once(shards: Shards) -> None:
-    link = shards.links[0]
-    results = await asyncio.gather(*(link.call("RPUSH", "list", number) for number in range(3_000)))
+    pipeline = shards.pipelines[0]
+    results = await asyncio.gather(*(pipeline.call("RPUSH", "list", number) for number in range(3_000)))
     assert results == list(range(1, 3_001))
-    assert [int(each) for each in await link.call("LRANGE", "list", 0, -1)] == list(range(3_000))
+    assert [int(each) for each in await pipeline.call("LRANGE", "list", 0, -1)] == list(range(3_000))
 
 
 async def test_a_command_that_redis_refuses_leaves_the_others_alone(shards: Shards) -> None:
-    link = shards.links[0]
-    calls = (link.call("SET", "text", "x"), link.call("INCR", "text"), link.call("GET", "text"))
+    pipeline = shards.pipelines[0]
+    calls = (pipeline.call("SET", "text", "x"), pipeline.call("INCR", "text"), pipeline.call("GET", "text"))
     results: list[object] = await asyncio.gather(*calls, return_exceptions=True)
     assert results[::2] == [b"OK", b"x"]
     assert isinstance(results[1], Refusal)
@@ -149,23 +149,23 @@ async def test_a_command_that_redis_refuses_leaves_the_others_alone(shards: Shar
 
 
 async def test_more_commands_than_can_be_waited_for_are_refused_at_once(servers: list[Redis], shards: Shards) -> None:
-    link = shards.links[0]
-    results = await asyncio.gather(*(link.call("INCR", "count") for _ in range(25_000)), return_exceptions=True)
+    pipeline = shards.pipelines[0]
+    results = await asyncio.gather(*(pipeline.call("INCR", "count") for _ in range(25_000)), return_exceptions=True)
     refused = [result for result in results if isinstance(result, Refusal)]
     assert {refusal.reason for refusal in refused} == {"ENGINE_OVERLOADED"}
-    assert await link.call("GET", "count") == str(25_000 - len(refused)).encode()
+    assert await pipeline.call("GET", "count") == str(25_000 - len(refused)).encode()
 
 
 async def test_a_server_that_has_become_a_replica_is_left(servers: list[Redis], shards: Shards) -> None:
-    link = shards.links[0]
-    before = await link.call("CLIENT", "ID")
-    await link.call("REPLICAOF", "127.0.0.1", servers[1].port)
+    pipeline = shards.pipelines[0]
+    before = await pipeline.call("CLIENT", "ID")
+    await pipeline.call("REPLICAOF", "127.0.0.1", servers[1].port)
     with pytest.raises(Refusal) as refused:
-        await link.call("SET", "key", "value")
+        await pipeline.call("SET", "key", "value")
     assert refused.value.code is Code.UNAVAILABLE
-    await link.call("REPLICAOF", "NO", "ONE")
-    assert await link.call("CLIENT", "ID") != before
-    await link.call("SET", "key", "value")
+    await pipeline.call("REPLICAOF", "NO", "ONE")
+    assert await pipeline.call("CLIENT", "ID") != before
+    await pipeline.call("SET", "key", "value")
 
 
 # --- routes -----------------------------------------------------------------------------------------------------------
@@ -254,8 +254,8 @@ async def test_a_gap_is_told_of_and_news_come_again(
     async with asyncio.timeout(30):
         assert await heard.get() == ONLINE
         # What a fault is measured against has been seen: the epoch is asked for as soon as the feed begins.
-        for link in shards.links:
-            await eventually(lambda link=link: has_epoch(shards, link))  # type: ignore[misc]
+        for pipeline in shards.pipelines:
+            await eventually(lambda pipeline=pipeline: has_epoch(shards, pipeline))  # type: ignore[misc]
         assert not gap.is_set()
         await fault(shards, servers)
         await gap.wait()
@@ -264,8 +264,8 @@ async def test_a_gap_is_told_of_and_news_come_again(
         assert await heard.get() == ONLINE
 
 
-async def has_epoch(shards: Shards, link: Any) -> bool:
-    return bool(await link.call("EXISTS", f"{shards.prefix}epoch"))
+async def has_epoch(shards: Shards, pipeline: Any) -> bool:
+    return bool(await pipeline.call("EXISTS", f"{shards.prefix}epoch"))
 
 
 async def test_only_those_who_are_needed_are_subscribed(shards: Shards, news: RedisPresencePubSub) -> None:
@@ -275,7 +275,7 @@ async def test_only_those_who_are_needed_are_subscribed(shards: Shards, news: Re
         pass
 
     async def channels() -> list[bytes]:
-        found: list[bytes] = await shards.links[0].call("PUBSUB", "CHANNELS")
+        found: list[bytes] = await shards.pipelines[0].call("PUBSUB", "CHANNELS")
         return found
 
     one = await news.subscribe(user_id, nothing, nothing)

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from tests.support.waiting import eventually
-from tidings.backends.redis.pipeline import Pipeline
+from tidings.backends.redis.pipeline import AutoPipeline
 from tidings.backends.redis.push_queue import RedisPushQueue
 from tidings.backends.sqlite.database import Database
 from tidings.backends.sqlite.push import SqlitePushQueue
@@ -18,9 +18,9 @@ from tidings.core.ports import PushQueue
 async def queue_at(where: str) -> AsyncIterator[PushQueue]:
     """The queue in a Redis, by its URL, or in a data folder."""
     if where.startswith("redis:"):
-        link = Pipeline(where)
-        yield RedisPushQueue(link)
-        await link.close()
+        pipeline = AutoPipeline(where)
+        yield RedisPushQueue(pipeline)
+        await pipeline.close()
     else:
         database = Database(Path(where), beside=(Path(where) / "tidings.db").exists())
         yield SqlitePushQueue(database)

@@ -1,4 +1,4 @@
-"""One Redis server: commands that wait go out together, and whatever goes wrong is a refusal."""
+"""Commands to one Redis server, pipelined over one connection. Every failure becomes a `Refusal`."""
 
 from __future__ import annotations
 
@@ -35,7 +35,11 @@ AWAY = (RedisError, OSError, TimeoutError)
 
 @dataclass(frozen=True)
 class Script:
-    """A Lua script; a server runs it as one step."""
+    """A Lua script, which a server runs as one step.
+
+    Args:
+        source: The text of the script.
+    """
 
     source: str
     sha: str = field(init=False)
@@ -44,7 +48,7 @@ class Script:
         object.__setattr__(self, "sha", hashlib.sha1(self.source.encode(), usedforsecurity=False).hexdigest())
 
 
-# The id of the run tells a restart or a failover even where the key has survived it, on a disk or in a replica.
+# The run id shows a restart or a failover even where the key has survived it, on a disk or in a replica.
 _EPOCH = Script("""
 redis.call('SET', KEYS[1], ARGV[1], 'NX')
 return string.match(redis.call('INFO', 'server'), 'run_id:(%x+)') .. ':' .. redis.call('GET', KEYS[1])
@@ -53,31 +57,31 @@ return string.match(redis.call('INFO', 'server'), 'run_id:(%x+)') .. ':' .. redi
 
 @dataclass
 class _Call:
+    """A command or script that waits for its answer."""
+
     command: tuple[Argument, ...]
     script: Script | None
     answer: asyncio.Future[Any]
 
 
-class Pipeline:
-    """A Redis server, over one connection.
+class AutoPipeline:
+    """A client of one Redis server that pipelines commands over one connection by itself.
 
     All commands that gather while others are under way go out in one write when those have been answered, in the
-    order in which they were given (a script that the server has to be told first comes after the rest of its batch).
+    order in which they were given. (A script that the server does not know yet comes after the rest of its batch.)
     So a busy process pays for a write and a wake-up once a batch, not once a command, and needs no pool.
 
-    A connection that is gone is made anew for the next command. A command that was sent is not sent again when no
-    answer comes: whether it was carried out is not known then.
+    The connection is made when the first command needs it. A lost connection is made anew for the next command. A
+    command that was sent is not sent again when no answer comes, because the server may have carried it out.
+
+    Args:
+        url: As of redis-py: `redis://[[user]:password@]host:port/database`, or `rediss://` for TLS.
     """
 
     def __init__(self, url: str) -> None:
-        """Connects when needed.
-
-        Args:
-            url: As of redis-py: `redis://[[user]:password@]host:port/database`, or `rediss://` for TLS.
-        """
         parts = urlsplit(url)
         self.name = f"{parts.hostname or ''}:{parts.port or 6379}{parts.path}"
-        """Which server it is, without secrets."""
+        """Host, port and database of the server, without secrets."""
         self._connections = ConnectionPool.from_url(
             url,
             protocol=2,
@@ -90,31 +94,31 @@ class Pipeline:
         self._pump: asyncio.Task[None] | None = None
 
     def connection(self) -> Connection:
-        """Another connection to the server, not open yet; it is the caller's to close."""
+        """Make another connection to the server. The caller opens and closes it."""
         made: Connection = self._connections.make_connection()  # type: ignore[no-untyped-call]  # redis-py has no type here
         return made
 
     async def call(self, *command: Argument) -> Any:
-        """Has a command carried out.
+        """Send a command and return its answer.
 
         Returns:
             The answer as RESP 2 has it, with bytes.
 
         Raises:
-            Refusal: UNAVAILABLE when the server is away or refuses; whether it was carried out is not known.
+            Refusal: UNAVAILABLE when the server is away or refuses. The command may have been carried out.
         """
         return await self._submit(_Call(command, None, asyncio.get_running_loop().create_future()))
 
     async def run(self, script: Script, keys: Sequence[Argument], arguments: Sequence[Argument] = ()) -> Any:
-        """Has a script run; see `call`."""
+        """Run a script and return its answer, as `call` does for a command."""
         command = (len(keys), *keys, *arguments)
         return await self._submit(_Call(command, script, asyncio.get_running_loop().create_future()))
 
     async def epoch(self, key: str) -> str:
-        """A word that changes when the server has lost what it knew: wiped, restarted, or replaced by another.
+        """Return a word that changes when the server has lost its data: wiped, restarted, or replaced by another.
 
         Args:
-            key: Where it may keep a random word.
+            key: A key under which the server keeps a random word.
 
         Raises:
             Refusal: UNAVAILABLE when the server is away.
@@ -123,11 +127,11 @@ class Pipeline:
         return answer.decode()
 
     def away(self, error: BaseException) -> Refusal:
-        """The refusal for what kept a command from being carried out."""
+        """Make the refusal for an error that kept a command from being carried out."""
         return unavailable(f"Redis at {self.name} is away ({type(error).__name__})", "ENGINE_UNAVAILABLE")
 
     async def close(self) -> None:
-        """Closes the connection; what waits is refused."""
+        """Close the connection and refuse the commands that wait."""
         if self._pump is not None:
             self._pump.cancel()
             await asyncio.gather(self._pump, return_exceptions=True)
@@ -143,6 +147,7 @@ class Pipeline:
         return await call.answer
 
     async def _run(self) -> None:
+        """Send what waits, batch by batch, until nothing waits."""
         batch: list[_Call] = []
         try:
             while self._waiting:
@@ -151,7 +156,7 @@ class Pipeline:
                     async with asyncio.timeout(REPLY_SECONDS):
                         await self._exchange(await self._open(), batch)
                 except AWAY as error:
-                    # What came meanwhile would only wait for the same.
+                    # Commands that came in the meantime would only wait for the same failure.
                     self._waiting = batch + self._waiting
                     self._refuse_waiting(error)
                     await self._disconnect()
@@ -171,13 +176,14 @@ class Pipeline:
                     return connection
             except AWAY:
                 pass
-            # The server has closed it, or said what nobody asked for.
+            # The server has closed the connection, or sent something that no command asked for.
             await self._disconnect()
         connection = self._connection = self.connection()
         await connect(connection)
         return connection
 
     async def _exchange(self, connection: Connection, batch: list[_Call]) -> None:
+        """Send a batch and hand out the answers. A script that the server does not know goes again, with its source."""
         unknown = await self._send(
             connection,
             [
@@ -190,7 +196,7 @@ class Pipeline:
             told: set[str] = set()
             for call in unknown:
                 assert call.script is not None
-                # EVAL keeps the script on the server, for those behind it.
+                # EVAL keeps the script on the server, for the calls behind this one.
                 name, text = ("EVALSHA", call.script.sha) if call.script.sha in told else ("EVAL", call.script.source)
                 told.add(call.script.sha)
                 again.append(((name, text, *call.command), call))
@@ -198,7 +204,7 @@ class Pipeline:
                 _refuse(call, self.away(NoScriptError()))
 
     async def _send(self, connection: Connection, calls: list[tuple[tuple[Argument, ...], _Call]]) -> list[_Call]:
-        """Sends commands and hands out the answers; returns the calls whose script the server does not know."""
+        """Send commands, hand out the answers, and return the calls whose script the server does not know."""
         await connection.send_packed_command(connection.pack_commands([command for command, _ in calls]))
         unknown = []
         refused: ResponseError | None = None
@@ -216,7 +222,7 @@ class Pipeline:
         if refused is not None:
             _log.error("Redis at %s refuses a command (%s)", self.name, _code(refused))
             if isinstance(refused, ReadOnlyError):
-                # It is a replica now. Whoever has taken over may be found by connecting again.
+                # The server is a replica now. A new connection may lead to the one that has taken over.
                 await self._disconnect()
         return unknown
 
@@ -232,29 +238,29 @@ class Pipeline:
 
 
 async def connect(connection: Connection) -> None:
-    """Opens a connection that waits for ever from then on: its users bound what they do, each time as a whole.
+    """Open a connection without a time limit of its own: its users limit each exchange as a whole.
 
-    A bound of the connection's own would cost a timer for every answer. It also swallows a cancellation now and then
+    A time limit in the connection would cost a timer for every answer. It also swallows a cancellation now and then
     (`asyncio.wait_for` before Python 3.12), and a connection that is used after that opens itself anew, unnoticed.
 
     Raises:
-        redis.exceptions.ConnectionError: It cannot be opened: for want of a server or of its consent.
+        redis.exceptions.ConnectionError: The server cannot be reached, or refuses the connection.
     """
     try:
         await connection.connect()  # type: ignore[no-untyped-call]  # redis-py has no type here
     except RedisError as error:
-        # Among them what is no `RedisConnectionError`: wrong credentials, say.
+        # Some of these errors, such as wrong credentials, are no `RedisConnectionError`.
         raise RedisConnectionError(str(error)) from error
     connection.socket_timeout = None
 
 
 async def read(connection: Connection) -> Any:
-    """The next answer, whenever it comes."""
+    """Read the next answer, however long that takes."""
     return await connection.read_response(timeout=math.inf, disconnect_on_error=False)
 
 
 def _code(error: ResponseError) -> str:
-    """What Redis refuses for, by its own word (OOM, MISCONF, …): what it says beyond that may quote the command."""
+    """Return the error code of Redis (OOM, MISCONF, …) without the rest of the message, which may quote the command."""
     word = str(error).partition(" ")[0]
     return word if word.isupper() else type(error).__name__
 

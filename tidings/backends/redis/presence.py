@@ -1,4 +1,4 @@
-"""Presence on Redis: heartbeats that any presence server may find to be over, and the news of changes."""
+"""Presence on Redis: heartbeats that any presence server may find to be over, and pub/sub of changes."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import json
 import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
 
-from tidings.backends.redis.pipeline import Pipeline, Script
-from tidings.backends.redis.pubsub import PubSub
+from tidings.backends.redis.pipeline import AutoPipeline, Script
+from tidings.backends.redis.pubsub import GapListeners, PubSubConnection
 from tidings.backends.redis.shards import Shards
 from tidings.core.errors import Refusal
 from tidings.core.ports import PresencePubSub, PresenceStore
@@ -18,10 +18,10 @@ _log = logging.getLogger(__name__)
 
 _EXPIRE_AT_ONCE = 500
 _SEEN_SECONDS = 90 * 86_400
-"""How long it is known when somebody was last here, unless Redis is wiped before."""
+"""How long Redis keeps when a user was last seen, unless it is wiped before."""
 
-# KEYS of all of them: beats (a sorted set of devices by their last heartbeat), users (of devices), online (how many
-# devices by user). ARGV[1]: what the keys of the last sights begin with.
+# KEYS of all scripts: beats (a sorted set of devices by their last heartbeat), users (of devices), online (how many
+# devices by user). ARGV[1]: the prefix of the keys that hold when a user was last seen.
 _FORGET = """
 local function forget(device, at)
   redis.call('ZREM', KEYS[1], device)
@@ -69,12 +69,14 @@ _PUBLISH = Script("for i = 2, #ARGV do redis.call('PUBLISH', ARGV[i], ARGV[1]) e
 class RedisPresenceStore(PresenceStore):
     """The heartbeats of all devices, each on the shard of its user.
 
-    A device that has fallen silent is taken out by one step of Redis, so only one of the presence servers that ask
-    gets its user. A server that dies with a user who was returned to it takes the news of that with it.
+    A silent device is taken out by one step of Redis, so its user is returned to only one of the presence servers that
+    ask. If that server dies before it has published the change, nobody hears of it.
+
+    Args:
+        shards: The Redis servers; their owner closes them.
     """
 
     def __init__(self, shards: Shards) -> None:
-        """Reads and writes `shards`."""
         self._shards = shards
         prefix = f"{shards.prefix}presence:"
         self._keys = (f"{prefix}beats", f"{prefix}users", f"{prefix}online")
@@ -86,10 +88,11 @@ class RedisPresenceStore(PresenceStore):
         return bool(await self._shards.of(user_id).run(_BEAT, self._keys, (device_id, user_id, now_ms)))
 
     async def leave(self, device_id: str, now_ms: int) -> str | None:
-        """See `PresenceStore.leave`. All shards are asked, since only one of them knows whose device it is."""
+        """See `PresenceStore.leave`. All shards are asked, because only one of them knows the user of the device."""
         arguments = (self._seen, _SEEN_SECONDS, device_id, now_ms)
         answers: list[bytes | BaseException | None] = await asyncio.gather(
-            *(link.run(_LEAVE, self._keys, arguments) for link in self._shards.links), return_exceptions=True
+            *(pipeline.run(_LEAVE, self._keys, arguments) for pipeline in self._shards.pipelines),
+            return_exceptions=True,
         )
         for answer in answers:
             if isinstance(answer, bytes):
@@ -103,11 +106,12 @@ class RedisPresenceStore(PresenceStore):
         """See `PresenceStore.expire`.
 
         Raises:
-            Refusal: UNAVAILABLE when a shard is away, unless another has given users: nobody else would get those.
+            Refusal: UNAVAILABLE when a shard is away and no other shard has returned a user. A user that a shard has
+                returned must be passed on, because no other caller gets it.
         """
         gone: list[str] = []
         answers = await asyncio.gather(
-            *(self._expire(link, before_ms, gone) for link in self._shards.links), return_exceptions=True
+            *(self._expire(pipeline, before_ms, gone) for pipeline in self._shards.pipelines), return_exceptions=True
         )
         for answer in answers:
             if isinstance(answer, BaseException):
@@ -122,18 +126,18 @@ class RedisPresenceStore(PresenceStore):
         found = {presence.user_id: presence for part in parts for presence in part}
         return {user_id: found[user_id] for user_id in user_ids}
 
-    async def _expire(self, link: Pipeline, before_ms: int, gone: list[str]) -> None:
+    async def _expire(self, pipeline: AutoPipeline, before_ms: int, gone: list[str]) -> None:
         arguments = (self._seen, _SEEN_SECONDS, before_ms, _EXPIRE_AT_ONCE)
         count = _EXPIRE_AT_ONCE
         while count == _EXPIRE_AT_ONCE:
-            count, users = await link.run(_EXPIRE, self._keys, arguments)
+            count, users = await pipeline.run(_EXPIRE, self._keys, arguments)
             gone += [user_id.decode() for user_id in users]
 
-    async def _presences(self, link: Pipeline, user_ids: Sequence[str]) -> Sequence[Presence]:
-        # In this order: whoever goes offline in between has a last sight already.
+    async def _presences(self, pipeline: AutoPipeline, user_ids: Sequence[str]) -> Sequence[Presence]:
+        # In this order: a user who goes offline in between has a time of the last sight already.
         online, seen = await asyncio.gather(
-            link.call("HMGET", self._online, *user_ids),
-            link.call("MGET", *(self._seen + user_id for user_id in user_ids)),
+            pipeline.call("HMGET", self._online, *user_ids),
+            pipeline.call("MGET", *(self._seen + user_id for user_id in user_ids)),
         )
         return [
             Presence(user_id, False, int(at or 0)) if devices is None else Presence(user_id, True, 0)
@@ -142,30 +146,33 @@ class RedisPresenceStore(PresenceStore):
 
 
 class RedisPresencePubSub(PresencePubSub):
-    """News by pub/sub: a channel for each person who is to hear, on that person's shard.
+    """Changes of presence by pub/sub: one channel for each watcher, on the watcher's shard.
 
-    A channel stands for all pairs that a person is in. One for each pair (A-B, A-C, …) takes as many messages to tell
-    of a change, since each watcher is told in either case; but each open stream would subscribe once for every contact
-    instead of once, and a contact added while it is open could not be heard of before it has subscribed again, which
-    somebody would first have to tell it, on a channel of its own.
+    A watcher's channel carries the changes of all their contacts. A channel for each pair (A-B, A-C, …) would take as
+    many messages, since each watcher is told in either case. But each open stream would subscribe once for every
+    contact instead of once. And a contact added while the stream is open would be silent until the stream subscribes
+    again, which it would have to be told on a channel of its own.
 
-    A process is subscribed for those people only who have a stream there.
+    A process subscribes only for people who have a stream there.
+
+    Args:
+        shards: The Redis servers; their owner closes them.
     """
 
     def __init__(self, shards: Shards) -> None:
-        """Publishes and subscribes at `shards`."""
         self._shards = shards
         self._channel = f"{shards.prefix}presence:of:"
-        self._gaps: dict[object, Callable[[], None]] = {}
-        self._feeds = {link: PubSub(link, f"{shards.prefix}epoch", self._gap) for link in shards.links}
+        self._gaps = GapListeners()
+        epoch_key = f"{shards.prefix}epoch"
+        self._pubsubs = {each: PubSubConnection(each, epoch_key, self._gaps.notify) for each in shards.pipelines}
 
     async def publish(self, presence: Presence, watchers: Collection[str]) -> None:
         """See `PresencePubSub.publish`."""
         body = json.dumps([presence.user_id, presence.online, presence.last_seen_ms])
         await asyncio.gather(
             *(
-                link.run(_PUBLISH, (), (body, *(self._channel + user_id for user_id in part)))
-                for link, part in self._shards.split(watchers).items()
+                pipeline.run(_PUBLISH, (), (body, *(self._channel + user_id for user_id in part)))
+                for pipeline, part in self._shards.split(watchers).items()
             )
         )
 
@@ -174,29 +181,18 @@ class RedisPresencePubSub(PresencePubSub):
     ) -> Callable[[], None]:
         """See `PresencePubSub.subscribe`.
 
-        Every shard is watched over, not only the one of the person's channel: a state that was lost with another, or a
-        change whose news nobody could publish, is missing here as well.
+        Every shard is watched for gaps, not only the one of the watcher's channel: heartbeats that were lost with
+        another shard, or a change that could not be published there, are missing here as well.
         """
-        for feed in self._feeds.values():
-            feed.start()
+        for pubsub in self._pubsubs.values():
+            pubsub.start()
 
         def heard(body: bytes) -> None:
             notify(Presence(*json.loads(body)))
 
-        remove = await self._feeds[self._shards.of(user_id)].add(self._channel + user_id, heard)
-        key = object()
-        self._gaps[key] = gap
-
-        def unsubscribe() -> None:
-            self._gaps.pop(key, None)
-            remove()
-
-        return unsubscribe
+        unsubscribe = await self._pubsubs[self._shards.of(user_id)].add(self._channel + user_id, heard)
+        return self._gaps.add(gap, unsubscribe)
 
     async def close(self) -> None:
-        """Ends all subscriptions; the shards stay open."""
-        await asyncio.gather(*(feed.close() for feed in self._feeds.values()))
-
-    def _gap(self) -> None:
-        for gap in list(self._gaps.values()):
-            gap()
+        """End all subscriptions; the shards stay open."""
+        await asyncio.gather(*(pubsub.close() for pubsub in self._pubsubs.values()))

@@ -1,4 +1,4 @@
-"""What one process subscribes to at one Redis server."""
+"""Pub/sub at one Redis server, for all subscribers of a process."""
 
 from __future__ import annotations
 
@@ -10,38 +10,75 @@ from collections.abc import Callable
 from redis.asyncio import Connection
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from tidings.backends.redis.pipeline import AWAY, Argument, Pipeline, connect, read
+from tidings.backends.redis.pipeline import AWAY, Argument, AutoPipeline, connect, read
 from tidings.core.errors import Refusal, without_message
 
 _log = logging.getLogger(__name__)
 
 _PING_SECONDS = 0.5
 _SILENCE_SECONDS = 2.0
-"""Less than an answer to a command may take: whoever lost an answer because the server stood still hears of a gap."""
+"""Less than `REPLY_SECONDS`: a caller that lost an answer because the server stood still also hears of a gap."""
 _EPOCH_SECONDS = 1.0
 _RETRY_SECONDS = 1.0
 
 Notify = Callable[[bytes], None]
+Unsubscribe = Callable[[], None]
 
 
-class PubSub:
-    """Subscriptions at one server, over one connection, which is made when the first comes.
+class GapListeners:
+    """The subscribers to tell when messages may have been lost."""
 
-    Redis forgets what it cannot deliver at once. So whenever messages may have been lost, `gap` is called: when the
-    connection was lost (also one that has only fallen silent), once everything is subscribed again, and when the
-    server has lost what it knew.
+    def __init__(self) -> None:
+        self._listeners: dict[object, Callable[[], None]] = {}
+
+    def add(self, listener: Callable[[], None], unsubscribe: Unsubscribe) -> Unsubscribe:
+        """Call `listener` at every gap until the subscription ends.
+
+        Args:
+            listener: Called when messages may have been lost.
+            unsubscribe: Ends the subscription of the same subscriber.
+
+        Returns:
+            What ends both.
+        """
+        key = object()
+        self._listeners[key] = listener
+
+        def end() -> None:
+            self._listeners.pop(key, None)
+            unsubscribe()
+
+        return end
+
+    def notify(self) -> None:
+        """Tell all subscribers that messages may have been lost."""
+        for listener in list(self._listeners.values()):
+            listener()
+
+
+class PubSubConnection:
+    """The subscriptions of a process at one Redis server, over one connection.
+
+    The connection is made for the first subscription. Redis forgets messages that it cannot deliver at once, so `gap`
+    is called whenever messages may have been lost: after a lost or silent connection, as soon as everything is
+    subscribed again; and when the server has lost its data.
+
+    Args:
+        pipeline: The server.
+        epoch_key: The key that tells when the server was wiped; see `AutoPipeline.epoch`.
+        gap: Called when messages may have been lost.
     """
 
-    def __init__(self, link: Pipeline, epoch_key: str, gap: Callable[[], None]) -> None:
-        """Subscribes at the server of `link`; `epoch_key` is the key that tells when it was wiped."""
-        self._link = link
+    def __init__(self, pipeline: AutoPipeline, epoch_key: str, gap: Callable[[], None]) -> None:
+        self._pipeline = pipeline
         self._epoch_key = epoch_key
         self._gap = gap
         self._listeners: dict[bytes, dict[object, Notify]] = {}
-        # Channels whose listeners have changed, and those who wait until the server knows.
+        # Channels whose listeners have changed, and callers that wait until the server knows of it.
         self._changed: set[bytes] = set()
         self._waiters: list[asyncio.Future[None]] = []
-        # By number of a ping: who waits for it. The server answers in order, so a pong tells that all before is done.
+        # By number of a ping: the callers that wait for it. The server answers in order, so a pong shows that
+        # everything sent before its ping is done.
         self._pings: dict[int, list[asyncio.Future[None]]] = {}
         self._pinged = 0
         self._wake = asyncio.Event()
@@ -50,12 +87,12 @@ class PubSub:
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Begins to watch over the server, even without a subscription."""
+        """Begin to watch the server for gaps, even without a subscription."""
         if self._task is None:
             self._task = asyncio.create_task(self._run())
 
-    async def add(self, channel: str, notify: Notify) -> Callable[[], None]:
-        """Calls `notify` with every message of a channel from now on, until the function returned is called.
+    async def add(self, channel: str, notify: Notify) -> Unsubscribe:
+        """Call `notify` with every message of a channel from now on, until the function returned is called.
 
         Raises:
             Refusal: UNAVAILABLE when the server is away.
@@ -82,7 +119,7 @@ class PubSub:
         return remove
 
     async def close(self) -> None:
-        """Ends it."""
+        """Close the connection; callers that still wait for a subscription are refused."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
@@ -95,16 +132,16 @@ class PubSub:
 
     async def _run(self) -> None:
         while True:
-            connection = self._link.connection()
+            connection = self._pipeline.connection()
             try:
                 await self._connected(connection)
             except* Exception as group:
                 error = group.exceptions[0]
-                # Whatever it is: nobody would make the subscriptions again if this ended.
+                # Every error is caught, because nothing else would make the subscriptions again.
                 failure = None if isinstance(error, AWAY) else without_message(error)
                 name = type(error).__name__
                 _log.warning(
-                    "the subscriptions at Redis %s are interrupted: %s", self._link.name, name, exc_info=failure
+                    "the subscriptions at Redis %s are interrupted: %s", self._pipeline.name, name, exc_info=failure
                 )
                 self._lost(error)
             finally:
@@ -115,7 +152,7 @@ class PubSub:
         await connect(connection)
         self._changed |= self._listeners.keys()
         if self._has_lost:
-            # Ahead of those who wait already: whoever is told of a gap after that has missed nothing.
+            # Ahead of the callers that wait already: their subscriptions have missed nothing before the gap is told.
             again: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             again.add_done_callback(self._whole_again)
             self._waiters.insert(0, again)
@@ -125,6 +162,7 @@ class PubSub:
             group.create_task(self._watch_epoch())
 
     async def _write(self, connection: Connection) -> None:
+        """Tell the server which subscriptions have changed, and ping it at least every half second."""
         subscribed: set[bytes] = set()
         while True:
             self._wake.clear()
@@ -150,7 +188,7 @@ class PubSub:
         while True:
             async with asyncio.timeout(_SILENCE_SECONDS):
                 message = await read(connection)
-            # A ping is answered by its word alone as long as nothing is subscribed.
+            # Without a subscription, the answer to a ping is its argument alone.
             kind, *rest = message if isinstance(message, list) else (b"pong", message)
             if kind == b"message":
                 channel, body = rest
@@ -163,9 +201,9 @@ class PubSub:
     async def _watch_epoch(self) -> None:
         while True:
             try:
-                epoch = await self._link.epoch(self._epoch_key)
+                epoch = await self._pipeline.epoch(self._epoch_key)
             except Refusal:
-                # If the server is away, the pings tell.
+                # The pings find out whether the server is away.
                 pass
             else:
                 before, self._epoch = self._epoch, epoch
@@ -176,7 +214,7 @@ class PubSub:
     def _tell(self, channel: bytes, body: bytes) -> None:
         listeners = self._listeners.get(channel, {})
         for key in list(listeners):
-            # One of them may have removed another meanwhile.
+            # A listener may have removed another one in the meantime.
             notify = listeners.get(key)
             if notify is not None:
                 try:
@@ -185,14 +223,14 @@ class PubSub:
                     _log.error("a message on %r could not be taken", channel, exc_info=without_message(error))
 
     def _lost(self, error: BaseException) -> None:
-        """Whatever was subscribed is not any more; who waits is refused."""
+        """Note that all subscriptions are lost, and refuse the callers that wait."""
         self._has_lost = True
         waiters = self._waiters + [waiter for waiters in self._pings.values() for waiter in waiters]
         self._waiters = []
         self._pings.clear()
         for waiter in waiters:
             if not waiter.done():
-                waiter.set_exception(self._link.away(error))
+                waiter.set_exception(self._pipeline.away(error))
 
     def _whole_again(self, done: asyncio.Future[None]) -> None:
         if not done.cancelled() and done.exception() is None:

@@ -1,16 +1,15 @@
-"""The push queue, on a Redis that keeps what it has answered.
+"""The push queue, on a Redis that answers only when its disk has the write.
 
-Sorted sets by due time, hashes and scripts, not Streams. What the queue promises is little of what a stream has, and
-most of what it has not: a push is due at a moment (a retry in five minutes, a lease that ends) where a consumer group
-knows only new entries and idle times; a later message replaces the push that waits for its device and channel, from
-wherever it is in the line, and takes its place there, where an entry of a stream cannot be changed; and what is given
-up, replayed or dropped is found by its id. On a stream each of these would be a second structure beside it, to be kept
-in step with it. With a sorted set for each provider the head of the line is one range, a lease is a later score, and
-every step below is one script, so that it happens altogether or not at all.
+The queue consists of sorted sets by due time, hashes and scripts. It does not use Streams, because they lack most of
+what the queue promises. A push is due at a moment (a retry in five minutes, a lease that ends), where a consumer group
+knows only new entries and idle times. A later message replaces the push that waits for its device and channel, wherever
+that is in the queue, and takes its place, where an entry of a stream cannot be changed. And a dead letter is found by
+its id. On a stream each of these would need a second structure, to be kept in step with it. With a sorted set for each
+provider the head of the queue is one range, a lease is a later score, and every step below is one script, so that it
+happens completely or not at all.
 
-The Redis has to run with `appendonly yes` and `appendfsync always`: it then answers when the disk has it. One that is
-shared with the soft state would be wiped or grow with it; give the queue one of its own. All keys of the queue are on
-one server.
+The Redis has to run with `appendonly yes` and `appendfsync always`. Give the queue a Redis of its own: one that it
+shares with the soft state would be wiped or grow with that. All keys of the queue are on one server.
 """
 
 from __future__ import annotations
@@ -19,15 +18,15 @@ import json
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from tidings.backends.redis.pipeline import Argument, Pipeline, Script
+from tidings.backends.redis.pipeline import Argument, AutoPipeline, Script
 from tidings.core.errors import precondition
 from tidings.core.ports import DeadLetter, DevicePush, PushQueue, PushQueueDepth, QueuedPush
 from tidings.core.values import PushProvider, PushRequest
 
-# Keys, after what all begin with (ARGV[1]):
+# Keys, after the prefix of all (ARGV[1]):
 #   next                the last id given out
 #   due:<provider>      ids by when they are due, those under way by when their lease ends
-#   queued              ids by when they came
+#   queued              ids by when they were enqueued
 #   item:<id>           a push: body, provider, line, rank, attempts, claimed (0 or 1)
 #   held:<line>         ids by rank, of one device and channel (its line)
 #   dead                ids of dead letters by when they died
@@ -177,25 +176,29 @@ _DROP = Script(_COMMON + "return drop(padded(ARGV[2]))")
 
 
 class RedisPushQueue(PushQueue):
-    """The push queue on one durable Redis."""
+    """The push queue on one durable Redis.
 
-    def __init__(self, link: Pipeline, prefix: str = "tidings:") -> None:
-        """Reads and writes the server of `link`, which is the caller's to close; all keys begin with `prefix`."""
-        self._link = link
+    Args:
+        pipeline: The Redis server; its owner closes it.
+        prefix: How all keys begin.
+    """
+
+    def __init__(self, pipeline: AutoPipeline, prefix: str = "tidings:") -> None:
+        self._pipeline = pipeline
         self._prefix = f"{prefix}push:"
 
     async def check_durable(self) -> None:
-        """Looks whether the server keeps what it has answered.
+        """Check that the server answers a write only when its disk has it.
 
         Raises:
-            Refusal: FAILED_PRECONDITION when it does not; UNAVAILABLE when it is away or does not tell.
+            Refusal: FAILED_PRECONDITION when its settings are others; UNAVAILABLE when it is away or does not tell.
         """
         for name, needed in (("appendonly", "yes"), ("appendfsync", "always")):
-            answer = await self._link.call("CONFIG", "GET", name)
+            answer = await self._pipeline.call("CONFIG", "GET", name)
             found = answer[1].decode() if answer else "unknown"
             if found != needed:
                 raise precondition(
-                    f"the Redis for pushes at {self._link.name} has {name} {found}, it needs {needed}",
+                    f"the Redis for pushes at {self._pipeline.name} has {name} {found}, it needs {needed}",
                     "NOT_DURABLE",
                     setting=name,
                     needed=needed,
@@ -222,7 +225,7 @@ class RedisPushQueue(PushQueue):
 
     async def next_due_ms(self, provider: PushProvider) -> int | None:
         """See `PushQueue.next_due_ms`."""
-        first = await self._link.call("ZRANGE", f"{self._prefix}due:{int(provider)}", 0, 0, "WITHSCORES")
+        first = await self._pipeline.call("ZRANGE", f"{self._prefix}due:{int(provider)}", 0, 0, "WITHSCORES")
         return int(first[1]) if first else None
 
     async def done(self, push_id: int) -> None:
@@ -258,11 +261,11 @@ class RedisPushQueue(PushQueue):
         return bool(await self._run(_DROP, push_id))
 
     async def _run(self, script: Script, *arguments: Argument) -> Any:
-        return await self._link.run(script, (), (self._prefix, *arguments))
+        return await self._pipeline.run(script, (), (self._prefix, *arguments))
 
 
 def _arguments(push: DevicePush) -> tuple[Argument, ...]:
-    """Of `enqueue` in Lua."""
+    """Return the arguments of `enqueue` in Lua for one push."""
     request = push.request
     line = _line(push.device_id, request.channel_id)
     return int(push.provider), line, _rank(*request.rank), _body(push)
@@ -273,7 +276,7 @@ def _line(device_id: str, channel_id: str) -> str:
 
 
 def _rank(seq: int, silent: bool) -> int:
-    """`PushRequest.rank` as one number."""
+    """Return `PushRequest.rank` as one number."""
     return 2 * seq + silent
 
 

@@ -7,8 +7,8 @@ from tidings.backends.redis.shards import Shards
 from tidings.core.ports import SharedRates
 from tidings.core.rate import Rate
 
-# A hash: how many tokens there were, and when, in seconds by the clock of Redis. It goes when the bucket is full.
-# ARGV: tokens a second, the most there are, how many are wanted, whether to take them.
+# A bucket is a hash: how many tokens it had, and when, in seconds by the clock of Redis. The key expires when the
+# bucket is full. ARGV: tokens a second, the capacity, how many are wanted, whether to take them.
 _TAKE = Script("""
 local time = redis.call('TIME')
 local now = time[1] + time[2] / 1000000
@@ -28,11 +28,14 @@ return '0'
 """)
 
 
-class RedisRates(SharedRates):
-    """The buckets of all keys, each on the key's shard."""
+class RedisSharedRates(SharedRates):
+    """The buckets of all keys, each on the key's shard.
+
+    Args:
+        shards: The Redis servers; their owner closes them.
+    """
 
     def __init__(self, shards: Shards) -> None:
-        """Reads and writes `shards`."""
         self._shards = shards
         self._keys = f"{shards.prefix}rates:"
 

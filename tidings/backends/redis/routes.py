@@ -5,15 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Collection, Mapping, Sequence
 
-from tidings.backends.redis.pipeline import Pipeline, Script
+from tidings.backends.redis.pipeline import AutoPipeline, Script
 from tidings.backends.redis.shards import Shards
 from tidings.core.ports import Routes
 
 _USERS_AT_ONCE = 500
-"""In one script, so that nobody else waits long for Redis."""
+"""At most so many in one script, because other commands wait in Redis while it runs."""
 
-# A sorted set for each user: servers by the moment at which they are forgotten, by the clock of Redis.
-# ARGV[1]: what the keys begin with.
+# A sorted set for each user: servers by the time at which they are forgotten, by the clock of Redis.
+# ARGV[1]: the prefix of the keys.
 _NOW = """
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -29,7 +29,7 @@ for i = 4, #ARGV do
 end
 """
 )
-# Answers with a list for each server: its id, and which of those asked for it has.
+# Answers with a list for each server: its id, and the indexes of the users whose sessions it holds.
 _LOOKUP = Script(
     _NOW
     + """
@@ -53,10 +53,14 @@ return answer
 
 
 class RedisRoutes(Routes):
-    """The routes of all users, each on the user's shard."""
+    """The routes of all users, each on the user's shard.
+
+    Args:
+        shards: The Redis servers; their owner closes them.
+        lifetime_seconds: How long a route is kept after it was added or refreshed last.
+    """
 
     def __init__(self, shards: Shards, lifetime_seconds: float = 60.0) -> None:
-        """Reads and writes `shards`; a route is forgotten `lifetime_seconds` after it was added or refreshed last."""
         self._shards = shards
         self._keys = f"{shards.prefix}routes:"
         self._epoch_key = f"{shards.prefix}epoch"
@@ -74,33 +78,33 @@ class RedisRoutes(Routes):
         """See `Routes.refresh`."""
         await asyncio.gather(
             *(
-                link.run(_ADD, (), (self._keys, server_id, self._lifetime_ms, *some))
-                for link, some in self._parts(user_ids)
+                pipeline.run(_ADD, (), (self._keys, server_id, self._lifetime_ms, *some))
+                for pipeline, some in self._parts(user_ids)
             )
         )
 
     async def lookup(self, user_ids: Collection[str]) -> Mapping[str, Collection[str]]:
-        """See `Routes.lookup`. One round trip a shard, which those who ask at the same moment share."""
+        """See `Routes.lookup`. It takes one round trip a shard, shared with everyone who asks at the same moment."""
         routes: dict[str, list[str]] = {}
         parts = self._parts(user_ids)
         if len(parts) == 1:
-            # Without a task for it: always so with one shard.
+            # Saves a task. With one shard this is always the case.
             await self._lookup(*parts[0], routes)
         else:
-            await asyncio.gather(*(self._lookup(link, some, routes) for link, some in parts))
+            await asyncio.gather(*(self._lookup(pipeline, some, routes) for pipeline, some in parts))
         return routes
 
     async def epoch(self) -> str:
         """See `Routes.epoch`."""
-        return ",".join(await asyncio.gather(*(link.epoch(self._epoch_key) for link in self._shards.links)))
+        return ",".join(await asyncio.gather(*(pipeline.epoch(self._epoch_key) for pipeline in self._shards.pipelines)))
 
-    def _parts(self, user_ids: Collection[str]) -> Sequence[tuple[Pipeline, list[str]]]:
+    def _parts(self, user_ids: Collection[str]) -> Sequence[tuple[AutoPipeline, list[str]]]:
         return [
-            (link, part[at : at + _USERS_AT_ONCE])
-            for link, part in self._shards.split(user_ids).items()
+            (pipeline, part[at : at + _USERS_AT_ONCE])
+            for pipeline, part in self._shards.split(user_ids).items()
             for at in range(0, len(part), _USERS_AT_ONCE)
         ]
 
-    async def _lookup(self, link: Pipeline, user_ids: list[str], routes: dict[str, list[str]]) -> None:
-        for server_id, *found in await link.run(_LOOKUP, (), (self._keys, *user_ids)):
+    async def _lookup(self, pipeline: AutoPipeline, user_ids: list[str], routes: dict[str, list[str]]) -> None:
+        for server_id, *found in await pipeline.run(_LOOKUP, (), (self._keys, *user_ids)):
             routes.setdefault(server_id.decode(), []).extend([user_ids[index] for index in found])

@@ -38,7 +38,7 @@ def test_splitting_gives_each_key_to_its_server() -> None:
     shards = Shards(URLS)
     parts = shards.split(KEYS)
     assert sorted(key for part in parts.values() for key in part) == sorted(KEYS)
-    assert all(shards.of(key) is link for link, part in parts.items() for key in part)
+    assert all(shards.of(key) is pipeline for pipeline, part in parts.items() for key in part)
     assert shards.split([]) == {}
     assert Shards(URLS[:1]).split([]) == {}
 
@@ -50,4 +50,4 @@ def test_servers_must_be_there_and_different(urls: list[str]) -> None:
 
 
 def test_a_secret_is_in_no_name() -> None:
-    assert all("secret" not in link.name for link in Shards(URLS).links)
+    assert all("secret" not in pipeline.name for pipeline in Shards(URLS).pipelines)
