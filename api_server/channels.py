@@ -1,4 +1,4 @@
-"""Channels as people open, make and change them: what is checked before the channel's owner is asked."""
+"""Channels as people open, make and change them: what is checked before the channel is changed."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Channels:
     def __init__(
         self, writer: ChannelWriter, memberships: Memberships, accounts: AccountStore, contacts: ContactStore
     ) -> None:
-        """Changes channels through `owner` and reads them from `directory`."""
+        """Changes channels through `writer` and reads them from `memberships`."""
         self._writer = writer
         self._memberships = memberships
         self._accounts = accounts

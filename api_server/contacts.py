@@ -17,7 +17,7 @@ class Contacts:
     """Whom one keeps at hand, and whom one keeps away; see `ContactService` in the contract."""
 
     def __init__(self, store: ContactStore, accounts: AccountStore, writer: ChannelWriter, clock: Clock) -> None:
-        """Keeps contacts in `store` and tells the owners of direct channels about blocks."""
+        """Keeps contacts in `store` and tells the sequencers of direct channels about blocks."""
         self._store = store
         self._accounts = accounts
         self._writer = writer

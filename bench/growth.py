@@ -54,7 +54,7 @@ _RATE = 1_000
 
 
 @asynccontextmanager
-async def _owner(folder: Path) -> AsyncIterator[tuple[Sequencer, SqliteHistory]]:
+async def _sequencer(folder: Path) -> AsyncIterator[tuple[Sequencer, SqliteHistory]]:
     database = Database(folder)
     clock = SystemClock()
     yield (
@@ -64,20 +64,20 @@ async def _owner(folder: Path) -> AsyncIterator[tuple[Sequencer, SqliteHistory]]
     await database.close()
 
 
-async def _make(owner: Sequencer, channel_ids: Sequence[str]) -> None:
+async def _make(sequencer: Sequencer, channel_ids: Sequence[str]) -> None:
     for first in range(0, len(channel_ids), _FILL):
         made = channel_ids[first : first + _FILL]
         await asyncio.gather(
-            *(owner.submit(each, "ann", CreateChannel(ChannelKind.GROUP, "", ("bob",))) for each in made)
+            *(sequencer.submit(each, "ann", CreateChannel(ChannelKind.GROUP, "", ("bob",))) for each in made)
         )
 
 
-async def _send(owner: Sequencer, channel_id: str, count: int) -> None:
+async def _send(sequencer: Sequencer, channel_id: str, count: int) -> None:
     sends = [Send(new_client_message_id(), _TEXT) for _ in range(count)]
-    await asyncio.gather(*(owner.submit(channel_id, "ann", each) for each in sends))
+    await asyncio.gather(*(sequencer.submit(channel_id, "ann", each) for each in sends))
 
 
-async def _cost(owner: Sequencer, channel_ids: Sequence[str], messages: int) -> float:
+async def _cost(sequencer: Sequencer, channel_ids: Sequence[str], messages: int) -> float:
     """Microseconds of CPU, of all threads, that a message takes: the median of several rounds."""
     costs = []
     at = 0
@@ -86,7 +86,7 @@ async def _cost(owner: Sequencer, channel_ids: Sequence[str], messages: int) -> 
         for _ in range(messages // _TOGETHER):
             chosen = [channel_ids[(at + n) % len(channel_ids)] for n in range(_TOGETHER // _A_CHANNEL)]
             at += len(chosen)
-            await asyncio.gather(*(_send(owner, each, _A_CHANNEL) for each in set(chosen)))
+            await asyncio.gather(*(_send(sequencer, each, _A_CHANNEL) for each in set(chosen)))
         sent = messages // _TOGETHER * len(set(chosen)) * _A_CHANNEL
         costs.append((time.process_time() - before) * 1e6 / sent)
     return statistics.median(costs[1:])
@@ -95,15 +95,15 @@ async def _cost(owner: Sequencer, channel_ids: Sequence[str], messages: int) -> 
 async def stored(folder: Path, sizes: Sequence[int], messages: int = _MESSAGES) -> dict[int, Figures]:
     """With so many messages stored, all in one channel: what another one costs, and a page of 50 from their midst."""
     found = {}
-    async with _owner(folder) as (owner, history):
+    async with _sequencer(folder) as (sequencer, history):
         others = [f"channel-{n}" for n in range(50)]
-        await _make(owner, ["large", *others])
+        await _make(sequencer, ["large", *others])
         have = 0
         for size in sizes:
             while have < size:
-                await _send(owner, "large", _FILL)
+                await _send(sequencer, "large", _FILL)
                 have += _FILL
-            cost = await _cost(owner, ["large", *others], messages)
+            cost = await _cost(sequencer, ["large", *others], messages)
             took = []
             for n in range(_PAGES):
                 begin = time.perf_counter()
@@ -117,13 +117,13 @@ async def stored(folder: Path, sizes: Sequence[int], messages: int = _MESSAGES) 
 async def channels(folder: Path, sizes: Sequence[int], messages: int = _MESSAGES) -> dict[int, Figures]:
     """With so many channels that are written to in turn: what a message costs."""
     found = {}
-    async with _owner(folder) as (owner, _):
+    async with _sequencer(folder) as (sequencer, _):
         ids: list[str] = []
         for size in sizes:
             new = [f"channel-{n}" for n in range(len(ids), size)]
-            await _make(owner, new)
+            await _make(sequencer, new)
             ids += new
-            found[size] = {"message_us": await _cost(owner, ids, max(messages, size))}
+            found[size] = {"message_us": await _cost(sequencer, ids, max(messages, size))}
     return found
 
 

@@ -1,1 +1,1 @@
-"""The chat server: devices' streams, and the channels that it owns."""
+"""The chat server: the streams of devices, and the channels that this server sequences."""

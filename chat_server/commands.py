@@ -1,4 +1,4 @@
-"""Commands from the wire as actions, their fields checked before anything is done."""
+"""Commands of a stream as actions; the fields are checked before anything is done."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from tidings.v1 import chat_pb2
 
 
 def channel_action(command: chat_pb2.Command, body: str) -> tuple[str, actions.Action] | None:
-    """The channel that a command is for and what it asks of it; None for a command that is for the session itself.
+    """Read the channel and the action of a command; None for a command to the session itself.
 
     Args:
         command: The command.
-        body: Which body it has.
+        body: The name of the body that it has.
 
     Raises:
         Refusal: INVALID_ARGUMENT naming the field at fault, the limit and the value.

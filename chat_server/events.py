@@ -1,4 +1,4 @@
-"""Events as bytes. An event is encoded once; a frame for any session is such bytes joined."""
+"""Events as bytes. An event is encoded once, and sent to every session as those bytes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tidings.v1 import chat_pb2
 
 
 def framed(event: chat_pb2.Event) -> bytes:
-    """An Event as an encoded ConverseResponse."""
+    """Encode an Event as a ConverseResponse."""
     return frame(event.SerializeToString())
 
 
@@ -27,7 +27,7 @@ def _time(position: int) -> Timestamp:
 def message(
     channel_id: str, seq: int, position: int, sender_id: str, client_message_id: str, text: str, reply_to_seq: int
 ) -> bytes:
-    """The Event of a new message."""
+    """Encode the Event of a new message."""
     return chat_pb2.Event(
         position=position,
         message=chat_pb2.Message(
@@ -44,7 +44,7 @@ def message(
 
 
 def message_edited(channel_id: str, seq: int, position: int, message_seq: int, editor_id: str, text: str) -> bytes:
-    """The Event of an edit."""
+    """Encode the Event of an edit."""
     return chat_pb2.Event(
         position=position,
         message_edited=chat_pb2.MessageEdited(
@@ -60,7 +60,7 @@ def message_edited(channel_id: str, seq: int, position: int, message_seq: int, e
 
 
 def message_deleted(channel_id: str, seq: int, position: int, message_seq: int, actor_id: str) -> bytes:
-    """The Event of a deletion."""
+    """Encode the Event of a deletion."""
     return chat_pb2.Event(
         position=position,
         message_deleted=chat_pb2.MessageDeleted(
@@ -75,7 +75,7 @@ def message_deleted(channel_id: str, seq: int, position: int, message_seq: int, 
 
 
 def redacted(event: bytes) -> bytes:
-    """The Event of a message or an edit without its text, once the message has been deleted."""
+    """Remove the text from the Event of a message or an edit, once the message has been deleted."""
     parsed = chat_pb2.Event.FromString(event)
     if parsed.HasField("message"):
         parsed.message.text = ""
@@ -86,7 +86,7 @@ def redacted(event: bytes) -> bytes:
 
 
 def member_change(user_id: str, kind: chat_pb2.MemberChange.Kind, role: Role | None) -> chat_pb2.MemberChange:
-    """One change within a MembershipChanged."""
+    """Make one change of a MembershipChanged."""
     change = chat_pb2.MemberChange(user_id=user_id, kind=kind)
     if role is not None:
         change.role = role  # type: ignore[assignment]  # numbered alike
@@ -96,7 +96,7 @@ def member_change(user_id: str, kind: chat_pb2.MemberChange.Kind, role: Role | N
 def membership_changed(
     channel_id: str, seq: int, position: int, actor_id: str, changes: Iterable[chat_pb2.MemberChange]
 ) -> bytes:
-    """The Event of people who came, went or changed roles."""
+    """Encode the Event of people who joined, left or changed roles."""
     return chat_pb2.Event(
         position=position,
         membership_changed=chat_pb2.MembershipChanged(
@@ -111,7 +111,7 @@ def membership_changed(
 
 
 def gone(entry: LogEntry) -> list[str]:
-    """Who went with an entry of a log: its last one for them."""
+    """List the people who left with an entry of a log, which is their last one."""
     if entry.kind is not EntryKind.MEMBERSHIP:
         return []
     changes = chat_pb2.Event.FromString(entry.body).membership_changed.changes
@@ -119,7 +119,7 @@ def gone(entry: LogEntry) -> list[str]:
 
 
 def channel_updated(channel_id: str, seq: int, position: int, actor_id: str, title: str) -> bytes:
-    """The Event of a new title."""
+    """Encode the Event of a new title."""
     return chat_pb2.Event(
         position=position,
         channel_updated=chat_pb2.ChannelUpdated(
@@ -134,7 +134,7 @@ def channel_updated(channel_id: str, seq: int, position: int, actor_id: str, tit
 
 
 def receipt(channel_id: str, marks: Mapping[str, Marks]) -> bytes:
-    """The framed Event of receipts."""
+    """Encode and frame the Event of receipts."""
     return framed(
         chat_pb2.Event(
             receipt=chat_pb2.Receipt(
@@ -149,7 +149,7 @@ def receipt(channel_id: str, marks: Mapping[str, Marks]) -> bytes:
 
 
 def accepted(command_id: int, result: Accepted | None) -> bytes:
-    """The framed result of an accepted command; None for one that made nothing."""
+    """Frame the result of an accepted command; None for a command without a result of its own."""
     # Filled in place: 1.9 us instead of 3.7 for four messages made and copied into one another.
     event = chat_pb2.Event()
     event.command_result.command_id = command_id
@@ -167,5 +167,5 @@ def accepted(command_id: int, result: Accepted | None) -> bytes:
 
 
 def refused(command_id: int, status: status_pb2.Status) -> bytes:
-    """The framed result of a refused command."""
+    """Frame the result of a refused command."""
     return framed(chat_pb2.Event(command_result=chat_pb2.CommandResult(command_id=command_id, error=status)))

@@ -1,4 +1,4 @@
-"""A chat server: its sessions and its channels, and what the commands of a session ask of them."""
+"""A chat server: its sessions, its channels, and how the commands of a session are carried out."""
 
 from __future__ import annotations
 
@@ -44,17 +44,27 @@ class ChatSettings:
 
 
 class Registrar(Protocol):
-    """Makes known to other servers which users have sessions here."""
+    """Tells the other servers which users have sessions here."""
 
     async def enter(self, session: Session) -> None:
-        """There is a session of a user, and of a device whose other sessions are older."""
+        """Announce a session; older sessions of its device on other servers end."""
 
     def leave(self, user_id: str) -> None:
-        """A user has no session any more."""
+        """Announce that a user has no session here any more."""
 
 
 class ChatServer(DeviceStreams):
-    """Everything about a chat server's sessions but their I/O."""
+    """The sessions of a chat server, without their I/O.
+
+    Args:
+        sessions: Where sessions are entered.
+        channels: Where their requests go.
+        catch_up: Brings a session up to date.
+        verifier: Checks newer tokens.
+        clock: Tells when tokens run out.
+        settings: The operator's settings.
+        registrar: Tells other servers who is here; None when there are none.
+    """
 
     def __init__(
         self,
@@ -66,17 +76,6 @@ class ChatServer(DeviceStreams):
         settings: ChatSettings,
         registrar: Registrar | None = None,
     ) -> None:
-        """Serves sessions.
-
-        Args:
-            sessions: Where sessions are entered.
-            channels: Where their commands go.
-            catch_up: Brings a session up to date.
-            verifier: Checks newer tokens.
-            clock: Tells when tokens run out.
-            settings: What an operator may set.
-            registrar: Tells other servers who is here; None when there are none.
-        """
         self.settings = settings
         self.sessions = sessions
         self.channels = channels
@@ -88,16 +87,16 @@ class ChatServer(DeviceStreams):
         self._draining = False
 
     async def run(self) -> None:
-        """Watches over tokens, until cancelled."""
+        """Warn sessions whose token runs out, and end those whose token has run out, until cancelled."""
         await periodic(_TOKEN_TICK, self._watch_tokens)
 
     def close(self) -> None:
-        """Ends every session once all that it has coming is written."""
+        """End every session once everything that waits for it is written."""
         for session in self.sessions:
             session.finish(_draining())
 
     def drain(self, others: Sequence[Server]) -> None:
-        """Takes no new sessions, and tells those who are here where else to go."""
+        """Refuse new sessions from now on, and tell the present ones which other servers there are."""
         self._draining = True
         notice = chat_pb2.ServerNotice(
             kind=chat_pb2.ServerNotice.KIND_DRAINING,
@@ -120,7 +119,7 @@ class ChatServer(DeviceStreams):
     # --- sessions -----------------------------------------------------------------------------------------------------
 
     async def enter(self, session: Session) -> None:
-        """Makes a session reachable, also from other servers; what comes is held back until its replay is finished.
+        """Make a session reachable, also from other servers. Its events are held back until its replay is finished.
 
         Raises:
             Refusal: UNAVAILABLE, the server is going away.
@@ -134,7 +133,7 @@ class ChatServer(DeviceStreams):
             await self._registrar.enter(session)
 
     def leave(self, session: Session) -> None:
-        """The session's stream is gone."""
+        """Forget a session whose stream is gone."""
         self.sessions.remove(session)
         session.close()
         if self._registrar is not None and not self.sessions.has(session.identity.user_id):
@@ -148,13 +147,14 @@ class ChatServer(DeviceStreams):
                 session.end(unauthenticated("the device has been signed out", "DEVICE_REVOKED"))
 
     async def obey(self, session: Session, command: chat_pb2.Command) -> None:
-        """Does what a command asks. Its result comes to the session, now or later."""
+        """Carry out a command. The session gets its result, now or later."""
         try:
             await self._obey(session, command)
         except Refusal as refusal:
             session.send(refused(command.command_id, to_status(refusal)))
 
     async def _obey(self, session: Session, command: chat_pb2.Command) -> None:
+        """Send a command to its channel, or carry it out on the session itself."""
         body = command.WhichOneof("body")
         if body == "acknowledge":
             # Not limited: it makes the server's work less.

@@ -1,4 +1,4 @@
-"""`ChatService`: frames in, frames out. What they mean is decided in `ChatServer`."""
+"""`ChatService`: reads and writes frames. `ChatServer` decides what they mean."""
 
 from __future__ import annotations
 
@@ -23,15 +23,18 @@ Context = aio.ServicerContext[bytes, bytes]
 
 
 class ChatService:
-    """The service on one chat server."""
+    """The gRPC service of a chat server.
+
+    Args:
+        server: Carries out the commands.
+    """
 
     def __init__(self, server: ChatServer) -> None:
-        """Serves the sessions of `server`."""
         self._server = server
         self._pacer = Pacer()
 
     def add_to(self, server: aio.Server) -> None:
-        """Registers the service. Frames pass as bytes: an event is encoded once, however many sessions it goes to."""
+        """Register the service. Frames pass as bytes: an event is encoded once, however many sessions it goes to."""
         name = chat_pb2.DESCRIPTOR.services_by_name["ChatService"].full_name
         handler: grpc.RpcMethodHandler[Any, Any] = grpc.stream_stream_rpc_method_handler(self.Converse)
         server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(name, {"Converse": handler}),))
@@ -70,7 +73,7 @@ class ChatService:
 
 
 async def _hello(context: Context) -> tuple[int, list[chat_pb2.Command] | None]:
-    """The cursor of the Hello, and the commands behind it in the same frame."""
+    """Read the first frame: the cursor of its Hello, and the commands behind that."""
     try:
         async with asyncio.timeout(_HELLO_SECONDS):
             commands = await _read(context)
@@ -84,7 +87,7 @@ async def _hello(context: Context) -> tuple[int, list[chat_pb2.Command] | None]:
 
 
 async def _read(context: Context) -> list[chat_pb2.Command] | None:
-    """The commands of the next frame; None when the client has said its last."""
+    """Read the commands of the next frame; None at the end of the client's side of the stream."""
     frame: Any = await context.read()
     if frame is aio.EOF:
         return None
@@ -95,7 +98,7 @@ async def _read(context: Context) -> list[chat_pb2.Command] | None:
 
 
 async def _room(session: Session) -> None:
-    """Waits until fewer commands are in flight: meanwhile nothing is read, and flow control holds the client back."""
+    """Wait until fewer commands are in flight. Nothing is read meanwhile, so flow control holds the client back."""
     room = asyncio.Event()
     session.when_room(room.set)
     await room.wait()

@@ -13,8 +13,8 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from bench.simulation.ownership import Balance, Ownership
-from bench.simulation.ownership import simulate as simulate_ownership
+from bench.simulation.placement import Balance, Spread
+from bench.simulation.placement import simulate as simulate_placement
 from bench.simulation.recommendation import Agreement, Newcomers, agreement, newcomers
 from bench.simulation.storm import Costs, Storm, storm
 
@@ -38,14 +38,14 @@ def simulate(
     channels: Annotated[int, typer.Option(min=1_000, help="How many channels they own.")] = 10_000_000,
     seed: Annotated[int, typer.Option(help="The same gives the same figures, but for what was measured.")] = 1,
 ) -> None:
-    """Simulates ownership, recommendation and reconnecting at many servers, on the rules that the servers follow."""
+    """Simulates placement, recommendation and reconnecting at many servers, on the rules that the servers follow."""
     console = Console()
     console.width = max(console.width, _WIDTH)
     lost = round(servers * _LOST)
     cpu = time.process_time
     draw = random.Random(seed)
-    owning = simulate_ownership(servers, channels, _SAMPLE, lost, seed, cpu)
-    _show(console, f"{channels:,} channels on {servers:,} chat servers", _of_ownership(owning, servers, lost))
+    spread = simulate_placement(servers, channels, _SAMPLE, lost, seed, cpu)
+    _show(console, f"{channels:,} channels on {servers:,} chat servers", _of_placement(spread, servers, lost))
 
     loads = [0.3 + 0.4 * draw.random() for _ in range(servers)]
     agreed = asyncio.run(agreement(loads, _ASKED, draw, cpu))
@@ -70,12 +70,12 @@ def _show(console: Console, title: str, rows: Rows) -> None:
     console.print(table)
 
 
-def _of_ownership(found: Ownership, servers: int, lost: int) -> Rows:
+def _of_placement(found: Spread, servers: int, lost: int) -> Rows:
     yield "channels a server, least / p99 / most, in means", _balance(found.drawn)
     yield "messages a server, busy fifth of channels having 4/5 of them", _balance(found.activity)
     yield (
-        f"dispersion of {_SAMPLE:,} channels, by the ring / drawn (chance: 1)",
-        (f"{found.ring.dispersion:.2f} / {found.drawn_sample.dispersion:.2f}"),
+        f"dispersion of {_SAMPLE:,} channels, by placement / drawn (chance: 1)",
+        (f"{found.placement.dispersion:.2f} / {found.drawn_sample.dispersion:.2f}"),
     )
     yield "most channels that the death of one server moves", f"{found.largest_loss:.4%}"
     for name, moves, expected in (
@@ -84,7 +84,7 @@ def _of_ownership(found: Ownership, servers: int, lost: int) -> Rows:
         (f"{lost} servers die", found.many_die, lost / servers),
     ):
         exactly = "only those that must" if moves.only_of_the_changed else "OTHERS TOO"
-        yield f"{name}, by the ring: share that moves", f"{moves.share:.2%} (expected {expected:.2%}), {exactly}"
+        yield f"{name}, by placement: share that moves", f"{moves.share:.2%} (expected {expected:.2%}), {exactly}"
     yield f"channels a server after {lost} died", _balance(found.after_many_died)
     yield "CPU to weigh all servers for one channel", f"{found.lookup_us:,.0f} us"
 

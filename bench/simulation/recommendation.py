@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
-from bench.simulation.ownership import Balance, balance, names
+from bench.simulation.placement import Balance, balance, names
 from discovery.recommender import NearestFirst
 from tidings.backends.memory.registry import MemoryRegistry
 from tidings.core.values import Server, ServerKind

@@ -107,14 +107,14 @@ class LocalChannels(SequencerListener):
         """Messages that have been committed here."""
 
     async def run(self) -> None:
-        """Tells receipts and decides about pushes, until cancelled."""
+        """Send receipts and decide about pushes, until cancelled."""
         async with asyncio.TaskGroup() as group:
             group.create_task(periodic(receipts.TICK, self._receipts.flush))
             group.create_task(periodic(push_decider.TICK, self._decider.decide))
             group.create_task(self._hand_out_again())
 
     async def close(self) -> None:
-        """Finishes what is under way."""
+        """Finish what is under way."""
         await self.sequencer.close()
         await self._receipts.flush(everything=True)
 

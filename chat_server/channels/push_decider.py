@@ -1,10 +1,10 @@
-"""Who is to be woken: after the delay, everyone whose devices have not acknowledged a message, and who has not read it.
+"""Whom a message wakes: after a delay, everyone whose devices have neither acknowledged nor read it.
 
-The decision is made a channel at a time, not a message and a person at a time. Which channels wait for one is kept in
-the storage, in the transaction that writes the message or before it, so that a crash forgets nobody.
+A decision is made for a channel at a time, not for a message and a person. The storage keeps which channels wait for
+one, written in the transaction of the message or before it, so that a crash forgets nobody.
 
-Whoever has been woken and then reads is told of: what still waits for them is taken back, and their other devices stop
-counting it. That is kept in memory only. What it is needed for is looked at again before a push goes out.
+When somebody reads after a push, the pushes that still wait for them are taken back, and their other devices stop
+counting the messages. Who was woken is kept in memory only; the notifier looks again before it sends.
 """
 
 from __future__ import annotations
@@ -62,13 +62,13 @@ class _Mark:
 
 @dataclass(slots=True)
 class _Waiting:
-    """A channel with entries that no decision has been made about, from `next_seq` on."""
+    """A channel with entries without a decision, from `next_seq` on."""
 
     next_seq: int
     marks: list[_Mark] = field(default_factory=list)
 
     def note(self, now: float, seq: int, step: float) -> None:
-        """The entry `seq` was written; what comes within a step makes one mark."""
+        """Note that the entry `seq` was written; the entries of one step make one mark."""
         last = self.marks[-1] if self.marks else None
         if last is not None and now - last.since < step:
             last.until, last.seq = now, seq
@@ -76,17 +76,27 @@ class _Waiting:
             self.marks.append(_Mark(now, now, seq))
 
     def due(self, written_until: float) -> int:
-        """The last entry that was written by then; below `next_seq` when there is none."""
+        """The last entry that was written by a moment; below `next_seq` when there is none."""
         return max((mark.seq for mark in self.marks if mark.until <= written_until), default=0)
 
     def decided(self, upto: int) -> None:
-        """Takes what was decided off."""
+        """Drop the marks up to an entry that was decided about."""
         self.next_seq = upto + 1
         self.marks = [mark for mark in self.marks if mark.seq > upto]
 
 
 class PushDecider:
-    """The channels that wait for a decision."""
+    """Decides about the channels that wait for a decision.
+
+    Args:
+        history: Has the messages.
+        ports: The other engines.
+        clock: Gives monotonic seconds.
+        delay: Seconds from a message to its decision. In a busy channel it may become longer by a fifth.
+        channel: Gives a channel's state; without suspending when it is in memory.
+        is_handed_out: Whether all entries of a channel have reached its members' inboxes. Until then the channel stays
+            marked in the storage, so that another server finishes that should this one die.
+    """
 
     def __init__(
         self,
@@ -97,17 +107,6 @@ class PushDecider:
         channel: Callable[[str], Awaitable[Channel | None]],
         is_handed_out: Callable[[str], bool] = lambda _: True,
     ) -> None:
-        """Decides `delay` seconds after a message.
-
-        Args:
-            history: Has the messages.
-            ports: The other engines.
-            clock: Gives monotonic seconds.
-            delay: In seconds. In a busy channel it may become longer by a fifth.
-            channel: Gives a channel's state; without suspending when it is in memory.
-            is_handed_out: Whether all of a channel has reached its members' inboxes. Until then the channel stays
-                marked in the storage: should this server die, another one finishes that.
-        """
         self._history = history
         self._ports = ports
         self._clock = clock
@@ -121,15 +120,15 @@ class PushDecider:
         self._reads: dict[tuple[str, str], int] = {}
 
     async def take_up(self, is_mine: Callable[[str], bool]) -> Mapping[str, int]:
-        """Takes up what was left undecided: by this server when it stopped, or by the last owner of a channel.
+        """Take up the channels that this server left undecided when it stopped, or their last sequencer did.
 
-        The delay begins again: the devices that lost their streams with the server are given the time to come back.
+        The delay begins again, so that the devices that lost their streams with the server have time to come back.
 
         Args:
-            is_mine: Whether a channel is for this server to decide about.
+            is_mine: Whether this server decides about a channel.
 
         Returns:
-            The channels of which something may have been left undone, with the first seq of it.
+            The channels in which something may be unfinished, with the first seq of it.
         """
         taken: dict[str, int] = {}
         for channel_id, next_seq in (await self._ports.pending.channels()).items():
@@ -143,7 +142,7 @@ class PushDecider:
         return taken
 
     async def found(self, channel_id: str, first_seq: int) -> None:
-        """Entries from `first_seq` on are in the log that this server was not told of: they are decided about, too."""
+        """Take up entries from `first_seq` on, which are in the log without this server having been told."""
         waiting = self._waiting.get(channel_id)
         if waiting is None:
             waiting = self._waiting[channel_id] = _Waiting(first_seq)
@@ -152,16 +151,16 @@ class PushDecider:
         await self._note_stored(channel_id, waiting)
 
     def release(self, is_mine: Callable[[str], bool]) -> None:
-        """Leaves the channels that others own now to them."""
+        """Forget the channels that other servers sequence now."""
         self._waiting = {key: waiting for key, waiting in self._waiting.items() if is_mine(key)}
         self._woken = OrderedDict((key, seq) for key, seq in self._woken.items() if is_mine(key[0]))
 
     def is_awake(self, channel_id: str) -> bool:
-        """Whether a decision about a channel is due at some time."""
+        """Whether a channel waits for a decision."""
         return channel_id in self._waiting
 
     def written(self, channel: Channel, draft: Draft) -> None:
-        """New entries are on stable storage, up to the channel's head."""
+        """Note new entries on stable storage, up to the channel's head."""
         waiting = self._waiting.get(channel.channel_id)
         now = self._clock.monotonic()
         if waiting is None:
@@ -170,7 +169,7 @@ class PushDecider:
         waiting.note(now, channel.head_seq, self._step)
 
     def read(self, channel: Channel, user_ids: Iterable[str]) -> None:
-        """Read marks of these members have moved."""
+        """Note that the read marks of some members have moved."""
         for user_id in user_ids:
             key = channel.channel_id, user_id
             read_seq = channel.marks.get(user_id, Marks()).read_seq
@@ -179,7 +178,7 @@ class PushDecider:
                 self._reads[key] = read_seq
 
     async def decide(self) -> None:
-        """Decides about every channel that is due, and tells of those who have read after they were woken."""
+        """Decide about every channel that is due, and report who has read after a push."""
         await self._tell_reads()
         now = self._clock.monotonic()
         due = []
@@ -218,7 +217,7 @@ class PushDecider:
             heapq.heappush(self._due, (self._clock.monotonic() + again_in, channel_id))
 
     async def _decide(self, channel_id: str, waiting: _Waiting) -> float:
-        """Decides about what is due; returns the seconds until there is more, should the channel still wait then."""
+        """Decide about the entries that are due; return the seconds until the next decision, should one be needed."""
         if not self._is_handed_out(channel_id):
             return self._step
         channel = await self._channel(channel_id)
@@ -273,6 +272,7 @@ class PushDecider:
 
     async def _requests(self, channel: Channel, first: int, upto: int) -> list[PushRequest]:
         # The range has no end, so that what was changed or deleted since is known.
+        """Choose the people to wake, and for each the latest message that they may see and have not seen."""
         rows = await self._history.messages(channel.channel_id, [SeqRange(first)], upto + 1, 0, _LATEST)
         messages = [row for row in reversed(rows) if not _is_deleted(row)]
         unseen = {
@@ -313,7 +313,7 @@ def _is_deleted(row: MessageRow) -> bool:
 
 
 def _unseen(messages: Sequence[MessageRow], user_id: str, seen: int) -> Iterator[MessageRow]:
-    """Others' messages beyond `seen`, the latest first, as they come in `messages`."""
+    """Give the messages of others beyond `seen`, in the order of `messages`: the latest first."""
     for row in messages:
         if row.message.seq <= seen:
             return
@@ -322,7 +322,7 @@ def _unseen(messages: Sequence[MessageRow], user_id: str, seen: int) -> Iterator
 
 
 def _advance(unseen: dict[str, Iterator[MessageRow]], user_ids: Iterable[str]) -> dict[str, MessageRow]:
-    """The next message of each of these people who has one."""
+    """Take the next message of each of these people who has one."""
     found = ((user_id, next(unseen[user_id], None)) for user_id in user_ids)
     return {user_id: row for user_id, row in found if row is not None}
 

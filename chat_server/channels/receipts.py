@@ -32,7 +32,15 @@ _TOGETHER = 64
 
 
 class Receipts:
-    """What has changed and was not told yet, and not saved unless a read mark moved."""
+    """Marks that have changed since they were sent last. Only those of a read mark are saved already.
+
+    Args:
+        log: Where marks are saved.
+        fanout: Where receipts go.
+        positions: Numbers the changes.
+        clock: Tells when receipts are due.
+        loaded: Gives a channel that is in memory.
+    """
 
     def __init__(
         self,
@@ -42,7 +50,6 @@ class Receipts:
         clock: Clock,
         loaded: Callable[[str], Channel | None],
     ) -> None:
-        """Saves to `log`, tells `fanout`; `loaded` gives a channel that is in memory."""
         self._log = log
         self._fanout = fanout
         self._positions = positions
@@ -54,11 +61,11 @@ class Receipts:
         self._rests: dict[str, float] = {}
 
     def is_unsaved(self, channel_id: str) -> bool:
-        """Whether changes of a channel still wait."""
+        """Whether changes of a channel wait to be saved."""
         return channel_id in self._changed
 
     def changed(self, channel: Channel, user_ids: set[str]) -> None:
-        """Marks of some members have moved."""
+        """Note that the marks of some members have moved."""
         waiting = self._changed.get(channel.channel_id)
         if waiting is None:
             self._changed[channel.channel_id] = set(user_ids)
@@ -67,15 +74,15 @@ class Receipts:
             waiting |= user_ids
 
     def release(self, is_kept: Callable[[str], bool]) -> None:
-        """Forgets what is not saved of the channels that others own now: their owner hears it from the devices.
+        """Forget the unsaved marks of channels that other servers sequence now; devices tell the new sequencer.
 
-        Only marks of what was delivered wait here; saving them now might take back what the new owner has saved.
+        These are delivered marks only. Saving them now might take back marks that the new sequencer has saved.
         """
         for channel_id in [key for key in self._changed if not is_kept(key)]:
             del self._changed[channel_id], self._due[channel_id]
 
     async def flush(self, everything: bool = False) -> None:
-        """Tells and saves what is due."""
+        """Save and send the receipts that are due."""
         now = self._clock.monotonic()
         while self._rests and next(iter(self._rests.values())) <= now:
             del self._rests[next(iter(self._rests))]
@@ -86,6 +93,7 @@ class Receipts:
             await asyncio.gather(*map(self._flush, due[first : first + _TOGETHER]))
 
     async def _flush(self, channel_id: str) -> None:
+        """Save and send the receipts of one channel; when that fails, try again later."""
         channel = self._loaded(channel_id)
         user_ids = self._changed.get(channel_id)
         # Without a channel, its copy in memory was thrown away: the next copy takes the marks over.

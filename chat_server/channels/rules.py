@@ -1,6 +1,6 @@
 """The rules of a channel: who may do what, and what it makes of the log.
 
-A `Channel` is the fold of its log. Its owner lets it `apply` what people ask, one after another, into a `Draft`; the
+A `Channel` is the fold of its log. Its sequencer lets it `apply` requests, one after another, to a `Draft`; the
 draft becomes one batch of the log. The state moves ahead of the storage meanwhile, so a channel whose batch was not
 written is thrown away and loaded again.
 """
@@ -47,7 +47,7 @@ class Segment:
 
 @dataclass(slots=True)
 class Draft:
-    """What a batch will hold."""
+    """The contents of a batch in the making."""
 
     positions: Positions
     messages: Mapping[int, Sequence[LogEntry]]
@@ -67,7 +67,12 @@ class Draft:
         return tuple(entry for segment in self.segments for entry in segment.entries)
 
     def batch(self, channel_id: str, *, is_awake: bool) -> LogBatch | None:
-        """What to write; None when nothing is to be. `is_awake`: whether the channel waits for a decision anyway."""
+        """Make the batch to write; None when there is nothing.
+
+        Args:
+            channel_id: The channel.
+            is_awake: Whether the channel waits for a push decision already.
+        """
         entries = self.entries()
         if not entries and self.created is None:
             return None
@@ -83,10 +88,13 @@ class Draft:
 
 
 class Channel:
-    """One channel."""
+    """The state of a channel, and the rules for changing it.
+
+    Args:
+        snapshot: The state in the storage.
+    """
 
     def __init__(self, snapshot: ChannelSnapshot) -> None:
-        """Starts from what the storage has."""
         self.record = snapshot.record
         self.channel_id = snapshot.record.channel_id
         self.title = snapshot.title
@@ -100,11 +108,11 @@ class Channel:
 
     @staticmethod
     def unborn(channel_id: str, kind: ChannelKind, created_at_ms: int) -> Channel:
-        """A channel that is not in the storage yet."""
+        """Make a channel that is not in the storage yet."""
         return Channel(ChannelSnapshot(ChannelRecord(channel_id, kind, created_at_ms), "", (), 0, 0))
 
     def remember(self, first_results: Mapping[tuple[str, str], tuple[int, int]]) -> None:
-        """Takes note of what a resend must be answered with, by (author, client message id).
+        """Note the results that resends must get, by (author, client message id).
 
         Called before every batch. Older results are forgotten here only: within a batch every one counts, or the batch
         could hold the same message twice.
@@ -115,13 +123,13 @@ class Channel:
             self._recent[key] = Accepted(self.channel_id, seq, position)
 
     def apply(self, actor_id: str, action: Action, draft: Draft) -> Accepted:
-        """Does what is asked.
+        """Carry an action out on the draft.
 
         Returns:
             The result to give once the draft is written.
 
         Raises:
-            Refusal: It is not allowed; nothing has changed.
+            Refusal: The action is not allowed; nothing has changed.
         """
         match action:
             case actions.Send():
@@ -146,7 +154,7 @@ class Channel:
                 return self._change_role(actor_id, action, draft)
 
     def delivered(self, user_id: str, seq: int) -> bool:
-        """Moves a member's delivered mark forward; False when that changes nothing."""
+        """Move a member's delivered mark forward; False when that changes nothing."""
         marks = self.marks.get(user_id, Marks())
         seq = min(seq, self.head_seq)
         if seq <= marks.delivered_seq or user_id not in self.members:
@@ -155,7 +163,7 @@ class Channel:
         return True
 
     def written(self, draft: Draft) -> None:
-        """The entries of a draft are on stable storage: its read marks move, and who has left loses theirs.
+        """Note that a draft is on stable storage: read marks move, and people who have left lose theirs.
 
         Until `reads_saved`, marking the same as read again saves it again.
         """
@@ -168,11 +176,11 @@ class Channel:
                 self._unsaved_reads.discard(change.user_id)
 
     def reads_saved(self, draft: Draft) -> None:
-        """The read marks of a draft are on stable storage."""
+        """Note that the read marks of a draft are on stable storage."""
         self._unsaved_reads.difference_update(draft.reads)
 
     def take_over(self, previous: Channel) -> None:
-        """Keeps the marks of a copy of this channel that is thrown away: they may not be saved yet."""
+        """Take the marks of a copy of this channel that is thrown away: they may not be saved yet."""
         for user_id, marks in previous.marks.items():
             if user_id in self.members:
                 self._raise_marks(user_id, marks)
@@ -181,6 +189,7 @@ class Channel:
     # --- messages -----------------------------------------------------------------------------------------------------
 
     def _send(self, actor_id: str, action: actions.Send, draft: Draft) -> Accepted:
+        """Write a message, or give the result of the same message sent before."""
         member = self._member(actor_id)
         key = actor_id, action.client_message_id
         first = self._recent.get(key)
@@ -254,6 +263,7 @@ class Channel:
     # --- members ------------------------------------------------------------------------------------------------------
 
     def _create(self, actor_id: str, action: actions.CreateChannel, draft: Draft) -> Accepted:
+        """Make the channel; one that exists is left as it is."""
         if self.members or self.head_seq:
             self._member(actor_id)
             return Accepted(self.channel_id, self.head_seq, self.head_position)

@@ -40,13 +40,15 @@ _FORGET_TRIES = 16
 
 @dataclass(slots=True)
 class _Slot:
+    """A channel's place in memory."""
+
     channel_id: str
     channel: Channel | None = None
     outdated: Channel | None = None
     """The copy before, when what it had was not written."""
     waiting: list[ChannelRequest] = field(default_factory=list)
     announced: int | None = None
-    """Up to where this owner has handed entries out, or found them in the log; None before it was loaded."""
+    """Up to where this server has handed entries out, or found them in the log; None before it was loaded."""
     lookers: list[asyncio.Future[Channel | None]] = field(default_factory=list)
     """Who waits for the channel to be loaded."""
     released: bool = False
@@ -107,7 +109,7 @@ class Sequencer(ChannelWriter):
         self._closed = False
 
     def __len__(self) -> int:
-        """How many channels are in memory."""
+        """The number of channels in memory."""
         return len(self._slots)
 
     def post(self, request: ChannelRequest) -> None:
@@ -148,16 +150,16 @@ class Sequencer(ChannelWriter):
         return await looker
 
     async def close(self) -> None:
-        """Refuses what comes from now on and waits for what is under way."""
+        """Refuse requests from now on, and wait for those under way."""
         self._closed = True
         tasks = [slot.task for slot in self._slots.values() if slot.task is not None]
         if tasks:
             await asyncio.wait(tasks)
 
     def release(self, is_kept: Callable[[str], bool]) -> None:
-        """Forgets the channels that others own, or have owned meanwhile; one in use when it is not any more.
+        """Drop channels that this server no longer sequences, or that another one sequenced in between.
 
-        A copy in memory would lack what the others have written.
+        A channel in use is dropped as soon as it is idle. A copy in memory would lack what the others have written.
         """
         for channel_id, slot in list(self._slots.items()):
             if is_kept(channel_id):
@@ -245,6 +247,7 @@ class Sequencer(ChannelWriter):
             self._refuse(batch, _internal())
 
     async def _commit(self, slot: _Slot, batch: list[ChannelRequest]) -> None:
+        """Write a batch, loading the channel again when somebody else has written, and give everyone their outcome."""
         first_results: dict[tuple[str, str], tuple[int, int]] = {}
         for _ in range(_ATTEMPTS):
             channel = await self._channel_for(slot, batch)
@@ -275,7 +278,7 @@ class Sequencer(ChannelWriter):
                 case AlreadySent():
                     first_results.update(result.first_results)
                 case HeadMoved():
-                    _log.warning("channel %s was written by another owner; loading it again", slot.channel_id)
+                    _log.warning("channel %s was written by another server; loading it again", slot.channel_id)
             self._outdate(slot)
         raise unavailable("the channel changes hands", "OWNER_CONTENDED")
 
@@ -312,9 +315,9 @@ class Sequencer(ChannelWriter):
     def _announce(
         self, channel: Channel, draft: Draft, batch: Sequence[ChannelRequest], outcomes: Sequence[Outcome]
     ) -> None:
-        """Hands the new entries to the sessions and answers everyone, results and events in the order of the log.
+        """Hand the new entries to the fan-out and give the outcomes, in the order of the log.
 
-        Read marks that were accepted are not answered yet: they have to be saved.
+        Read marks get no outcome yet: they have to be saved first.
         """
         origins: dict[int, ReplyTo] = {}
         others: list[tuple[ChannelRequest, Outcome]] = []
@@ -344,7 +347,7 @@ class Sequencer(ChannelWriter):
     async def _answer_reads(
         self, channel: Channel, draft: Draft, batch: Sequence[ChannelRequest], outcomes: Sequence[Outcome]
     ) -> None:
-        """Saves the read marks that have moved and answers those who moved them."""
+        """Save the read marks that have moved, and give their outcomes."""
         refusal: Refusal | None = None
         if draft.reads:
             try:

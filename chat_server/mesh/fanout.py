@@ -1,9 +1,9 @@
-"""From a committed batch to everyone it concerns, across servers.
+"""From a committed batch to the sessions and inboxes of everyone in the channel, across servers.
 
-What happens to a batch, in this order: the sessions on this server get it; the servers that hold other members'
-sessions are looked up, and get it; the members' inboxes get it; members who had no session at first are looked up once
-more. A device that connects meanwhile makes itself known before it reads its inbox. So it either is found by one of the
-two look-ups, or reads an inbox that has the batch.
+A batch goes, in this order: to the sessions on this server; to the servers that hold other members' sessions, which
+are looked up; to the members' inboxes; and, after one more look-up, to members who had no session at first. A device
+that connects makes itself known before it reads its inbox. So either one of the two look-ups finds it, or the inbox
+that it reads has the batch.
 """
 
 from __future__ import annotations
@@ -36,6 +36,8 @@ _MUCH = 8
 
 @dataclass(slots=True)
 class _Batch:
+    """New entries of a channel, on their way."""
+
     channel_id: str
     audience: Collection[str]
     items: Sequence[Item]
@@ -85,17 +87,17 @@ class MeshFanout(Fanout):
         self._go_out.set()
 
     def is_finished(self, channel_id: str) -> bool:
-        """Whether everything of a channel is in the inboxes."""
+        """Whether all entries of a channel are in the inboxes."""
         return channel_id not in self._unfinished
 
     async def run(self) -> None:
-        """Does the work, until cancelled."""
+        """Send and copy, until cancelled."""
         async with asyncio.TaskGroup() as group:
             group.create_task(_forever(self._go_out, self._send_out))
             group.create_task(_forever(self._copy, self._put_paced))
 
     async def finish(self) -> None:
-        """Waits until everything is in the inboxes."""
+        """Wait until everything is in the inboxes."""
         while self._unfinished:
             await self._send_out()
             await self._put()
@@ -154,6 +156,7 @@ class MeshFanout(Fanout):
             self._copy.set()
 
     async def _put_some(self) -> None:
+        """Copy some batches into the inboxes, then look once more for members who had no session."""
         if not self._copies:
             return
         batches, self._copies = self._copies[:_TOGETHER], self._copies[_TOGETHER:]

@@ -34,7 +34,7 @@ class PeerService:
         self._peers = peers
 
     def add_to(self, server: aio.Server) -> None:
-        """Registers the service; what goes back is encoded already."""
+        """Register the service. The responses are encoded already."""
         name = peer_pb2.DESCRIPTOR.services_by_name["PeerService"].full_name
         handler: grpc.RpcMethodHandler[Any, Any] = grpc.stream_stream_rpc_method_handler(
             self.Link, request_deserializer=peer_pb2.LinkRequest.FromString

@@ -1,4 +1,4 @@
-"""Which servers hold whose sessions: what this one makes known, and what it believes of the others."""
+"""Routes: which server holds whose sessions. This server announces its own, and looks up the others."""
 
 from __future__ import annotations
 
@@ -27,12 +27,16 @@ _REFRESH_TOGETHER = 2_000
 class TrustedRoutes:
     """The routes, and what to do while they are not to be trusted.
 
-    When the engine is away or was wiped, an empty answer says nothing. Everyone is sent everything then, until all
-    servers have had the time to make their sessions known again.
+    When the engine is away or was wiped, an empty answer says nothing. All entries go to all servers then, until every
+    server has had the time to announce its sessions again.
+
+    Args:
+        routes: The engine.
+        clock: Gives monotonic seconds.
+        settle: Seconds after which a new epoch of the routes is trusted.
     """
 
     def __init__(self, routes: Routes, clock: Clock, settle: float = 5.0) -> None:
-        """Asks `routes`; a new epoch of them is trusted after `settle` seconds."""
         self._routes = routes
         self._clock = clock
         self._settle = settle
@@ -40,14 +44,14 @@ class TrustedRoutes:
         self._trusted_from = 0.0
 
     def saw(self, epoch: str | None) -> None:
-        """Notes the epoch that the routes have now; None when they cannot be asked."""
+        """Note the present epoch of the routes; None when they cannot be asked."""
         if epoch != self._epoch:
             if self._epoch is not None or epoch is None:
                 self._trusted_from = self._clock.monotonic() + self._settle
             self._epoch = epoch or "away"
 
     async def lookup(self, users: Collection[str], alive: Collection[str]) -> Mapping[str, Collection[str]]:
-        """The other servers that hold sessions of each user; users without any are left out."""
+        """Find the other servers that hold sessions of each user; users without any are left out."""
         if not users or not alive:
             return {}
         found: Mapping[str, Collection[str]] = {}
@@ -70,10 +74,17 @@ class TrustedRoutes:
 
 
 class OwnRoutes:
-    """Makes the sessions of this server known, and known again when that was lost."""
+    """Announces the sessions of this server, and announces them again when that was lost.
+
+    Args:
+        routes: The engine.
+        server_id: This server.
+        sessions: Its sessions.
+        peers: The other servers, which hear of newer streams.
+        clock: Gives monotonic seconds.
+    """
 
     def __init__(self, routes: Routes, server_id: str, sessions: SessionRegistry, peers: Peers, clock: Clock) -> None:
-        """Writes to `routes` that `server_id` holds the `sessions`; tells `peers` of newer ones."""
         self._routes = routes
         self._server_id = server_id
         self._sessions = sessions
@@ -84,7 +95,7 @@ class OwnRoutes:
         self._leaving: set[asyncio.Task[None]] = set()
 
     async def enter(self, session: Session) -> None:
-        """See `Registrar.enter`. While the engine is away, owners do without it, and `run` makes it good."""
+        """See `Registrar.enter`. While the engine is away, sequencers do without it, and `run` makes up for it."""
         identity = session.identity
         try:
             await self._routes.add(identity.user_id, self._server_id)
@@ -101,7 +112,7 @@ class OwnRoutes:
         task.add_done_callback(self._leaving.discard)
 
     async def run(self) -> None:
-        """Watches over the routes, until cancelled."""
+        """Keep the routes, until cancelled."""
         await periodic(_LOOK_SECONDS, self._look)
 
     async def _leave(self, user_id: str) -> None:

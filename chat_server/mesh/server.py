@@ -1,4 +1,4 @@
-"""A chat server among others, put together."""
+"""One chat server of a mesh, put together."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _RETRY_SECONDS = 1.0
 
 @dataclass(frozen=True, slots=True)
 class MeshPorts:
-    """What a chat server among others stands on."""
+    """The engines of a chat server in a mesh."""
 
     channels: ChannelPorts
     inbox: Inbox
@@ -44,7 +44,20 @@ class MeshPorts:
 
 
 class MeshChatServer:
-    """The sessions and channels of one server of a mesh, and its links to the others."""
+    """The sessions and channels of one server of a mesh, and its links to the others. Nothing runs before `run`.
+
+    Args:
+        server_id: Its name in the registry.
+        ports: The engines.
+        positions: Numbers events.
+        verifier: Checks newer tokens.
+        clock: Tells the time.
+        settings: Of the sessions.
+        dial: Makes a channel to another server's internal endpoint.
+        push_delay: Seconds without an acknowledgement after which a push goes out.
+        inbox_days: Days that an inbox keeps what was not received.
+        set_back: What was lost when older copies of the data were restored; see `CatchUp`.
+    """
 
     def __init__(
         self,
@@ -60,20 +73,6 @@ class MeshChatServer:
         inbox_days: int,
         set_back: Sequence[tuple[int, int]] = (),
     ) -> None:
-        """Puts a server together; nothing runs before `run`.
-
-        Args:
-            server_id: Its name in the registry.
-            ports: The engines.
-            positions: Numbers events.
-            verifier: Checks newer tokens.
-            clock: Tells the time.
-            settings: Of the sessions.
-            dial: Makes a channel to another server's internal endpoint.
-            push_delay: Seconds without an acknowledgement after which a push goes out.
-            inbox_days: Days that an inbox keeps what was not received.
-            set_back: What was lost when older copies of the data were restored; see `CatchUp`.
-        """
         self._server_id = server_id
         self._registry = ports.registry
         self.sessions = SessionRegistry()
@@ -107,7 +106,7 @@ class MeshChatServer:
         self.peer_service = PeerService(self.channels, self._peers)
 
     async def run(self) -> None:
-        """Does what has to be done beside the streams, until cancelled."""
+        """Do the work beside the streams, until cancelled."""
         async with asyncio.TaskGroup() as group:
             for work in (
                 self.router.run,
@@ -121,20 +120,20 @@ class MeshChatServer:
                 group.create_task(work())
 
     async def drain(self, others: Sequence[Server]) -> None:
-        """Hands over: takes no new sessions and tells those who are here where else to go.
+        """Refuse new sessions, and tell the present ones which other servers there are.
 
-        The server must be known as draining already, so that others own its channels.
+        The registry must know the server as draining already, so that others sequence its channels.
         """
         self.chat.drain(others)
 
     async def close(self) -> None:
-        """Finishes what is under way, and ends the sessions that are left."""
+        """Finish what is under way, and end the sessions that are left."""
         await self.channels.close()
         await self._fanout.finish()
         self.chat.close()
 
     def deliveries_lost(self) -> None:
-        """This server was taken for gone for a while, or cut off: its sessions may lack events."""
+        """End all sessions: this server was cut off, or taken for gone, so they may lack events."""
         self._receiver.deliveries_lost()
 
     def _placement_changed(self, placement: Placement) -> None:
@@ -142,7 +141,7 @@ class MeshChatServer:
         self._changed.set()
 
     async def _take_over(self) -> None:
-        """Whenever channels change hands: lets go of those that are others' now, takes up what theirs left undone."""
+        """Whenever channels change hands, drop those of others and take up unfinished work in this server's own."""
         while True:
             await self._changed.wait()
             self._changed.clear()

@@ -1,4 +1,4 @@
-"""From the position that a device acknowledges to the seq that each of its channels was delivered up to."""
+"""What a device has acknowledged: from a position to the seq that each channel was delivered up to."""
 
 from __future__ import annotations
 
@@ -8,16 +8,15 @@ _MARKS = 16
 
 
 class AckTracker:
-    """What was sent to one session and not acknowledged yet: by channel, some (position, seq), both ascending."""
+    """What was sent to a session and not acknowledged yet: by channel, pairs of (position, seq), both ascending."""
 
     __slots__ = ("_marks",)
 
     def __init__(self) -> None:
-        """Nothing was sent."""
         self._marks: dict[str, list[tuple[int, int]]] = {}
 
     def sent(self, channel_id: str, position: int, seq: int) -> None:
-        """Notes that the session was sent a channel's events up to `seq`, which stands at `position`."""
+        """Note that the session was sent a channel's events up to `seq`, which stands at `position`."""
         marks = self._marks.get(channel_id)
         if marks is None:
             self._marks[channel_id] = [(position, seq)]
@@ -27,10 +26,10 @@ class AckTracker:
             marks[-1] = position, seq
 
     def acknowledged(self, position: int) -> dict[str, int]:
-        """Takes an acknowledgement of everything up to a position.
+        """Take an acknowledgement of everything up to a position.
 
         Returns:
-            By channel: the seq that was delivered, where that is news.
+            By channel, the seq up to which it is delivered now; only channels where that has risen.
         """
         delivered: dict[str, int] = {}
         for channel_id, marks in list(self._marks.items()):

@@ -1,4 +1,4 @@
-"""Bringing a device that comes back up to date, from its user's inbox."""
+"""Brings a device that comes back up to date, from its user's inbox."""
 
 from __future__ import annotations
 

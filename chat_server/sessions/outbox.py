@@ -1,4 +1,4 @@
-"""What waits to be written to one session: bounded, and taken a frame at a time."""
+"""Frames that wait to be written to one session: bounded, and taken all at once."""
 
 from __future__ import annotations
 
@@ -6,12 +6,15 @@ from tidings.core.limits import SessionLimits
 
 
 class Outbox:
-    """Framed events, in order."""
+    """Framed events, in order.
+
+    Args:
+        limits: The bounds.
+    """
 
     __slots__ = ("_bytes", "_frames", "_limits", "events")
 
     def __init__(self, limits: SessionLimits) -> None:
-        """An empty outbox with the bounds of `limits`."""
         self._limits = limits
         self._frames: list[bytes] = []
         self._bytes = 0
@@ -22,7 +25,7 @@ class Outbox:
         return bool(self._frames)
 
     def add(self, frame: bytes, events: int) -> bool:
-        """Takes a frame of some events.
+        """Take a frame of some events.
 
         Returns:
             False when the bound is passed: the reader is too slow.
@@ -39,12 +42,12 @@ class Outbox:
         return fits
 
     def take(self) -> bytes:
-        """All that waits, as one frame."""
+        """Take everything that waits, as one frame."""
         frames, self._frames = self._frames, []
         self._bytes = self.events = 0
         return frames[0] if len(frames) == 1 else b"".join(frames)
 
     def clear(self) -> None:
-        """Drops what waits."""
+        """Drop everything that waits."""
         self._frames = []
         self._bytes = self.events = 0

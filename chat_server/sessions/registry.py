@@ -1,4 +1,4 @@
-"""The live sessions of this server, by user and device, and the way to them."""
+"""The registry of the live sessions of this server, by user and by device."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class SessionRegistry(Fanout):
         return iter(list(self._by_device.values()))
 
     def add(self, session: Session) -> None:
-        """Enters a session; an earlier one of the same device ends, since a device that comes back has lost it."""
+        """Enter a session. An earlier one of the same device ends: a device that comes back has lost it."""
         identity = session.identity
         before = self._by_device.get(identity.device_id)
         if before is not None and before is not session:
@@ -35,12 +35,12 @@ class SessionRegistry(Fanout):
             self._by_user[identity.user_id] = (*self._by_user.get(identity.user_id, ()), session)
 
     def replace(self, session: Session) -> None:
-        """Ends a session whose device has opened a newer one."""
+        """End a session whose device has opened a newer one."""
         self.remove(session)
         session.end(Refusal(Code.ABORTED, "the device has opened a newer stream", reason="SESSION_REPLACED"))
 
     def remove(self, session: Session) -> None:
-        """Takes a session out, if it is in."""
+        """Remove a session, if it is there."""
         identity = session.identity
         if self._by_device.get(identity.device_id) is not session:
             return
@@ -73,7 +73,7 @@ class SessionRegistry(Fanout):
                     session.deliver(frame, count, channel_id, position, seq)
 
     def users(self) -> Iterator[str]:
-        """Who has sessions here."""
+        """The users who have sessions here."""
         return iter(self._by_user)
 
     def has(self, user_id: str) -> bool:
@@ -81,14 +81,14 @@ class SessionRegistry(Fanout):
         return user_id in self._by_user
 
     def send(self, users: Collection[str], frame: bytes) -> None:
-        """Sends what is in no log to all sessions of some users."""
+        """See `Fanout.send`."""
         for user_id in users:
             for session in self._by_user.get(user_id, ()):
                 session.send(frame)
 
 
 def _own_frame(origin: Session, channel_id: str, items: Sequence[Item]) -> bytes:
-    """The entries as the session that made some of them gets them: with its results in their place."""
+    """Join the entries for a session that made some of them: its results stand in their places."""
     frames = []
     for item in items:
         reply = item.origin

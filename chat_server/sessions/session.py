@@ -1,4 +1,4 @@
-"""One device's session, without its I/O: what it was sent, what waits for it, what it may do."""
+"""One device's session, without its I/O: what it was sent, and what waits for it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,13 @@ Wake = Callable[["Session"], None]
 class Session:
     """The state of one `Converse` stream.
 
-    While its replay is under way, what happens live is held back: `begin_replay`, then `finish_replay`.
+    While its replay is under way, live events are held back: `begin_replay`, then `finish_replay`.
+
+    Args:
+        session_id: Its name.
+        identity: The device.
+        limits: How much may wait.
+        wake_writer: Called when something begins to wait to be written.
     """
 
     __slots__ = (
@@ -41,7 +47,6 @@ class Session:
     )
 
     def __init__(self, session_id: str, identity: Identity, limits: SessionLimits, wake_writer: Wake) -> None:
-        """A session of the device in `identity`; `wake_writer` is called when something begins to wait for it."""
         self.session_id = session_id
         self.identity = identity
         self.outbox = Outbox(limits)
@@ -67,14 +72,14 @@ class Session:
     # --- what the session is sent -------------------------------------------------------------------------------------
 
     def deliver(self, frame: bytes, events: int, channel_id: str, position: int, seq: int) -> None:
-        """Sends entries of a channel's log.
+        """Send entries of a channel's log.
 
         Args:
             frame: The framed entries, or results in their place.
-            events: How many.
-            channel_id: Of which channel.
-            position: Of the last of them.
-            seq: Of the last of them.
+            events: The number of events.
+            channel_id: The channel.
+            position: The position of the last event.
+            seq: The seq of the last event.
         """
         if self.ended is not None:
             return
@@ -85,7 +90,7 @@ class Session:
         self.send(frame, events)
 
     def send(self, frame: bytes, events: int = 1) -> None:
-        """Sends what is in no log: results, receipts, typing, notices."""
+        """Send what is in no log: results, receipts, typing, notices."""
         if self.ended is not None:
             return
         if self._held is not None:
@@ -103,19 +108,19 @@ class Session:
             self._wake_writer(self)
 
     def result(self, frame: bytes) -> None:
-        """Answers a command."""
+        """Send the result of a command."""
         self.finish_command()
         self.send(frame)
 
     # --- replay -------------------------------------------------------------------------------------------------------
 
     def begin_replay(self) -> None:
-        """From here on, what happens live is held back; the session's own commands wait until the replay is over."""
+        """Hold live events back from now on; the session's own commands wait until the replay is over."""
         self._held = []
         self._held_bytes = self._held_events = 0
 
     def finish_replay(self, replayed: Mapping[str, int], complete: bytes) -> bool:
-        """Ends the replay, and lets what was held back go, without what the replay has brought.
+        """End the replay and send what was held back, without what the replay has brought.
 
         Args:
             replayed: By channel, the seq up to which the replay went.
@@ -160,28 +165,28 @@ class Session:
     # --- what the session does ----------------------------------------------------------------------------------------
 
     def start_command(self) -> None:
-        """A command goes to a channel; its result is due."""
+        """Note that a command goes to a channel, and its result is due."""
         self.in_flight += 1
 
     def finish_command(self) -> None:
-        """A command's result is there."""
+        """Note that a command's result is there."""
         self.in_flight -= 1
         if self._wake_room is not None and self.in_flight < self._limits.commands_in_flight:
             wake, self._wake_room = self._wake_room, None
             wake()
 
     def is_full(self) -> bool:
-        """Whether as many commands are in flight as allowed: nothing more is read then."""
+        """Whether as many commands are in flight as allowed. Nothing more is read then."""
         return self.in_flight >= self._limits.commands_in_flight
 
     def when_room(self, wake: Callable[[], None]) -> None:
-        """Calls `wake` once the session is not full any more."""
+        """Call `wake` once the session is not full any more."""
         self._wake_room = wake
 
     # --- the end ------------------------------------------------------------------------------------------------------
 
     def rest(self) -> None:
-        """All that waited is written."""
+        """Note that everything that waited is written."""
         self.writing = False
         if self._wake_done is not None and self.is_done():
             self._wake_done()
@@ -191,22 +196,22 @@ class Session:
         return not self.in_flight and not self.outbox and not self.writing
 
     def when_done(self, wake: Callable[[], None]) -> None:
-        """Calls `wake` once the session is done: its client has said its last, and still gets its results."""
+        """Call `wake` once the session is done. Its client sends nothing more, and still gets its results."""
         self._wake_done = wake
 
     def when_ended(self, wake: Callable[[], None]) -> None:
-        """Calls `wake` when the server ends the session."""
+        """Call `wake` when the server ends the session."""
         self._wake_ended = wake
 
     def finish(self, reason: Refusal) -> None:
-        """Ends the session once it is done."""
+        """End the session once it is done."""
         if self.is_done():
             self.end(reason)
         else:
             self.when_done(lambda: self.end(reason))
 
     def end(self, reason: Refusal) -> None:
-        """Ends the session from the server's side, with a status for its stream."""
+        """End the session from the server's side, with a status for its stream."""
         if self.ended is None:
             self.ended = reason
             self._drop_all()
@@ -214,7 +219,7 @@ class Session:
                 self._wake_ended()
 
     def close(self) -> None:
-        """The stream is gone: nothing is kept for it any more."""
+        """Drop what was kept for a session whose stream is gone."""
         self._wake_done = self._wake_ended = self._wake_room = None
         if self.ended is None:
             self.ended = Refusal(Code.ABORTED, "the stream is closed", reason="CLOSED")

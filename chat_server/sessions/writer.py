@@ -29,10 +29,14 @@ Write = Callable[[bytes], Awaitable[object]]
 
 
 class Pacer:
-    """Starts the writers of busy streams when their time has come: one timer for all of them."""
+    """Starts the writers of busy streams when their time has come: one timer for all of them.
+
+    Args:
+        longest: The longest interval between two writes to a stream, in seconds.
+        a_writer: Seconds that each stream written to of late adds to the interval.
+    """
 
     def __init__(self, longest: float = LONGEST, a_writer: float = A_WRITER) -> None:
-        """Lets events gather for `a_writer` seconds times the streams written to of late, at most `longest`."""
         self.interval = 0.0
         """Seconds within which a stream is not written to twice, as things stand."""
         self._longest = longest
@@ -45,16 +49,16 @@ class Pacer:
         self._writers = 0
 
     def later(self, writer: Writer, session: Session) -> None:
-        """Starts a writer once the interval has passed since the stream was written to last."""
+        """Start a writer once the interval has passed since its last write."""
         self._due.append((session.last_write, writer, session))
         if self._timer is None:
             self._set_timer()
 
     def count(self, last_round: int, now: float) -> int:
-        """Counts a stream that is written to now.
+        """Count a stream that is written to now.
 
         Args:
-            last_round: What this returned when it was written to last.
+            last_round: The result of this method at the stream's last write.
             now: Monotonic seconds.
 
         Returns:
@@ -92,12 +96,16 @@ class Pacer:
 
 
 class Writer:
-    """Writes what waits in a session's outbox to its stream."""
+    """Writes the outbox of a session to its stream.
+
+    Args:
+        pacer: Says when.
+        write: Writes a frame; one at a time.
+    """
 
     __slots__ = ("_pacer", "_round", "_task", "_write")
 
     def __init__(self, pacer: Pacer, write: Write) -> None:
-        """Writes frames with `write`, one at a time."""
         self._pacer = pacer
         self._write = write
         self._round = 0
@@ -105,7 +113,7 @@ class Writer:
         self._task: asyncio.Task[None] | None = None
 
     def wake(self, session: Session) -> None:
-        """Something waits, and no write is under way or scheduled."""
+        """Write something that begins to wait while no write is under way or scheduled: now, or when the pacer says."""
         session.writing = True
         if monotonic() - session.last_write >= self._pacer.interval:
             self.start(session)
@@ -113,7 +121,7 @@ class Writer:
             self._pacer.later(self, session)
 
     def start(self, session: Session) -> None:
-        """Writes now."""
+        """Write now."""
         self._task = asyncio.get_running_loop().create_task(self._flush(session))
 
     async def _flush(self, session: Session) -> None:

@@ -19,10 +19,14 @@ _SECONDS = 5.0
 
 
 class NotifierSink(PushSink):
-    """Hands pushes to any notifier of a registry; to another one when the first does not answer."""
+    """Hands pushes to any notifier of a registry; to another one when the first does not answer.
+
+    Args:
+        registry: Knows the notifiers.
+        dial: Makes a channel to an internal endpoint.
+    """
 
     def __init__(self, registry: Registry, dial: Callable[[str], aio.Channel]) -> None:
-        """Finds notifiers in `registry` and reaches their internal endpoints by `dial`."""
         self._registry = registry
         self._dial = dial
         self._channels: dict[str, aio.Channel] = {}
@@ -41,7 +45,7 @@ class NotifierSink(PushSink):
             await self._hand_over("Cancel", told)
 
     async def close(self) -> None:
-        """Closes all connections."""
+        """Close all connections."""
         for channel in self._channels.values():
             await channel.close()
 

@@ -120,7 +120,7 @@ class PeerLink:
         self._fail()
 
     async def run(self) -> None:
-        """Holds the stream open, until cancelled."""
+        """Hold the stream open, until cancelled."""
         delay = _AGAIN_SECONDS[0]
         while True:
             channel = self._dial()

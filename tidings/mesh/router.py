@@ -112,7 +112,7 @@ class ChannelRouter(ChannelWriter):
                 await self._ask(channel_id, "", Refresh())
                 return
             except Refusal as refusal:
-                _log.warning("the owner of channel %s does not know of a change yet: %s", channel_id, refusal)
+                _log.warning("the sequencer of channel %s does not know of a change yet: %s", channel_id, refusal)
             if attempt < _REFRESH_ATTEMPTS - 1:
                 await asyncio.sleep(_RETRY_SECONDS)
 

@@ -7,12 +7,12 @@ from itertools import pairwise
 
 import pytest
 
-from bench.simulation import ownership, recommendation
+from bench.simulation import placement, recommendation
 from bench.simulation.storm import Costs, Queue, Storm, storm
 from tidings.mesh.placement import Placement
 
 SERVERS = 20
-CHANNELS = ownership.names("channel", 4_000)
+CHANNELS = placement.names("channel", 4_000)
 
 
 def no_time() -> float:
@@ -20,22 +20,22 @@ def no_time() -> float:
 
 
 def rings() -> tuple[Placement, Placement]:
-    ids = ownership.names("server", SERVERS)
+    ids = placement.names("server", SERVERS)
     return Placement(ids), Placement(ids[1:])
 
 
 def test_the_ring_spreads_channels_as_drawing_does() -> None:
     ring, _ = rings()
-    by_ring = ownership.balance(ownership.per_server(ring, ownership.owned(ring, CHANNELS)))
-    drawn = ownership.balance(ownership.drawn_owners(SERVERS, len(CHANNELS), random.Random(1)))
-    assert by_ring.mean == drawn.mean == 200
+    by_placement = placement.balance(placement.per_server(ring, placement.sequencers(ring, CHANNELS)))
+    drawn = placement.balance(placement.drawn_sequencers(SERVERS, len(CHANNELS), random.Random(1)))
+    assert by_placement.mean == drawn.mean == 200
     # Chance keeps it within four deviations, each of which is (2/19)**0.5.
-    assert 0.1 < by_ring.dispersion < 2.3
+    assert 0.1 < by_placement.dispersion < 2.3
     assert 0.1 < drawn.dispersion < 2.3
 
 
 def test_a_balance_tells_the_ends() -> None:
-    found = ownership.balance([1.0, 3.0, 3.0, 5.0])
+    found = placement.balance([1.0, 3.0, 3.0, 5.0])
     assert (found.mean, found.least) == (3.0, 1.0 / 3.0)
     assert found.most == found.p99 == pytest.approx(5 / 3)
     assert found.dispersion == pytest.approx(8 / 3 / 3)
@@ -43,7 +43,7 @@ def test_a_balance_tells_the_ends() -> None:
 
 def test_only_the_channels_of_who_went_or_came_move() -> None:
     ring, smaller = rings()
-    dies, comes = ownership.moves(ring, smaller, CHANNELS), ownership.moves(smaller, ring, CHANNELS)
+    dies, comes = placement.moves(ring, smaller, CHANNELS), placement.moves(smaller, ring, CHANNELS)
     assert dies.only_of_the_changed and comes.only_of_the_changed
     assert dies.share == comes.share == pytest.approx(1 / SERVERS, abs=0.02)
     assert (dies.receivers, comes.receivers) == (SERVERS - 1, 1)
@@ -55,18 +55,18 @@ def test_more_than_must_move_is_noticed() -> None:
             return super().server_of(channel_id + "!")
 
     ring, smaller = rings()
-    assert not ownership.moves(ring, Moody(smaller.server_ids), CHANNELS).only_of_the_changed
+    assert not placement.moves(ring, Moody(smaller.server_ids), CHANNELS).only_of_the_changed
 
 
 def test_activity_is_unequal_and_its_mean_is_one() -> None:
-    channels = ownership.drawn_activity([1] * 200_000, random.Random(3))
+    channels = placement.drawn_activity([1] * 200_000, random.Random(3))
     assert sum(channels) / len(channels) == pytest.approx(1, abs=0.05)
     channels.sort(reverse=True)
     assert sum(channels[:40_000]) / sum(channels) == pytest.approx(0.75, abs=0.05)
 
 
 def test_the_same_seed_gives_the_same() -> None:
-    one, other, third = (ownership.simulate(100, 50_000, 200, 5, seed, no_time) for seed in (1, 1, 2))
+    one, other, third = (placement.simulate(100, 50_000, 200, 5, seed, no_time) for seed in (1, 1, 2))
     assert one == other
     assert one.drawn != third.drawn
 

@@ -1,4 +1,4 @@
-"""How evenly channels are owned, and which of them move when servers come and go."""
+"""How evenly channels are spread over servers, and which of them move when servers come and go."""
 
 from __future__ import annotations
 
@@ -50,21 +50,21 @@ def names(kind: str, count: int) -> list[str]:
     return [f"{kind}{number:08}" for number in range(count)]
 
 
-def owned(ring: Placement, channel_ids: Sequence[str]) -> list[str]:
-    """The owner of each channel; the ring has servers."""
-    return [ring.server_of(channel_id) or "" for channel_id in channel_ids]
+def sequencers(placement: Placement, channel_ids: Sequence[str]) -> list[str]:
+    """The server of each channel; the placement has servers."""
+    return [placement.server_of(channel_id) or "" for channel_id in channel_ids]
 
 
-def per_server(ring: Placement, owners: Sequence[str]) -> list[int]:
-    """How many of the channels each server owns."""
-    counts = Counter(owners)
-    return [counts[server_id] for server_id in sorted(ring.server_ids)]
+def per_server(placement: Placement, chosen: Sequence[str]) -> list[int]:
+    """How many of the channels each server sequences."""
+    counts = Counter(chosen)
+    return [counts[server_id] for server_id in sorted(placement.server_ids)]
 
 
-def drawn_owners(servers: int, channels: int, draw: random.Random) -> list[int]:
-    """How many channels each server owns, for more channels than a ring can be asked for.
+def drawn_sequencers(servers: int, channels: int, draw: random.Random) -> list[int]:
+    """How many channels each server sequences, for more channels than a placement can be asked for.
 
-    A ring weighs every server for every channel. Its hash makes each of them win equally likely and independently of
+    Placement weighs every server for every channel. Its hash makes each of them win equally likely and independently of
     other channels, so that drawing the winner is as good.
     """
     counts: Counter[int] = Counter()
@@ -75,7 +75,7 @@ def drawn_owners(servers: int, channels: int, draw: random.Random) -> list[int]:
 
 
 def drawn_activity(counts: Sequence[int], draw: random.Random) -> list[float]:
-    """What each server has of all messages, when it owns so many channels and these are as unequal as real ones.
+    """What each server has of all messages, when it sequences so many channels and these are as unequal as real ones.
 
     Returns:
         In means of a channel.
@@ -91,7 +91,7 @@ def drawn_activity(counts: Sequence[int], draw: random.Random) -> list[float]:
 
 @dataclass(frozen=True, slots=True)
 class Moves:
-    """Which channels have another owner than before."""
+    """Which channels have another server than before."""
 
     share: float
     """Of all channels."""
@@ -102,8 +102,8 @@ class Moves:
 
 
 def moves(before: Placement, after: Placement, channel_ids: Sequence[str]) -> Moves:
-    """What changes between two rings of which one has all servers of the other."""
-    old, new = owned(before, channel_ids), owned(after, channel_ids)
+    """What changes between two placements of which one has all servers of the other."""
+    old, new = sequencers(before, channel_ids), sequencers(after, channel_ids)
     gone, come = before.server_ids - after.server_ids, after.server_ids - before.server_ids
     moved = [(one, other) for one, other in zip(old, new, strict=True) if one != other]
     must_move = sum(one in gone or other in come for one, other in zip(old, new, strict=True))
@@ -112,11 +112,11 @@ def moves(before: Placement, after: Placement, channel_ids: Sequence[str]) -> Mo
 
 
 @dataclass(frozen=True, slots=True)
-class Ownership:
+class Spread:
     """What became of it."""
 
-    ring: Balance
-    """Of channels, by the ring itself, on the sample."""
+    placement: Balance
+    """Of channels, by the placement itself, on the sample."""
     drawn_sample: Balance
     """Of as many channels, drawn instead."""
     drawn: Balance
@@ -130,39 +130,39 @@ class Ownership:
     many_die: Moves
     after_many_died: Balance
     lookup_us: float
-    """What asking the ring for a channel costs that it does not remember: CPU time."""
+    """What asking the placement for a channel costs that it does not remember: CPU time."""
 
 
-def simulate(servers: int, channels: int, sample: int, lost: int, seed: int, cpu: Callable[[], float]) -> Ownership:
+def simulate(servers: int, channels: int, sample: int, lost: int, seed: int, cpu: Callable[[], float]) -> Spread:
     """Looks at a mesh.
 
     Args:
         servers: How many chat servers there are.
-        channels: How many channels they own.
-        sample: How many of these the ring itself is asked for.
+        channels: How many channels they sequence.
+        sample: How many of these the placement itself is asked for.
         lost: How many servers die at once.
         seed: Of what is drawn.
         cpu: Tells the CPU seconds that this process has used.
     """
     draw = random.Random(seed)
     server_ids, channel_ids = names("server", servers), names("channel", sample)
-    ring = Placement(server_ids)
+    placement = Placement(server_ids)
     begun = cpu()
-    owners = owned(ring, channel_ids)
+    chosen = sequencers(placement, channel_ids)
     lookup_us = (cpu() - begun) * 1e6 / sample
-    counts = drawn_owners(servers, channels, draw)
+    counts = drawn_sequencers(servers, channels, draw)
     # The channels of those that died are spread like any others, over those that are left.
     survivors = counts[lost:]
-    inherited = drawn_owners(len(survivors), sum(counts[:lost]), draw)
-    return Ownership(
-        ring=balance(per_server(ring, owners)),
-        drawn_sample=balance(drawn_owners(servers, sample, draw)),
+    inherited = drawn_sequencers(len(survivors), sum(counts[:lost]), draw)
+    return Spread(
+        placement=balance(per_server(placement, chosen)),
+        drawn_sample=balance(drawn_sequencers(servers, sample, draw)),
         drawn=balance(counts),
         activity=balance(drawn_activity(counts, draw)),
         largest_loss=max(counts) / channels,
-        one_dies=moves(ring, Placement(server_ids[1:]), channel_ids),
-        one_comes=moves(ring, Placement([*server_ids, "another"]), channel_ids),
-        many_die=moves(ring, Placement(server_ids[lost:]), channel_ids),
+        one_dies=moves(placement, Placement(server_ids[1:]), channel_ids),
+        one_comes=moves(placement, Placement([*server_ids, "another"]), channel_ids),
+        many_die=moves(placement, Placement(server_ids[lost:]), channel_ids),
         after_many_died=balance([own + more for own, more in zip(survivors, inherited, strict=True)]),
         lookup_us=lookup_us,
     )
