@@ -1,4 +1,4 @@
-"""`AccountService` and `ContactService`: messages in, messages out."""
+"""`AccountService` and `ContactService`: the gRPC edge of accounts and contacts."""
 
 from __future__ import annotations
 
@@ -16,14 +16,17 @@ Context = aio.ServicerContext[Any, Any]
 
 
 class AccountService(account_pb2_grpc.AccountServiceServicer):
-    """The service on `Accounts`."""
+    """The gRPC service of accounts.
+
+    Args:
+        accounts: The rules.
+    """
 
     def __init__(self, accounts: Accounts) -> None:
-        """Serves `accounts`."""
         self._accounts = accounts
 
     def add_to(self, server: aio.Server) -> None:
-        """Registers the service."""
+        """Register the service."""
         account_pb2_grpc.add_AccountServiceServicer_to_server(self, server)
 
     async def SignUp(self, request: account_pb2.SignUpRequest, context: Context) -> account_pb2.SignUpResponse:
@@ -119,14 +122,17 @@ class AccountService(account_pb2_grpc.AccountServiceServicer):
 
 
 class ContactService(contact_pb2_grpc.ContactServiceServicer):
-    """The service on `Contacts`."""
+    """The gRPC service of contacts.
+
+    Args:
+        contacts: The rules.
+    """
 
     def __init__(self, contacts: Contacts) -> None:
-        """Serves `contacts`."""
         self._contacts = contacts
 
     def add_to(self, server: aio.Server) -> None:
-        """Registers the service."""
+        """Register the service."""
         contact_pb2_grpc.add_ContactServiceServicer_to_server(self, server)
 
     async def AddContact(

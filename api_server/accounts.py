@@ -1,4 +1,4 @@
-"""The rules of accounts: who may sign in, with what, on which devices."""
+"""The rules of accounts: who may sign in, with which proof, on which devices."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ _REFRESH_TOKEN_BYTES = 32
 
 @dataclass(frozen=True, slots=True)
 class Tokens:
-    """What proves a device's sign-in."""
+    """The proof of a device's sign-in."""
 
     access_token: str
     refresh_token: str
@@ -74,7 +74,7 @@ class SignedIn:
 
 @dataclass(frozen=True, slots=True)
 class UsersPage:
-    """Users found, and the token of the page after; empty after the last."""
+    """A page of users, and the token of the next page; empty after the last."""
 
     users: Sequence[User]
     next_page_token: str
@@ -82,7 +82,7 @@ class UsersPage:
 
 @dataclass(frozen=True, slots=True)
 class DeviceToSignIn:
-    """What a device says about itself when it signs in; `device_id` is the id that it had before, if any."""
+    """A device's description of itself when it signs in; `device_id` is the id that it had before, if any."""
 
     device_name: str
     platform: Platform
@@ -90,7 +90,19 @@ class DeviceToSignIn:
 
 
 class Accounts:
-    """Users, devices and sign-in; see `AccountService` in the contract for what each method promises."""
+    """Users, devices and sign-in. `AccountService` in the contract says what each method promises.
+
+    Args:
+        store: Keeps accounts.
+        passwords: Hashes passwords.
+        tokens: Makes access tokens.
+        revocations: Refuse the access tokens of signed-out devices on this server.
+        streams: Ends the streams of signed-out devices, on every server.
+        recommender: Names the servers that a device may use.
+        clock: Tells the time.
+        limits: How often sign-up and log-in may be tried.
+        shared_rates: Counts these over all api servers; None where there is one.
+    """
 
     def __init__(
         self,
@@ -104,12 +116,6 @@ class Accounts:
         limits: AccountLimits | None = None,
         shared_rates: SharedRates | None = None,
     ) -> None:
-        """Keeps accounts in `store` and signs access tokens with `tokens`.
-
-        A device that is signed out is entered in `revocations`, so that its access tokens are refused here, and ended
-        through `sessions`, which does the same wherever it has a stream. With `shared_rates`, `limits` hold over all
-        servers that have the same.
-        """
         limits = limits or AccountLimits()
         self._store = store
         self._passwords = passwords
@@ -205,7 +211,7 @@ class Accounts:
         return await to_the_end(self._refresh(refresh_token, attempt_id))
 
     async def log_out(self, caller: Identity) -> None:
-        """Signs the calling device out."""
+        """Sign the calling device out."""
         await to_the_end(self._revoke(caller.user_id, caller.device_id))
 
     async def user(self, user_id: str) -> User:
@@ -273,7 +279,7 @@ class Accounts:
         return await to_the_end(self._change_password(caller, old_hash, new_hash))
 
     async def devices(self, caller: Identity) -> Sequence[Device]:
-        """The caller's devices that are signed in, oldest first."""
+        """List the caller's devices that are signed in, oldest first."""
         return await self._store.devices(caller.user_id)
 
     async def revoke_device(self, caller: Identity, device_id: str) -> None:
@@ -286,6 +292,7 @@ class Accounts:
             raise not_found("device", "device_id")
 
     async def _sign_in(self, credentials: Credentials, password: str, device: DeviceToSignIn) -> SignedIn:
+        """Sign a device in with a new refresh token, and name the servers that it may use."""
         user, password_hash = credentials.user, credentials.password_hash
         if self._passwords.is_outdated(password_hash):
             fresh = await self._passwords.hash(password)
@@ -351,7 +358,7 @@ class Accounts:
         await self._streams.end_devices(device_ids)
 
     def _issue(self, device: Device, refresh_token: str) -> Tokens:
-        """The tokens of a device; at once after the store has signed it in.
+        """Make the tokens of a device, right after the store has signed it in.
 
         A token issued later, after a sign-out that came in between, would look like one of a sign-in since.
         """

@@ -1,4 +1,4 @@
-"""Channels as the contract has them."""
+"""Channels as messages of the contract."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tidings.v1 import channel_pb2
 
 
 def channel(view: ChannelView, user_id: str) -> channel_pb2.Channel:
-    """A channel as the member `user_id` sees it."""
+    """Show a channel as the member `user_id` sees it."""
     snapshot = view.snapshot
     marks = snapshot.marks.get(user_id, Marks())
     return channel_pb2.Channel(

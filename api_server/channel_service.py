@@ -1,4 +1,4 @@
-"""`ChannelService`, `HistoryService` and `PushService`: messages in, messages out."""
+"""`ChannelService`, `HistoryService` and `PushService`: the gRPC edge of channels, history and push tokens."""
 
 from __future__ import annotations
 
@@ -24,14 +24,17 @@ Context = aio.ServicerContext[Any, Any]
 
 
 class ChannelService(channel_pb2_grpc.ChannelServiceServicer):
-    """The service on `Channels`."""
+    """The gRPC service of channels.
+
+    Args:
+        channels: The rules.
+    """
 
     def __init__(self, channels: Channels) -> None:
-        """Serves `channels`."""
         self._channels = channels
 
     def add_to(self, server: aio.Server) -> None:
-        """Registers the service."""
+        """Register the service."""
         channel_pb2_grpc.add_ChannelServiceServicer_to_server(self, server)
 
     async def OpenDirectChannel(
@@ -112,14 +115,17 @@ class ChannelService(channel_pb2_grpc.ChannelServiceServicer):
 
 
 class HistoryService(history_pb2_grpc.HistoryServiceServicer):
-    """The service on `HistoryReader`."""
+    """The gRPC service of history.
+
+    Args:
+        history: Reads the logs.
+    """
 
     def __init__(self, history: HistoryReader) -> None:
-        """Serves `history`."""
         self._history = history
 
     def add_to(self, server: aio.Server) -> None:
-        """Registers the service."""
+        """Register the service."""
         history_pb2_grpc.add_HistoryServiceServicer_to_server(self, server)
 
     async def ListMessages(
@@ -142,14 +148,17 @@ class HistoryService(history_pb2_grpc.HistoryServiceServicer):
 
 
 class PushService(push_pb2_grpc.PushServiceServicer):
-    """The service on `PushTokens`."""
+    """The gRPC service of push tokens.
+
+    Args:
+        push_tokens: The rules.
+    """
 
     def __init__(self, push_tokens: PushTokens) -> None:
-        """Serves `push_tokens`."""
         self._push_tokens = push_tokens
 
     def add_to(self, server: aio.Server) -> None:
-        """Registers the service."""
+        """Register the service."""
         push_pb2_grpc.add_PushServiceServicer_to_server(self, server)
 
     async def RegisterPushToken(

@@ -1,4 +1,4 @@
-"""Channels as people open, make and change them: what is checked before the channel is changed."""
+"""The rules of channel calls: checks that come before a channel is changed, and reading."""
 
 from __future__ import annotations
 
@@ -30,19 +30,25 @@ _QUOTED_CHARACTERS = 64
 
 @dataclass(frozen=True, slots=True)
 class ChannelPage:
-    """Some of somebody's channels, and where the next page begins; empty after the last."""
+    """A page of somebody's channels, and the token of the next page; empty after the last."""
 
     channels: Sequence[ChannelView]
     next_page_token: str
 
 
 class Channels:
-    """The channels of everyone, each call on behalf of one user."""
+    """The channels of everyone, each call on behalf of one user.
+
+    Args:
+        writer: Changes channels.
+        memberships: Reads them.
+        accounts: Knows which users exist.
+        contacts: Knows who blocks whom.
+    """
 
     def __init__(
         self, writer: ChannelWriter, memberships: Memberships, accounts: AccountStore, contacts: ContactStore
     ) -> None:
-        """Changes channels through `writer` and reads them from `memberships`."""
         self._writer = writer
         self._memberships = memberships
         self._accounts = accounts

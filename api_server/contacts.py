@@ -14,10 +14,16 @@ from tidings.core.values import Contact, User
 
 
 class Contacts:
-    """Whom one keeps at hand, and whom one keeps away; see `ContactService` in the contract."""
+    """Contacts and blocks. `ContactService` in the contract says what each method promises.
+
+    Args:
+        store: Keeps them.
+        accounts: Knows which users exist.
+        writer: Tells the sequencer of a direct channel about a block.
+        clock: Tells the time.
+    """
 
     def __init__(self, store: ContactStore, accounts: AccountStore, writer: ChannelWriter, clock: Clock) -> None:
-        """Keeps contacts in `store` and tells the sequencers of direct channels about blocks."""
         self._store = store
         self._accounts = accounts
         self._writer = writer
@@ -36,15 +42,15 @@ class Contacts:
         return Contact(contact, await self._store.add(user_id, contact_id, self._clock.now_ms()))
 
     async def remove(self, user_id: str, contact_id: str) -> None:
-        """Removes somebody from a user's contacts, if there."""
+        """Remove somebody from a user's contacts, if there."""
         await self._store.remove(user_id, contact_id)
 
     async def contacts(self, user_id: str) -> Sequence[Contact]:
-        """A user's contacts by username."""
+        """List a user's contacts by username."""
         return await self._store.contacts(user_id)
 
     async def blocked(self, user_id: str) -> Sequence[User]:
-        """Whom a user blocks, by username."""
+        """List the people whom a user blocks, by username."""
         return await self._store.blocked(user_id)
 
     async def block(self, user_id: str, blocked_id: str) -> None:
@@ -63,7 +69,7 @@ class Contacts:
         await to_the_end(self._block(user_id, blocked_id))
 
     async def unblock(self, user_id: str, blocked_id: str) -> None:
-        """Lifts a block, if there."""
+        """Lift a block, if there."""
         await to_the_end(self._unblock(user_id, blocked_id))
 
     async def _block(self, user_id: str, blocked_id: str) -> None:

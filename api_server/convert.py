@@ -1,4 +1,4 @@
-"""Values as messages of the contract: what the services of this server share."""
+"""Values as messages of the contract, for all services of this server."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A channel's past, as far as somebody may see it."""
+"""A channel's history, as far as somebody may see it."""
 
 from __future__ import annotations
 
@@ -12,10 +12,13 @@ from tidings.v1 import chat_pb2
 
 
 class HistoryReader:
-    """Reads pages of the logs."""
+    """Reads pages of the logs.
+
+    Args:
+        history: The engine.
+    """
 
     def __init__(self, history: History) -> None:
-        """Reads from `history`."""
         self._history = history
 
     async def messages(
@@ -41,7 +44,7 @@ class HistoryReader:
     async def events(
         self, caller_id: str, channel_id: str, before_seq: int, after_seq: int, size: int
     ) -> list[chat_pb2.Event]:
-        """A page of the log itself, ordered by seq; arguments and refusals as in `messages`."""
+        """Read a page of the log itself, ordered by seq; arguments and refusals as in `messages`."""
         ranges = await self._visible(caller_id, channel_id, before_seq, after_seq)
         limit = page_size(size, HISTORY_PAGE_DEFAULT, HISTORY_PAGE)
         entries = await self._history.entries(channel_id, ranges, before_seq, after_seq, limit)
@@ -57,7 +60,7 @@ class HistoryReader:
 
 
 def _shown(row: MessageRow) -> chat_pb2.Message:
-    """A message with its latest change applied.
+    """Apply the latest change of a message to it.
 
     That a message has been deleted stands in its own entry, also for those who do not see the entry that deleted it:
     the batch with that one took the text out of the log, and those of all edits.

@@ -1,4 +1,4 @@
-"""Passwords: hashed with Argon2id, in threads of their own, so many at a time and no more."""
+"""Passwords: hashed with Argon2id in a bounded number of threads."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class PasswordCost:
-    """What one guess at a password costs; the defaults are OWASP's minimum for Argon2id.
+    """The cost of one guess at a password; the defaults are OWASP's minimum for Argon2id.
 
     Args:
         memory_kib: Memory, in KiB.
@@ -34,16 +34,15 @@ class PasswordCost:
 
 
 class Passwords:
-    """Makes and checks the hashes of passwords."""
+    """Makes and checks the hashes of passwords. Each hash takes some 20 ms of a thread.
+
+    Args:
+        cost: The cost of new hashes.
+        threads: How many hashes are computed at the same time: bounds memory and CPU.
+        most_waiting: How many may wait for their turn before more are refused.
+    """
 
     def __init__(self, cost: PasswordCost | None = None, threads: int = 2, most_waiting: int = 2_000) -> None:
-        """Starts with no thread; each hash takes some 20 ms of one.
-
-        Args:
-            cost: What new hashes cost.
-            threads: How many are computed at the same time: what bounds memory and CPU.
-            most_waiting: How many may wait for their turn before more are refused.
-        """
         cost = cost or PasswordCost()
         self._hasher = PasswordHasher(
             time_cost=cost.iterations, memory_cost=cost.memory_kib, parallelism=cost.parallelism, type=Type.ID
@@ -78,11 +77,11 @@ class Passwords:
         return await self._run(work) and password_hash is not None
 
     def is_outdated(self, password_hash: str) -> bool:
-        """Whether a hash was made at another cost than new ones are."""
+        """Whether a hash was made at another cost than new ones."""
         return self._hasher.check_needs_rehash(password_hash)
 
     async def close(self) -> None:
-        """Ends the threads, once those under way are done."""
+        """End the threads, once the hashes under way are done."""
         await asyncio.get_running_loop().run_in_executor(None, self._threads.shutdown)
 
     async def _run(self, work: Callable[[], T]) -> T:

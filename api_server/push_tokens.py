@@ -1,4 +1,4 @@
-"""Where each device wants its pushes."""
+"""The push tokens of devices: where each wants its pushes."""
 
 from __future__ import annotations
 
@@ -10,10 +10,13 @@ from tidings.core.web_push import Subscription
 
 
 class PushTokens:
-    """The push tokens of devices, each call on behalf of one device."""
+    """The push tokens of devices, each call on behalf of one device.
+
+    Args:
+        store: Keeps them.
+    """
 
     def __init__(self, store: PushTokenStore) -> None:
-        """Keeps them in `store`."""
         self._store = store
 
     async def register(self, caller: Identity, provider: int, token: str, preview: int = 0) -> None:
@@ -47,5 +50,5 @@ class PushTokens:
         await self._store.set(PushToken(caller.device_id, caller.user_id, carrier, token, most))
 
     async def unregister(self, caller: Identity) -> None:
-        """Forgets the calling device's token, if there."""
+        """Forget the calling device's token, if there."""
         await self._store.remove(caller.device_id)

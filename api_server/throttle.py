@@ -1,4 +1,4 @@
-"""How often one may guess at a password."""
+"""Limits on how often a password may be guessed."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _ANSWER_SECONDS = 0.5
 
 @dataclass(frozen=True, slots=True)
 class AccountLimits:
-    """How often things may be tried.
+    """How often sign-up and log-in may be tried.
 
     Args:
         sign_ups: New accounts from one address.
@@ -34,18 +34,21 @@ class AccountLimits:
 
 
 class SharedCounts:
-    """What all api servers count together, as far as they can: without the engine, each goes on with its own counts."""
+    """Counts of all api servers together. Without the engine, each server goes on with its own counts.
+
+    Args:
+        rates: The engine; None where there is one api server.
+    """
 
     def __init__(self, rates: SharedRates | None) -> None:
-        """Asks `rates`, or nobody."""
         self._rates = rates
 
     async def take(self, key: str, rate: Rate) -> float:
-        """Takes a token; the seconds until there is one, or 0 when there was or nobody knows."""
+        """Take a token; return the seconds until there is one, 0 when it was there or nobody knows."""
         return await _known(self._rates.take(key, rate)) if self._rates is not None else 0.0
 
     async def wait(self, key: str, rate: Rate) -> float:
-        """The seconds until there is a token, or 0 when there is or nobody knows."""
+        """The seconds until there is a token; 0 when there is one or nobody knows."""
         return await _known(self._rates.wait(key, rate)) if self._rates is not None else 0.0
 
 
@@ -59,22 +62,26 @@ async def _known(asked: Awaitable[float]) -> float:
 
 
 class FailureThrottle:
-    """Counts failed attempts; those that succeed cost nothing.
+    """Counts failed attempts; successful ones cost nothing.
 
     Ask before a password is checked, which saves the work, and again afterwards, when others that ran at the same time
     may have failed: thus no more wrong guesses get an answer than the rates allow, however many are made at once. With
     several servers that holds for the guesses at each of them, and over all for those that do not run at the same time.
+
+    Args:
+        limits: The rates.
+        clock: Gives monotonic seconds.
+        shared: Counts of all servers.
     """
 
     def __init__(self, limits: AccountLimits, clock: Clock, shared: SharedCounts) -> None:
-        """Counts by `limits`, here and in `shared`."""
         self._limits = limits
         self._shared = shared
         self._accounts = RateLimiter(limits.failures_per_account, clock)
         self._addresses = RateLimiter(limits.failures_per_address, clock)
 
     async def check(self, account: str, address: str) -> None:
-        """Refuses an attempt while there have been too many failures.
+        """Refuse an attempt while there have been too many failures.
 
         Raises:
             Refusal: RESOURCE_EXHAUSTED with the seconds after which one more is allowed.
@@ -89,7 +96,7 @@ class FailureThrottle:
             raise too_fast("failed sign-ins", wait)
 
     async def failed(self, account: str, address: str) -> None:
-        """Notes a failure.
+        """Count a failure.
 
         Raises:
             Refusal: RESOURCE_EXHAUSTED when others have failed meanwhile, at other servers: the attempt gets no answer.

@@ -1,4 +1,4 @@
-"""Which servers suit somebody."""
+"""Ranks servers for a caller: near ones first, then those with free capacity."""
 
 from __future__ import annotations
 
@@ -31,10 +31,13 @@ class NearestFirst(Recommender):
     Servers about equally near count as equal. Of those the ones about equally loaded are mixed, and at least a tenth of
     them, so that many who ask at once do not all go to one. Servers that drain are left out; those that are full come
     after all that are not, and those that the caller excludes come last, which is better than none.
+
+    Args:
+        registry: Knows the servers.
+        draw: Gives numbers from 0 to 1 that mix equal servers.
     """
 
     def __init__(self, registry: Registry, draw: Callable[[], float] = random.random) -> None:
-        """Ranks the servers of `registry`; `draw` gives numbers from 0 to 1 that mix equal ones."""
         self._registry = registry
         self._draw = draw
 
@@ -67,7 +70,7 @@ class NearestFirst(Recommender):
 def _alike(
     servers: Collection[Server], measure: Callable[[Server], float], width: float, at_least: int = 1
 ) -> Iterator[list[Server]]:
-    """Groups servers by a measure, ascending.
+    """Group servers by a measure, ascending.
 
     Each group reaches from its lowest up to `width` above that, and further until it has so many.
     """
@@ -87,7 +90,7 @@ def _alike(
 def _distance_from(
     region: str, coordinates: Coordinates | None, servers: Collection[Server]
 ) -> Callable[[Server], float]:
-    """How far servers are from somebody, in km: infinitely when nothing tells."""
+    """Make a measure: how far servers are from somebody, in km; infinite when nothing tells."""
     # Whoever names only a region is where any server of it is, and as near to all of them.
     home = (_place(server) for server in servers if region and server.region == region)
     where = coordinates or next(filter(None, home), None)

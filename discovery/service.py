@@ -19,10 +19,14 @@ _WatchContext: TypeAlias = "aio.ServicerContext[discovery_pb2.WatchServersReques
 
 
 class DiscoveryService(discovery_pb2_grpc.DiscoveryServiceServicer):
-    """`tidings.v1.DiscoveryService`."""
+    """`tidings.v1.DiscoveryService`.
+
+    Args:
+        recommender: Ranks servers.
+        registry: Knows the servers.
+    """
 
     def __init__(self, recommender: Recommender, registry: Registry) -> None:
-        """Recommends what `recommender` does, and shows what is in `registry`."""
         self._recommender = recommender
         self._registry = registry
 
@@ -46,7 +50,7 @@ class DiscoveryService(discovery_pb2_grpc.DiscoveryServiceServicer):
 
 
 def to_message(server: Server) -> discovery_pb2.Server:
-    """A server as the contract shows it."""
+    """Show a server as a message of the contract."""
     return discovery_pb2.Server(
         server_id=server.server_id,
         kind=discovery_pb2.ServerKind.Name(server.kind),

@@ -36,17 +36,21 @@ class ApnsKey:
 
 
 class ProviderTokens:
-    """The tokens that tell Apple who sends: JWTs, renewed in time."""
+    """The tokens that tell Apple who sends: JWTs, renewed in time.
+
+    Args:
+        key: Signs them.
+        clock: Tells when one has to be renewed.
+    """
 
     def __init__(self, key: ApnsKey, clock: Clock) -> None:
-        """Signs with `key`."""
         self._key = key
         self._clock = clock
         self._token = ""
         self._renew_at = 0.0
 
     def get(self) -> str:
-        """A token that is good now."""
+        """Give a token that is good now."""
         now = self._clock.monotonic()
         if not self._token or now >= self._renew_at:
             claims = {"iss": self._key.team_id, "iat": self._clock.now_ms() // 1000}
@@ -55,21 +59,26 @@ class ProviderTokens:
         return self._token
 
     def expired(self, token: str) -> None:
-        """Apple calls a token too old."""
+        """Drop a token that Apple calls too old."""
         if token == self._token:
             self._token = ""
 
 
 class ApnsProvider(Provider):
-    """Sends through APNs. The token is a device token in hexadecimal digits."""
+    """Sends through APNs. The token is a device token in hexadecimal digits.
+
+    Args:
+        key: Of the team that sends.
+        topic: The app's bundle id.
+        http: The connections; closed with the provider.
+        clock: Tells the time.
+        ttl: Seconds for which Apple keeps a push for a device that is off.
+        url: Where Apple listens.
+    """
 
     counts_all: ClassVar[bool] = True
 
     def __init__(self, key: ApnsKey, topic: str, http: Http, clock: Clock, ttl: int, url: str = PRODUCTION) -> None:
-        """Sends to the app whose bundle id is `topic`, over `http`, which it closes.
-
-        Apple keeps a push for a device that is off for `ttl` seconds.
-        """
         self._tokens = ProviderTokens(key, clock)
         self._topic = topic
         self._http = http
@@ -105,7 +114,7 @@ class ApnsProvider(Provider):
 
 
 def payload(notice: Notice) -> Mapping[str, Any]:
-    """What the device gets."""
+    """Make the JSON that the device gets."""
     # The badge is the app's, not the channel's.
     badge = notice.unread if notice.unread_in_all is None else notice.unread_in_all
     if notice.silent:
@@ -143,7 +152,7 @@ _FAILURES = {
 
 
 def outcome_of(answer: Answer) -> Outcome:
-    """What came of a push."""
+    """Read Apple's answer to a push."""
     reason = _reason(answer)
     if answer.status == _OK:
         return Sent()

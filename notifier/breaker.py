@@ -1,4 +1,4 @@
-"""A circuit breaker: a provider that is down is left alone, and asked now and then whether it is back."""
+"""A circuit breaker: a provider that is down is left alone, and tried now and then."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tidings.core.clock import Clock
 
 @dataclass(frozen=True, slots=True)
 class BreakerPolicy:
-    """When a provider is taken to be down, and how often it is asked then.
+    """When a provider counts as down, and how often it is tried then.
 
     Args:
         failures: How many in a row, without a success between them.
@@ -36,10 +36,13 @@ class Breaker:
     Closed, as many as wanted. Open, none. After the wait one goes out: its success closes the breaker, its failure
     opens it for longer. Sends carry the era in which they began, so that what began before the breaker opened does not
     count twice.
+
+    Args:
+        clock: Gives monotonic seconds.
+        policy: When to open, and for how long.
     """
 
     def __init__(self, clock: Clock, policy: BreakerPolicy | None = None) -> None:
-        """Closed; `clock` gives monotonic seconds."""
         self._clock = clock
         self._policy = policy or BreakerPolicy()
         self._in_a_row = 0
@@ -51,10 +54,10 @@ class Breaker:
 
     @property
     def is_open(self) -> bool:
-        """Whether the provider is taken to be down."""
+        """Whether the provider counts as down."""
         return self._until is not None
 
-    def room(self, wanted: int) -> int:
+    def free_slots(self, wanted: int) -> int:
         """How many of `wanted` pushes may go out now."""
         if self._until is None:
             return wanted
@@ -63,19 +66,19 @@ class Breaker:
         return min(1, wanted)
 
     def wait(self) -> float | None:
-        """Seconds until `room` may be more than it is: 0 when closed, None when that is for a send to tell."""
+        """Seconds until `free_slots` may rise: 0 when closed, None when the send under way decides."""
         if self._until is None:
             return 0.0
         return None if self._asking else max(0.0, self._until - self._clock.monotonic())
 
     def ask(self) -> None:
-        """The one push that may go out while it is open does."""
+        """Note that the one push that may go out while it is open goes out."""
         if self._until is not None:
             self._asking = True
             self.era += 1
 
     def succeeded(self) -> bool:
-        """The provider works; returns whether that is news."""
+        """Note that the provider works; return whether it counted as down."""
         news = self.is_open
         self._in_a_row = self._openings = 0
         self._until, self._asking = None, False
@@ -84,7 +87,7 @@ class Breaker:
         return news
 
     def failed(self, era: int, after: float | None = None) -> bool:
-        """A send that began in an era found the provider down; returns whether the breaker opens thereby.
+        """Note that a send that began in an era found the provider down; return whether the breaker opens thereby.
 
         Args:
             era: `era` when the send began.
@@ -105,6 +108,6 @@ class Breaker:
         return self._openings == 1
 
     def undecided(self, era: int) -> None:
-        """A send that began in an era ended without telling anything about the provider."""
+        """Note that a send that began in an era ended without telling anything about the provider."""
         if era == self.era:
             self._asking = False

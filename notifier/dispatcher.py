@@ -1,6 +1,6 @@
 """From the queue to the providers: at least once, and rarely twice.
 
-Every push in the queue is for one device, and every provider has a lane of its own: its own bound of sends under way,
+Every push in the queue is for one device, and every provider has a worker of its own: its own bound of sends under way,
 its own claims. So a device that must be tried again does not hold back the person's other devices, which are not sent
 to again with it; and a provider that hangs delays no other.
 
@@ -45,7 +45,7 @@ _RECOVERY = 1.0
 
 @dataclass(frozen=True, slots=True)
 class DispatchLimits:
-    """Bounds of each provider's lane.
+    """Bounds of the sends to each provider.
 
     Args:
         concurrency: Sends under way; at most so many go out twice when the process is killed.
@@ -64,10 +64,22 @@ class DispatchLimits:
 
 
 class Dispatcher:
-    """Sends what is due.
+    """Sends the pushes in the queue that are due.
 
     A push for a device without a token is done with: the device was signed out, or its provider called the token gone.
-    So is one that has become pointless, because its message has been read, say.
+    So is one that has become pointless, because its message has been read, say. A push whose provider is not among
+    `providers` waits in the queue until a notifier has it.
+
+    Args:
+        queue: The pushes.
+        tokens: Where to reach devices.
+        providers: The way to them.
+        compose: Makes the notices that devices show.
+        clock: Tells the time.
+        limits: Bounds for each provider.
+        retry: When an attempt is repeated.
+        rates: What a provider permits, where it is known; as fast as it answers otherwise.
+        metrics: The counters.
     """
 
     def __init__(
@@ -82,57 +94,46 @@ class Dispatcher:
         rates: Mapping[PushProvider, Rate] | None = None,
         metrics: PushMetrics | None = None,
     ) -> None:
-        """Sends what `queue` holds through `providers`, to the devices that `tokens` knows.
-
-        A push whose provider is not among them waits in the queue until a notifier has it.
-
-        Args:
-            queue: What is to be sent.
-            tokens: Where to.
-            providers: How.
-            compose: Makes what devices show.
-            clock: Tells the time.
-            limits: Bounds of each lane.
-            retry: When an attempt is repeated.
-            rates: What a provider permits, where it is known; as fast as it answers otherwise.
-            metrics: What is counted.
-        """
         self.metrics = metrics or PushMetrics(CollectorRegistry(), clock)
         self._queue = queue
-        ways = _Ways(queue, tokens, compose, clock, limits or DispatchLimits(), retry or RetryPolicy(), self.metrics)
+        context = _WorkerContext(
+            queue, tokens, compose, clock, limits or DispatchLimits(), retry or RetryPolicy(), self.metrics
+        )
         permitted = rates or {}
-        self._lanes = {kind: _Lane(kind, each, ways, permitted.get(kind)) for kind, each in providers.items()}
+        self._workers = {
+            kind: _ProviderWorker(kind, each, context, permitted.get(kind)) for kind, each in providers.items()
+        }
 
     @property
     def providers(self) -> Collection[PushProvider]:
-        """The providers there are."""
-        return self._lanes.keys()
+        """The kinds of providers."""
+        return self._workers.keys()
 
     @property
     def silent_providers(self) -> Collection[PushProvider]:
-        """Those that can tell a device something without showing it."""
-        return {kind for kind, lane in self._lanes.items() if lane.provider.can_be_silent}
+        """The kinds that can tell a device something without showing it."""
+        return {kind for kind, worker in self._workers.items() if worker.provider.can_be_silent}
 
     def wake(self) -> None:
-        """Something new is in the queue."""
-        for lane in self._lanes.values():
-            lane.woken.set()
+        """Look at the queue now: there is something new."""
+        for worker in self._workers.values():
+            worker.woken.set()
 
     async def run(self) -> None:
         """Sends what is due, whenever it is, until cancelled; sends under way go on then, see `close`."""
-        async with asyncio.TaskGroup() as lanes:
-            for lane in self._lanes.values():
-                lanes.create_task(lane.run())
-            lanes.create_task(self._watch_depth())
+        async with asyncio.TaskGroup() as workers:
+            for worker in self._workers.values():
+                workers.create_task(worker.run())
+            workers.create_task(self._watch_depth())
 
     async def start_due(self) -> None:
         """Begins to send what is due now, as far as the bounds allow."""
-        for lane in self._lanes.values():
-            await lane.start_due()
+        for worker in self._workers.values():
+            await worker.start_due()
 
     async def drain(self) -> None:
         """Waits for the sends under way."""
-        while under_way := [task for lane in self._lanes.values() for task in lane.under_way]:
+        while under_way := [task for worker in self._workers.values() for task in worker.under_way]:
             await asyncio.wait(under_way)
 
     async def close(self) -> None:
@@ -141,8 +142,8 @@ class Dispatcher:
         `run` must have ended.
         """
         await self.drain()
-        for lane in self._lanes.values():
-            await lane.provider.close()
+        for worker in self._workers.values():
+            await worker.provider.close()
 
     async def _watch_depth(self) -> None:
         while True:
@@ -154,8 +155,8 @@ class Dispatcher:
 
 
 @dataclass(frozen=True, slots=True)
-class _Ways:
-    """What all lanes share."""
+class _WorkerContext:
+    """The parts that all workers share."""
 
     queue: PushQueue
     tokens: PushTokenStore
@@ -166,18 +167,18 @@ class _Ways:
     metrics: PushMetrics
 
 
-class _Lane:
+class _ProviderWorker:
     """One provider's sends."""
 
-    def __init__(self, kind: PushProvider, provider: Provider, ways: _Ways, rate: Rate | None) -> None:
+    def __init__(self, kind: PushProvider, provider: Provider, context: _WorkerContext, rate: Rate | None) -> None:
         self.provider = provider
-        self.breaker = Breaker(ways.clock, ways.limits.breaker)
+        self.breaker = Breaker(context.clock, context.limits.breaker)
         self._rate = rate
-        self._bucket = TokenBucket(rate, ways.clock.monotonic()) if rate is not None else None
+        self._bucket = TokenBucket(rate, context.clock.monotonic()) if rate is not None else None
         self.woken = asyncio.Event()
         self.under_way: set[asyncio.Task[None]] = set()
         self._kind = kind
-        self._ways = ways
+        self._context = context
         self._full = False
 
     async def run(self) -> None:
@@ -198,15 +199,15 @@ class _Lane:
                 continue
 
     async def start_due(self) -> float:
-        """Fills the lane.
+        """Start as many sends as the bounds allow.
 
         Returns:
             The seconds until there is something to do, unless woken before.
         """
-        ways, limits = self._ways, self._ways.limits
+        context, limits = self._context, self._context.limits
         free = limits.concurrency - len(self.under_way)
-        room = self._permitted(self.breaker.room(free)) if free > 0 else 0
-        claimed = await self._claim(room) if room > 0 else ()
+        slots = self._permitted(self.breaker.free_slots(free)) if free > 0 else 0
+        claimed = await self._claim(slots) if slots > 0 else ()
         if claimed:
             self.breaker.ask()
             self._take(len(claimed))
@@ -216,32 +217,32 @@ class _Lane:
             task.add_done_callback(self._ended)
         self._full = len(claimed) == free or free <= 0
         if self._full:
-            # A send that ends wakes the lane.
+            # A send that ends wakes the worker.
             return _LONGEST_WAIT
-        if len(claimed) == room:
+        if len(claimed) == slots:
             return min(_LONGEST_WAIT, self._wait())
-        due_ms = await ways.queue.next_due_ms(self._kind)
+        due_ms = await context.queue.next_due_ms(self._kind)
         if due_ms is None:
             return _LONGEST_WAIT
-        return min(_LONGEST_WAIT, max(0.0, (due_ms - ways.clock.now_ms()) / 1000))
+        return min(_LONGEST_WAIT, max(0.0, (due_ms - context.clock.now_ms()) / 1000))
 
-    async def _claim(self, room: int) -> Collection[QueuedPush]:
-        ways = self._ways
-        lease_ms = round(ways.limits.lease * 1000)
-        return await ways.queue.claim(self._kind, ways.clock.now_ms(), lease_ms, room)
+    async def _claim(self, slots: int) -> Collection[QueuedPush]:
+        context = self._context
+        lease_ms = round(context.limits.lease * 1000)
+        return await context.queue.claim(self._kind, context.clock.now_ms(), lease_ms, slots)
 
     def _permitted(self, wanted: int) -> int:
         """How many of `wanted` pushes the rate permits now."""
         if self._bucket is None or self._rate is None:
             return wanted
-        now = self._ways.clock.monotonic()
+        now = self._context.clock.monotonic()
         while wanted and self._bucket.wait(self._rate, now, wanted):
             wanted -= 1
         return wanted
 
     def _take(self, count: int) -> None:
         if self._bucket is not None and self._rate is not None:
-            self._bucket.take(self._rate, self._ways.clock.monotonic(), count)
+            self._bucket.take(self._rate, self._context.clock.monotonic(), count)
 
     def _wait(self) -> float:
         """Seconds until the breaker and the rate let something out, unless woken before."""
@@ -249,13 +250,13 @@ class _Lane:
         if wait is None:
             return _LONGEST_WAIT
         if self._bucket is not None and self._rate is not None:
-            wait = max(wait, self._bucket.wait(self._rate, self._ways.clock.monotonic()))
+            wait = max(wait, self._bucket.wait(self._rate, self._context.clock.monotonic()))
         return wait
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self.under_way.discard(task)
-        # Half a lane is claimed at a time: one transaction for each push would be the larger part of the work.
-        if self._full and len(self.under_way) <= self._ways.limits.concurrency // 2:
+        # Half of the slots are claimed at a time: one transaction for each push would be the larger part of the work.
+        if self._full and len(self.under_way) <= self._context.limits.concurrency // 2:
             self.woken.set()
 
     async def _send(self, queued: QueuedPush, era: int) -> None:
@@ -272,25 +273,25 @@ class _Lane:
                 self.woken.set()
 
     async def _send_and_settle(self, queued: QueuedPush, era: int) -> None:
-        ways, push = self._ways, queued.push
-        token = await ways.tokens.of_device(push.device_id)
+        context, push = self._context, queued.push
+        token = await context.tokens.of_device(push.device_id)
         # A device that has come to another provider since has been in the app meanwhile. One that has come to
         # another person must not show this one's messages.
         notice = None
         if token is not None and token.provider is self._kind and token.user_id == push.request.user_id:
-            notice = await ways.compose(push.request, token.preview, self.provider.counts_all)
+            notice = await context.compose(push.request, token.preview, self.provider.counts_all)
         if token is None or notice is None:
-            ways.metrics.dropped(self._kind)
-            await ways.queue.done(queued.push_id)
+            context.metrics.dropped(self._kind)
+            await context.queue.done(queued.push_id)
             return
         outcome = await self._attempt(token.token, notice, queued.push_id)
         if isinstance(outcome, Gone):
-            await ways.tokens.remove(push.device_id, token.token)
+            await context.tokens.remove(push.device_id, token.token)
         await self._settle(queued, outcome, era)
 
     async def _attempt(self, token: str, notice: Notice, push_id: int) -> Outcome:
         try:
-            async with asyncio.timeout(self._ways.limits.timeout):
+            async with asyncio.timeout(self._context.limits.timeout):
                 return await self.provider.send(token, notice)
         except TimeoutError:
             return Retry("timeout", is_down=True)
@@ -299,39 +300,39 @@ class _Lane:
             return Retry("unexpected", is_down=True)
 
     async def _settle(self, queued: QueuedPush, outcome: Outcome, era: int) -> None:
-        ways, kind, breaker = self._ways, self._kind, self.breaker
-        queue, now_ms = ways.queue, ways.clock.now_ms()
+        context, kind, breaker = self._context, self._kind, self.breaker
+        queue, now_ms = context.queue, context.clock.now_ms()
         is_down = isinstance(outcome, Retry) and outcome.is_down
         if not is_down and breaker.succeeded():
             _log.info("%s: the provider works again", kind.name)
-            ways.metrics.down(kind, False)
+            context.metrics.down(kind, False)
             self.woken.set()
         match outcome:
             case Sent():
-                ways.metrics.sent(kind)
+                context.metrics.sent(kind)
                 await queue.done(queued.push_id)
             case Gone(reason):
-                ways.metrics.failed(kind, reason)
+                context.metrics.failed(kind, reason)
                 await queue.done(queued.push_id)
             case Failed(reason):
                 await self._give_up(queued, reason, now_ms)
             case Retry(reason, after, is_down):
-                ways.metrics.retried(kind, reason)
+                context.metrics.retried(kind, reason)
                 if is_down and era != breaker.era:
                     # It was under way when others found the provider down: back into its place.
                     await queue.retry(queued.push_id, queued.queued_at_ms, failed=False)
                     return
                 if is_down and breaker.failed(era, after):
                     _log.warning("%s: the provider is down, and left alone for a while: %s", kind.name, reason)
-                    ways.metrics.down(kind, True)
+                    context.metrics.down(kind, True)
                 if is_down and breaker.is_open and queued.attempts < _ASKS_IN_PLACE:
                     await queue.retry(queued.push_id, queued.queued_at_ms)
                     return
                 failures = queued.attempts + 1
-                if is_down and now_ms - queued.queued_at_ms < ways.limits.outage * 1000:
+                if is_down and now_ms - queued.queued_at_ms < context.limits.outage * 1000:
                     # The provider's trouble is no reason to give up a push.
-                    failures = min(failures, ways.retry.attempts - 1)
-                delay = ways.retry.delay(failures, after)
+                    failures = min(failures, context.retry.attempts - 1)
+                delay = context.retry.delay(failures, after)
                 if delay is None:
                     await self._give_up(queued, reason, now_ms)
                 else:
@@ -340,12 +341,12 @@ class _Lane:
                     self.woken.set()
 
     async def _give_up(self, queued: QueuedPush, reason: str, now_ms: int) -> None:
-        self._ways.metrics.failed(self._kind, reason)
+        self._context.metrics.failed(self._kind, reason)
         if queued.push.request.silent:
             # There was nothing to show, and the next push brings the count.
-            await self._ways.queue.done(queued.push_id)
+            await self._context.queue.done(queued.push_id)
             return
         _log.warning(
             "%s: push %d given up after %d attempts: %s", self._kind.name, queued.push_id, queued.attempts + 1, reason
         )
-        await self._ways.queue.give_up(queued.push_id, reason, now_ms)
+        await self._context.queue.give_up(queued.push_id, reason, now_ms)

@@ -31,7 +31,7 @@ _OK, _UNAUTHORIZED = 200, 401
 
 @dataclass(frozen=True, slots=True)
 class ServiceAccount:
-    """Who sends: the JSON file of a service account, read."""
+    """The account that sends: the JSON file of a service account, read."""
 
     project_id: str
     client_email: str
@@ -41,10 +41,15 @@ class ServiceAccount:
 
 
 class AccessTokens:
-    """OAuth 2 access tokens for a service account (RFC 7523), renewed before they end; one request at a time."""
+    """OAuth 2 access tokens for a service account (RFC 7523), renewed before they end; one request at a time.
+
+    Args:
+        account: The account.
+        http: The connections.
+        clock: Tells when a token ends.
+    """
 
     def __init__(self, account: ServiceAccount, http: Http, clock: Clock) -> None:
-        """Asks for them as `account` over `http`."""
         self._account = account
         self._http = http
         self._clock = clock
@@ -53,7 +58,7 @@ class AccessTokens:
         self._renew_at = 0.0
 
     async def get(self) -> str | Retry:
-        """A token that is good for some minutes at least."""
+        """Give a token that is good for some minutes at least."""
         async with self._lock:
             if self._token and self._clock.monotonic() < self._renew_at:
                 return self._token
@@ -69,7 +74,7 @@ class AccessTokens:
             return token
 
     def refuse(self, token: str) -> None:
-        """A token that was given out does not work."""
+        """Drop a token that does not work."""
         if token == self._token:
             self._token = ""
 
@@ -89,13 +94,17 @@ class AccessTokens:
 
 
 class FcmProvider(Provider):
-    """Sends through FCM. The token is a registration token."""
+    """Sends through FCM. The token is a registration token.
+
+    Args:
+        account: Sends.
+        http: The connections; closed with the provider.
+        clock: Tells the time.
+        ttl: Seconds for which FCM keeps a push for a device that is off.
+        url: Where FCM listens.
+    """
 
     def __init__(self, account: ServiceAccount, http: Http, clock: Clock, ttl: int, url: str = URL) -> None:
-        """Sends as `account` over `http`, which it closes.
-
-        FCM keeps a push for a device that is off for `ttl` seconds.
-        """
         self._http = http
         self._tokens = AccessTokens(account, http, clock)
         self._ttl = ttl
@@ -122,7 +131,7 @@ class FcmProvider(Provider):
 
 
 def message(notice: Notice, ttl: int) -> Mapping[str, Any]:
-    """What FCM is to deliver."""
+    """Make the message that FCM delivers."""
     data = {
         "channel_id": notice.channel_id,
         "seq": str(notice.seq),
@@ -148,7 +157,7 @@ def message(notice: Notice, ttl: int) -> Mapping[str, Any]:
 
 
 def outcome_of(answer: Answer) -> Outcome:
-    """What came of a message."""
+    """Read FCM's answer to a message."""
     if answer.status == _OK:
         return Sent()
     error = answer.json().get("error")

@@ -1,4 +1,4 @@
-"""HTTP, as all providers speak it."""
+"""HTTP for all providers."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _ERROR = 500
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a provider has answered."""
+    """A provider's answer."""
 
     status: int
     headers: Mapping[str, str]
@@ -68,10 +68,13 @@ class Answer:
 
 
 class Http:
-    """Connections to a provider: HTTP/2 where it speaks that, kept open, as many requests on one as it allows."""
+    """Connections to a provider: HTTP/2 where it speaks that, kept open, as many requests on one as it allows.
+
+    Args:
+        trust: The certificates to trust.
+    """
 
     def __init__(self, trust: ssl.SSLContext) -> None:
-        """Believes the certificates that `trust` believes."""
         self._client = httpx2.AsyncClient(http2=True, verify=trust, timeout=_TIMEOUT, limits=_LIMITS, trust_env=False)
 
     async def post(self, url: str, headers: Mapping[str, str], content: bytes) -> Answer | Retry:

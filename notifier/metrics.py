@@ -1,4 +1,4 @@
-"""What operators watch."""
+"""The metrics of a notifier, for operators."""
 
 from __future__ import annotations
 
@@ -10,10 +10,14 @@ from tidings.core.values import PushProvider
 
 
 class PushMetrics:
-    """Counters of one notifier, and what the queue holds, which is the same at every notifier on one queue."""
+    """Counters of one notifier, and the depth of the queue, which is the same at every notifier on one queue.
+
+    Args:
+        registry: Where they are entered.
+        clock: Tells how long the oldest push waits.
+    """
 
     def __init__(self, registry: CollectorRegistry, clock: Clock) -> None:
-        """Enters the metrics into `registry`; `clock` tells how long something waits."""
         self._clock = clock
         by_provider, by_reason = ("provider",), ("provider", "reason")
         self._queued = Counter("tidings_push_queued", "Pushes taken into the queue", by_provider, registry=registry)
@@ -39,31 +43,31 @@ class PushMetrics:
         )
 
     def queued(self, provider: PushProvider, count: int = 1) -> None:
-        """Pushes are on stable storage."""
+        """Count pushes that are on stable storage."""
         self._queued.labels(provider.name).inc(count)
 
     def sent(self, provider: PushProvider) -> None:
-        """A provider has taken a push."""
+        """Count a push that a provider has taken."""
         self._sent.labels(provider.name).inc()
 
     def retried(self, provider: PushProvider, reason: str) -> None:
-        """An attempt did not work, and there will be another."""
+        """Count a failed attempt that will be followed by another."""
         self._retried.labels(provider.name, reason).inc()
 
     def failed(self, provider: PushProvider, reason: str) -> None:
-        """A push was given up, or its token is gone."""
+        """Count a push that was given up, or whose token is gone."""
         self._failed.labels(provider.name, reason).inc()
 
     def dropped(self, provider: PushProvider, count: int = 1) -> None:
-        """Nobody wants these pushes any more."""
+        """Count pushes that have become pointless."""
         self._dropped.labels(provider.name).inc(count)
 
     def down(self, provider: PushProvider, is_down: bool) -> None:
-        """A provider is left alone, or not any more."""
+        """Note whether a provider is left alone."""
         self._down.labels(provider.name).set(is_down)
 
     def depth(self, depth: PushQueueDepth) -> None:
-        """What the queue holds now."""
+        """Note the depth of the queue."""
         self._waiting.set(depth.waiting)
         self._dead.set(depth.dead)
         self._oldest_ms = depth.oldest_ms

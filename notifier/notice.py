@@ -1,4 +1,4 @@
-"""What a device is to show: worked out when it is sent, not when the message came, so that it is true then."""
+"""What a device shows. It is composed when a push is sent, not when the message came, so that it is true then."""
 
 from __future__ import annotations
 
@@ -42,7 +42,14 @@ Compose = Callable[[PushRequest, PushPreview, bool], Awaitable[Notice | None]]
 
 
 class Notices:
-    """Turns requests into what devices show."""
+    """Composes what devices show.
+
+    Args:
+        memberships: Knows titles, mutes and unread counts.
+        accounts: Knows names.
+        preview: The most that a notice shows.
+        hidden_text: Stands in place of a text that is not shown.
+    """
 
     def __init__(
         self,
@@ -51,14 +58,13 @@ class Notices:
         preview: PushPreview = PushPreview.FULL,
         hidden_text: str = HIDDEN_TEXT,
     ) -> None:
-        """Reads `directory` and `accounts`; shows at most `preview`, and `hidden_text` in place of what is hidden."""
         self._memberships = memberships
         self._accounts = accounts
         self._preview = preview
         self._hidden_text = hidden_text
 
     async def compose(self, request: PushRequest, preview: PushPreview, counts_all: bool) -> Notice | None:
-        """The notice for a request.
+        """Compose the notice for a request; None when it has become pointless.
 
         Args:
             request: Whom to wake for what.

@@ -1,4 +1,4 @@
-"""What carries pushes to devices, and what can come of handing one over."""
+"""The port to push providers, and the outcomes of handing them a push."""
 
 from __future__ import annotations
 

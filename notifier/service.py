@@ -14,10 +14,13 @@ from tidings.internal.v1 import push_queue_pb2, push_queue_pb2_grpc
 
 
 class PushQueueService(push_queue_pb2_grpc.PushQueueServiceServicer):
-    """See push_queue.proto."""
+    """See push_queue.proto.
+
+    Args:
+        sink: Keeps the requests.
+    """
 
     def __init__(self, sink: PushSink) -> None:
-        """Hands requests to `sink`."""
         self._sink = sink
 
     async def Enqueue(

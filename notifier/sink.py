@@ -1,4 +1,4 @@
-"""The way into the queue."""
+"""The way into the push queue."""
 
 from __future__ import annotations
 
@@ -20,6 +20,13 @@ class QueueSink(PushSink):
 
     Devices without a token get none. A token whose provider is not configured is left alone; the first of each provider
     makes a line in the log. A text that is not to be shown is not kept either.
+
+    Args:
+        queue: Keeps the pushes.
+        tokens: Where to reach devices.
+        dispatcher: Is woken; knows the providers there are.
+        clock: Tells the time.
+        preview: The most that any push shows.
     """
 
     def __init__(
@@ -30,10 +37,6 @@ class QueueSink(PushSink):
         clock: Clock,
         preview: PushPreview = PushPreview.FULL,
     ) -> None:
-        """Keeps pushes in `queue`, for the devices that `tokens` knows and the providers that `dispatcher` has.
-
-        `preview` is the most that any push shows.
-        """
         self._queue = queue
         self._tokens = tokens
         self._dispatcher = dispatcher

@@ -40,22 +40,20 @@ class WebPushProvider(Provider):
     """Sends to browsers. The token is a subscription as JSON, its push service one of those that are allowed.
 
     A browser must show whatever it is pushed, so there are no silent ones. Each push service has a breaker of its own:
-    one that is down must not hold back the browsers of the others, whose pushes are in the same lane.
+    one that is down must not hold back the browsers of the others, whose pushes go through the same provider.
+
+    Args:
+        vapid: Who sends.
+        http: The connections; closed with the provider.
+        clock: Tells how long a service has been left alone.
+        ttl: Seconds for which a service keeps a push for a browser that does not run.
+        hosts: The push services, `*` for any characters. Whoever registers a token names the URL that is called:
+            with no such list it could be one that only servers in here can reach.
     """
 
     can_be_silent: ClassVar[bool] = False
 
     def __init__(self, vapid: Vapid, http: Http, clock: Clock, ttl: int, hosts: Collection[str] = HOSTS) -> None:
-        """Sends as `vapid` says, over `http`, which it closes.
-
-        Args:
-            vapid: Who sends.
-            http: The connections.
-            clock: Tells how long a service has been left alone.
-            ttl: Seconds for which a service keeps a push for a browser that does not run.
-            hosts: The push services, `*` for any characters. Whoever registers a token names the URL that is called:
-                with no such list it could be one that only servers in here can reach.
-        """
         self._vapid = vapid
         self._http = http
         self._clock = clock
@@ -81,7 +79,7 @@ class WebPushProvider(Provider):
             "topic": topic(notice.channel_id),
         }
         breaker = self._breaker(subscription.origin)
-        if not breaker.room(1):
+        if not breaker.free_slots(1):
             return Retry("push_service_down", breaker.wait() or _SOON)
         breaker.ask()
         era = breaker.era
@@ -109,7 +107,7 @@ class WebPushProvider(Provider):
 
 
 def payload(notice: Notice) -> Mapping[str, Any]:
-    """What the service worker gets, as JSON."""
+    """Make the JSON that the service worker gets."""
     found = {
         "type": "message",
         "channel_id": notice.channel_id,
@@ -122,12 +120,12 @@ def payload(notice: Notice) -> Mapping[str, Any]:
 
 
 def topic(channel_id: str) -> str:
-    """What makes a later push replace one that the service still has; it tells nothing about the channel."""
+    """Name a channel without telling anything about it: a later push replaces one that the push service still has."""
     return encoded(hashlib.sha256(channel_id.encode()).digest()[:_TOPIC_BYTES])
 
 
 def outcome_of(answer: Answer) -> Outcome:
-    """What came of a push."""
+    """Read a push service's answer."""
     if answer.status in _SUCCESS:
         return Sent()
     match answer.status:

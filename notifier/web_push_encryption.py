@@ -1,4 +1,4 @@
-"""What a browser's push is wrapped in: encrypted for the subscription (RFC 8291), signed for its service (RFC 8292)."""
+"""Encryption (RFC 8291) and signature (RFC 8292) of a push for a browser."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ _ORIGINS = 64
 
 @dataclass(frozen=True, slots=True)
 class Secrets:
-    """What is new with each message; given only where a known answer is computed again."""
+    """The random parts of a message; given only where a known answer is computed again."""
 
     key: ec.EllipticCurvePrivateKey
     salt: bytes
 
     @classmethod
     def new(cls) -> Self:
-        """New ones."""
+        """Draw new ones."""
         return cls(ec.generate_private_key(ec.SECP256R1()), os.urandom(_SALT_BYTES))
 
 
@@ -65,10 +65,15 @@ def encrypt(content: bytes, subscription: Subscription, secrets: Secrets | None 
 
 
 class Vapid:
-    """Tells push services who sends (RFC 8292): a token for each service, renewed in time."""
+    """Tells push services who sends (RFC 8292): a token for each service, renewed in time.
+
+    Args:
+        key: Signs the tokens.
+        contact: A mailto: or https: URL where the services reach the operator.
+        clock: Tells when a token has to be renewed.
+    """
 
     def __init__(self, key: ec.EllipticCurvePrivateKey, contact: str, clock: Clock) -> None:
-        """Signs with `key`; `contact` is a mailto: or https: URL where the services reach the operator."""
         self._key = key
         self._contact = contact
         self._clock = clock
@@ -77,7 +82,7 @@ class Vapid:
         """What a browser subscribes with (applicationServerKey)."""
 
     def authorization(self, origin: str) -> str:
-        """The Authorization header for a service."""
+        """Make the Authorization header for a service."""
         now = self._clock.monotonic()
         token, renew_at = self._tokens.get(origin, ("", 0.0))
         if not token or now >= renew_at:
@@ -94,12 +99,12 @@ class Vapid:
 
 
 def point(key: ec.EllipticCurvePublicKey) -> bytes:
-    """A public key as an uncompressed point."""
+    """Write a public key as an uncompressed point."""
     return key.public_bytes(serialization.Encoding.X962, serialization.PublicFormat.UncompressedPoint)
 
 
 def encoded(raw: bytes) -> str:
-    """Base64 for URLs, without padding."""
+    """Write bytes in Base64 for URLs, without padding."""
     return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
 
 

@@ -1,4 +1,4 @@
-"""Telling people that somebody's presence has changed."""
+"""Announces changes of presence to the people who may see them."""
 
 from __future__ import annotations
 
@@ -18,15 +18,19 @@ _AT_ONCE = 32
 class Announcer:
     """Publishes changes to those who may see them.
 
-    Publishing and the change of a heartbeat or a block are no one transaction, here or between servers. So no state
-    is taken from the caller: an announcement reads how things are, publishes that, and reads again, until it has
+    Publishing and the change of a heartbeat or a block are not one transaction, here or between servers. So no state
+    is taken from the caller: an announcement reads the present state, publishes it, and reads again, until it has
     published what it reads. Whoever publishes last has then read after the last change, in whatever order they ran.
+
+    Args:
+        store: Has the heartbeats.
+        pubsub: Where changes are published.
+        contacts: Knows who may see whom.
     """
 
-    def __init__(self, store: PresenceStore, news: PresencePubSub, contacts: ContactStore) -> None:
-        """Reads `store` and `contacts`, publishes to `news`."""
+    def __init__(self, store: PresenceStore, pubsub: PresencePubSub, contacts: ContactStore) -> None:
         self._store = store
-        self._news = news
+        self._pubsub = pubsub
         self._contacts = contacts
         # Whose presence is to be told, and to whom (None: to all who have them as contact). Kept until it is done: a
         # stream that drops in between, or an engine that is away, loses no change.
@@ -34,24 +38,24 @@ class Announcer:
         self._wake = asyncio.Event()
 
     def changed(self, users: Iterable[str]) -> None:
-        """These users have come online or gone offline: whoever has them as contact is to know."""
+        """Note that users have come online or gone offline: the people who have them as contact are to hear it."""
         for user_id in users:
             self._add(user_id, None)
 
     def relation_changed(self, user_id: str, other_id: str) -> None:
-        """Two users may see something else of each other now: one added, removed, blocked or unblocked the other."""
+        """Note that two users may see each other differently: one added, removed, blocked or unblocked the other."""
         self._add(user_id, other_id)
         self._add(other_id, user_id)
 
     async def run(self) -> None:
-        """Announces what comes, as soon as it comes, for ever."""
+        """Announce changes as soon as they come, until cancelled."""
         while True:
             await self._wake.wait()
             self._wake.clear()
             await self.flush()
 
     async def flush(self) -> None:
-        """Announces all that is due. What an absent engine prevents stays due, for the next time."""
+        """Announce all that is due. What an absent engine prevents stays due, for the next time."""
         while self._due:
             keys = list(self._due)[:_AT_ONCE]
             for key in keys:
@@ -73,6 +77,7 @@ class Announcer:
         return True
 
     async def _announce(self, user_id: str, watcher: str | None) -> None:
+        """Publish the present states of some pairs of people, until what was published is what is read."""
         told = None
         shown: set[str] = set()
         while True:
@@ -86,11 +91,11 @@ class Announcer:
             if found == told:
                 return
             if watchers - blocked:
-                await self._news.publish(presence, watchers - blocked)
+                await self._pubsub.publish(presence, watchers - blocked)
             # Those whom a block separates hear nothing, not even when there is something to hear; but what they have
             # been shown until now has to go.
             hide_from = blocked if watcher is not None else blocked & shown
             if hide_from:
-                await self._news.publish(hidden(user_id), hide_from)
+                await self._pubsub.publish(hidden(user_id), hide_from)
             shown |= watchers - blocked
             told = found

@@ -9,13 +9,16 @@ from tidings.core.values import Contact, User
 
 
 class AnnouncedContacts(ContactStore):
-    """A contact store that says which two people see something else of each other now, once that is stored.
+    """A contact store that reports two people who see each other differently, once the change is stored.
 
     For the services that change contacts; they need not know of presence.
+
+    Args:
+        contacts: The store.
+        relation_changed: That of a `Tracker` or an `Announcer`.
     """
 
     def __init__(self, contacts: ContactStore, relation_changed: Callable[[str, str], None]) -> None:
-        """Everything goes to `contacts`; `relation_changed` is that of a `Tracker`."""
         self._contacts = contacts
         self._relation_changed = relation_changed
 

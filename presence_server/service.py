@@ -19,10 +19,13 @@ _Context: TypeAlias = "aio.ServicerContext[presence_pb2.TrackRequest, presence_p
 
 
 class PresenceService(presence_pb2_grpc.PresenceServiceServicer):
-    """`tidings.v1.PresenceService`."""
+    """`tidings.v1.PresenceService`.
+
+    Args:
+        tracker: The rules.
+    """
 
     def __init__(self, tracker: Tracker) -> None:
-        """The rules are those of `tracker`."""
         self._tracker = tracker
 
     # grpc.aio serves a coroutine too, which reads and writes through the context; the generated class knows only
@@ -53,7 +56,7 @@ class PresenceService(presence_pb2_grpc.PresenceServiceServicer):
 
 
 class _Writer:
-    """Writes the news of one stream. While there are none, it costs no task."""
+    """Writes the changes for one stream. While there are none, it costs no task."""
 
     def __init__(self, tracker: Tracker, track: Track, context: _Context) -> None:
         self._tracker = tracker
@@ -86,7 +89,7 @@ class _Writer:
 
 
 async def _read(track: Track, context: _Context) -> bool:
-    """Waits for the next heartbeat; False when the client has said its last."""
+    """Wait for the next heartbeat; False at the end of the client's side of the stream."""
     try:
         async with asyncio.timeout(None) as waiting:
             track.when_ended(lambda: waiting.reschedule(0.0))

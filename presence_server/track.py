@@ -1,4 +1,4 @@
-"""One open `Track` stream, without its I/O: what waits to be told, and whether it has ended."""
+"""One open `Track` stream, without its I/O: the changes that wait, and whether it has ended."""
 
 from __future__ import annotations
 
@@ -13,12 +13,14 @@ class Track:
 
     Changes that nobody has taken yet become one a user, the latest: what waits for a slow reader is at most one
     change for each of its contacts.
+
+    Args:
+        identity: The device.
     """
 
     __slots__ = ("_newer", "_news", "_wake_ended", "_wake_writer", "ended", "identity", "unsubscribe")
 
     def __init__(self, identity: Identity) -> None:
-        """A stream of the device in `identity`."""
         self.identity = identity
         self.ended: Refusal | None = None
         """Why the server has ended it."""
@@ -31,7 +33,7 @@ class Track:
         self._wake_ended: Callable[[], None] | None = None
 
     def notify(self, presence: Presence) -> None:
-        """Takes a change that its user may see."""
+        """Take a change that its user may see."""
         if self.ended is None:
             self._news[presence.user_id] = presence
             if self._newer is not None:
@@ -40,43 +42,43 @@ class Track:
                 self._wake_writer()
 
     def begin(self, states: Mapping[str, Presence]) -> None:
-        """Takes the state of all contacts, read since it was made: changes that it was told meanwhile are newer."""
+        """Take the state of all contacts as read since the stream was made; changes that came meanwhile are newer."""
         self._news = {**states, **self._news}
 
     def refresh_begins(self) -> None:
-        """The state of all contacts is about to be read, because changes may have been missed."""
+        """Note that the state of all contacts is about to be read, because changes may have been lost."""
         self._newer = set()
 
     def refresh(self, states: Mapping[str, Presence]) -> None:
-        """Takes the state of all contacts, read since `refresh_begins`: only changes told meanwhile are newer."""
+        """Take the state of all contacts as read since `refresh_begins`; changes that came meanwhile are newer."""
         newer, self._newer = self._newer or set(), None
         for user_id, presence in states.items():
             if user_id not in newer:
                 self.notify(presence)
 
     def take(self) -> Sequence[Presence]:
-        """What is to be told now; it does not wait any more then."""
+        """Take the changes that wait."""
         news, self._news = self._news, {}
         return list(news.values())
 
     def has_news(self) -> bool:
-        """Whether something waits to be told."""
+        """Whether changes wait."""
         return bool(self._news)
 
     def when_news(self, wake: Callable[[], None]) -> None:
-        """Calls `wake` whenever something begins to wait, and now if it does already."""
+        """Call `wake` whenever something begins to wait, and now if it does already."""
         self._wake_writer = wake
         if self._news:
             wake()
 
     def when_ended(self, wake: Callable[[], None] | None) -> None:
-        """Calls `wake` when the server ends the stream, and now if it has already; None: nobody any more."""
+        """Call `wake` when the server ends the stream, and now if it has already; None: nobody any more."""
         self._wake_ended = wake
         if wake is not None and self.ended is not None:
             wake()
 
     def end(self, reason: Refusal) -> None:
-        """Ends the stream from the server's side, with a status."""
+        """End the stream from the server's side, with a status."""
         if self.ended is None:
             self.ended = reason
             self._news = {}

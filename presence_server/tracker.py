@@ -1,4 +1,4 @@
-"""Who is online, and whose open stream is to know."""
+"""Who is online, and which open streams hear of it."""
 
 from __future__ import annotations
 
@@ -33,23 +33,28 @@ class Tracker(DeviceStreams):
     """The rules of presence.
 
     A user is online from the first heartbeat of a device until `OFFLINE_AFTER_MS` have passed without one of any
-    device of theirs, or until the last of their devices is signed out. That a stream opens or ends says nothing.
+    device of theirs, or until the last of their devices is signed out. Whether streams are open does not count.
 
     A change is announced to the people who have the user as contact and are not separated by a block, both as of the
     moment of the announcement: somebody who adds or removes a contact while their stream is open hears of the next
-    changes accordingly. What such a step itself lets people see, or hides from them, is announced when
+    changes accordingly. What such a step itself shows to people, or hides from them, is announced when
     `relation_changed` is called; `AnnouncedContacts` calls it.
 
     The composition runs `run` beside the streams, or calls `tick` every second or so.
+
+    Args:
+        store: Keeps heartbeats.
+        pubsub: Carries changes between servers.
+        contacts: Knows who may see whom.
+        clock: Tells the time.
     """
 
-    def __init__(self, store: PresenceStore, news: PresencePubSub, contacts: ContactStore, clock: Clock) -> None:
-        """Heartbeats go to `store`, changes to `news`, relations are read from `contacts`."""
+    def __init__(self, store: PresenceStore, pubsub: PresencePubSub, contacts: ContactStore, clock: Clock) -> None:
         self._store = store
-        self._news = news
+        self._pubsub = pubsub
         self._clock = clock
         self._visibility = Visibility(contacts, store)
-        self._announcer = Announcer(store, news, contacts)
+        self._announcer = Announcer(store, pubsub, contacts)
         self._tracks: dict[str, Track] = {}
         # Streams that may have missed something, and the monotonic second from which they are told all again.
         self._stale: dict[Track, None] = {}
@@ -57,7 +62,7 @@ class Tracker(DeviceStreams):
         self._draining: Refusal | None = None
 
     def __len__(self) -> int:
-        """How many streams are open."""
+        """The number of open streams."""
         return len(self._tracks)
 
     # --- streams ------------------------------------------------------------------------------------------------------
@@ -80,7 +85,7 @@ class Tracker(DeviceStreams):
         self._tracks[identity.device_id] = track
         try:
             # Subscribed first, so that no change falls between the state and the news.
-            track.unsubscribe = await self._news.subscribe(identity.user_id, track.notify, partial(self._gap, track))
+            track.unsubscribe = await self._pubsub.subscribe(identity.user_id, track.notify, partial(self._gap, track))
             track.begin(await self._visibility.of_contacts(identity.user_id))
         except BaseException:
             self.close(track)

@@ -1,4 +1,4 @@
-"""What one person gets to see of others' presence."""
+"""The rule of who sees whose presence."""
 
 from __future__ import annotations
 
@@ -9,15 +9,19 @@ from tidings.core.values import Presence
 
 
 def hidden(user_id: str) -> Presence:
-    """What is shown of somebody whose presence is not to be seen: the same as of one who never was here."""
+    """The presence to show of somebody whose presence is hidden: the same as of somebody who never was here."""
     return Presence(user_id, online=False, last_seen_ms=0)
 
 
 class Visibility:
-    """The rule of who sees whom: a block hides both from each other."""
+    """The rule of who sees whom: a block hides both from each other.
+
+    Args:
+        contacts: Knows contacts and blocks.
+        store: Has the heartbeats.
+    """
 
     def __init__(self, contacts: ContactStore, store: PresenceStore) -> None:
-        """Relations are read from `contacts`, heartbeats from `store`."""
         self._contacts = contacts
         self._store = store
 

@@ -1,1 +1,1 @@
-"""How any tidings service is served and called: sign-in, errors, health, reflection, TLS, drain."""
+"""How every tidings service is served and called: sign-in, errors, health, reflection, TLS, drain."""

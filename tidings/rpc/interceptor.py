@@ -1,4 +1,4 @@
-"""What every call passes through: sign-in, errors turned into statuses, and a log line for what went wrong here."""
+"""The interceptor of every call: sign-in, errors as statuses, and a log line for each fault of the server."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ OPEN_METHODS = frozenset(
 
 
 def caller() -> Identity:
-    """Who makes the call that is being served."""
+    """The device that makes the call being served."""
     return _caller.get()
 
 
 def bearer(metadata: Collection[tuple[str, str | bytes]] | None) -> str:
-    """The access token in a call's metadata.
+    """Read the access token from a call's metadata.
 
     Raises:
         Refusal: UNAUTHENTICATED when there is none.
@@ -51,16 +51,19 @@ def bearer(metadata: Collection[tuple[str, str | bytes]] | None) -> str:
 
 
 def peer_address(context: aio.ServicerContext[Any, Any]) -> str:
-    """The address that a call comes from, without the port: what limits by address count by."""
+    """The address that a call comes from, without the port. Limits by address count by it."""
     peer = str(context.peer())
     return peer.rsplit(":", 1)[0]
 
 
 class CallInterceptor(aio.ServerInterceptor):
-    """Stands before every method of tidings; health, reflection and channelz pass it untouched."""
+    """Stands before every method of tidings; health, reflection and channelz pass it untouched.
+
+    Args:
+        verifier: Checks access tokens.
+    """
 
     def __init__(self, verifier: TokenVerifier) -> None:
-        """Checks tokens with `verifier`."""
         self._verifier = verifier
         self._wrapped: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
 
@@ -69,7 +72,7 @@ class CallInterceptor(aio.ServerInterceptor):
         continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Any, Any] | None]],
         handler_call_details: grpc.HandlerCallDetails,
     ) -> grpc.RpcMethodHandler[Any, Any] | None:
-        """Wraps the method that is called, once for all its calls."""
+        """Wrap the method that is called, once for all its calls."""
         method = handler_call_details.method
         wrapped = self._wrapped.get(method)
         if wrapped is None:
@@ -80,6 +83,7 @@ class CallInterceptor(aio.ServerInterceptor):
         return wrapped
 
     def _wrap(self, method: str, handler: grpc.RpcMethodHandler[Any, Any]) -> grpc.RpcMethodHandler[Any, Any]:
+        """Make a handler that signs the caller in, calls the method, and turns exceptions into statuses."""
         is_open = method in OPEN_METHODS
 
         def identify(context: aio.ServicerContext[Any, Any]) -> None:

@@ -17,7 +17,7 @@ NAMES = (f"{_NEW}.ServerReflection", f"{_OLD}.ServerReflection")
 
 
 def add_reflection(server: aio.Server, service_names: Iterable[str]) -> None:
-    """Serves the descriptors of some services, under both names of the protocol.
+    """Serve the descriptors of some services, under both names of the protocol.
 
     Args:
         server: Where to add it.
@@ -36,7 +36,7 @@ def add_reflection(server: aio.Server, service_names: Iterable[str]) -> None:
 
 
 def _describe_v1() -> None:
-    """Enters the descriptor of v1: the library ships v1alpha's alone, and they differ in the name."""
+    """Enter the descriptor of v1: the library ships v1alpha's alone, and they differ in the name."""
     old = descriptor_pb2.FileDescriptorProto()
     reflection_pb2.DESCRIPTOR.CopyToProto(old)
     renamed = text_format.MessageToString(old).replace("v1alpha", "v1")

@@ -1,4 +1,4 @@
-"""A port that gRPC services are reached at, with what every one of them has: health, reflection, channelz, TLS."""
+"""A gRPC server on one address, with what every one of them has: health, reflection, channelz, TLS."""
 
 from __future__ import annotations
 
@@ -53,16 +53,19 @@ class Certificate:
 
 
 class GrpcServer:
-    """One address, and the services on it."""
+    """One address, and the services on it.
+
+    Args:
+        interceptors: Stand before every call.
+    """
 
     def __init__(self, interceptors: Sequence[aio.ServerInterceptor]) -> None:
-        """Serves nothing yet; every call passes `interceptors`."""
         self.server = aio.server(interceptors=interceptors, options=_OPTIONS)
         self._health = health.aio.HealthServicer()
         self._names: list[str] = []
 
     def serves(self, file: FileDescriptor) -> None:
-        """The services of a .proto file are on `server`: health checks and reflection are to know them."""
+        """Tell health checks and reflection of the services of a .proto file, which are on `server`."""
         self._names += [service.full_name for service in file.services_by_name.values()]
 
     async def start(self, address: str, certificate: Certificate | None = None, plaintext: bool = False) -> str:
@@ -112,11 +115,11 @@ class GrpcServer:
         return f"{host}:{bound}"
 
     async def drain(self) -> None:
-        """Answers health checks with NOT_SERVING; calls are still taken."""
+        """Answer health checks with NOT_SERVING; calls are still taken."""
         await self._set_health(health_pb2.HealthCheckResponse.NOT_SERVING)
 
     async def stop(self, grace: float) -> None:
-        """Takes no new calls, and cuts off those that are still there after `grace` seconds."""
+        """Take no new calls, and cut off those that are still there after `grace` seconds."""
         await self.server.stop(grace)
 
     async def _set_health(self, status: health_pb2.HealthCheckResponse.ServingStatus) -> None:

@@ -24,7 +24,7 @@ def _any(
 
 
 def to_status(refusal: Refusal) -> status_pb2.Status:
-    """The google.rpc.Status of a refusal: BadRequest, ErrorInfo and RetryInfo as far as it has them."""
+    """Turn a refusal into a google.rpc.Status with BadRequest, ErrorInfo and RetryInfo, as far as it has them."""
     status = status_pb2.Status(code=code_pb2.Code.Value(refusal.code.value), message=refusal.message)
     if refusal.violations:
         bad_request = error_details_pb2.BadRequest()
@@ -45,7 +45,7 @@ def to_status(refusal: Refusal) -> status_pb2.Status:
 
 
 def from_status(status: status_pb2.Status) -> Refusal:
-    """The refusal that a google.rpc.Status stands for: how one server passes on another's no."""
+    """Turn a google.rpc.Status back into a refusal: one server passes on the refusal of another."""
     refusal = Refusal(Code(code_pb2.Code.Name(status.code)), status.message)
     for packed in status.details:
         bad_request, info, retry = (
@@ -71,6 +71,6 @@ class _Abortable(Protocol):
 
 
 async def abort(context: _Abortable, refusal: Refusal) -> NoReturn:
-    """Ends a call with a refusal."""
+    """End a call with a refusal."""
     details = to_status(refusal).SerializeToString()
     await context.abort(grpc.StatusCode[refusal.code.value], refusal.message, ((_DETAILS_KEY, details),))

@@ -19,22 +19,26 @@ _ISSUER = "tidings"
 
 
 class Revocations:
-    """Devices signed out lately: their access tokens are refused though not run out."""
+    """Devices that were signed out lately. Their access tokens are refused although they have not run out.
+
+    Args:
+        clock: Tells the time.
+        token_lifetime_ms: How long an access token works. A revocation is forgotten after that.
+    """
 
     def __init__(self, clock: Clock, token_lifetime_ms: int) -> None:
-        """A revocation is forgotten once every access token from before it has run out."""
         self._clock = clock
         self._lifetime_ms = token_lifetime_ms
         self._revoked_at: dict[str, int] = {}
 
     def add(self, device_ids: Mapping[str, int]) -> None:
-        """Refuses the tokens of devices issued up to a moment (ms since 1970)."""
+        """Refuse the tokens of devices that were issued up to a moment (ms since 1970)."""
         oldest = self.oldest_ms()
         self._revoked_at = {key: at for key, at in self._revoked_at.items() if at > oldest}
         self._revoked_at.update(device_ids)
 
     def oldest_ms(self) -> int:
-        """The moment (ms since 1970) up to which every access token made has run out."""
+        """The moment (ms since 1970) of the oldest access tokens that may still work."""
         return self._clock.now_ms() - self._lifetime_ms
 
     def covers(self, device_id: str, issued_at_ms: int) -> bool:
@@ -44,17 +48,23 @@ class Revocations:
 
 
 class TokenIssuer:
-    """Makes access tokens."""
+    """Makes access tokens.
+
+    Args:
+        key: Signs them.
+        key_id: Names the key in each token.
+        clock: Tells the time.
+        lifetime_ms: How long a token works.
+    """
 
     def __init__(self, key: Ed25519PrivateKey, key_id: str, clock: Clock, lifetime_ms: int) -> None:
-        """Tokens are signed with `key`, name it by `key_id` and live `lifetime_ms`."""
         self._key = key
         self._key_id = key_id
         self._clock = clock
         self._lifetime_ms = lifetime_ms
 
     def issue(self, user_id: str, device_id: str) -> tuple[str, int]:
-        """A token for a device, and when it runs out (ms since 1970)."""
+        """Make a token for a device; return it with the moment when it runs out (ms since 1970)."""
         now = self._clock.now_ms()
         expires = now + self._lifetime_ms
         # Milliseconds (as fractions of a second) keep a token from after a sign-out apart from one before it.
@@ -62,23 +72,31 @@ class TokenIssuer:
         return jwt.encode(claims, self._key, algorithm=_ALGORITHM, headers={"kid": self._key_id}), expires
 
     def secret_of(self, text: str) -> str:
-        """A secret that belongs to a text: always the same one, which nobody can tell without the key."""
+        """Derive a secret from a text: always the same one, which nobody can compute without the key."""
         # Ed25519 signatures are deterministic. No JWT begins with a zero, so none can be had by asking for this.
         signature = self._key.sign(b"\0tidings secret\0" + text.encode())
         return base64.urlsafe_b64encode(hashlib.sha256(signature).digest()).rstrip(b"=").decode()
 
 
 class TokenVerifier:
-    """Checks access tokens."""
+    """Checks access tokens.
+
+    Args:
+        keys: Public keys by key id; a token may be signed with any of them.
+        clock: Tells the time.
+        revocations: Devices whose tokens are refused.
+    """
 
     def __init__(self, keys: Mapping[str, Ed25519PublicKey], clock: Clock, revocations: Revocations) -> None:
-        """Accepts tokens signed with any of `keys`, by key id, unless revoked."""
         self._keys = keys
         self._clock = clock
         self._revocations = revocations
 
     def verify(self, token: str) -> Identity:
-        """Whom a token stands for.
+        """Check a token.
+
+        Returns:
+            The device that it stands for.
 
         Raises:
             Refusal: UNAUTHENTICATED; reason TOKEN_INVALID, TOKEN_EXPIRED or DEVICE_REVOKED.

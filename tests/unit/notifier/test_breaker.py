@@ -24,20 +24,20 @@ def test_it_opens_after_some_failures_in_a_row() -> None:
     assert not found.succeeded()
     found.failed(found.era)
     found.failed(found.era)
-    assert (found.is_open, found.room(9), found.wait()) == (False, 9, 0.0)
+    assert (found.is_open, found.free_slots(9), found.wait()) == (False, 9, 0.0)
     assert found.failed(found.era)
-    assert (found.is_open, found.room(9), found.wait()) == (True, 0, 1.0)
+    assert (found.is_open, found.free_slots(9), found.wait()) == (True, 0, 1.0)
 
 
 def test_after_the_wait_one_may_ask_and_the_others_wait_for_it() -> None:
     clock = FakeClock()
     found = opened(clock)
     clock.advance(1)
-    assert found.room(9) == 1
+    assert found.free_slots(9) == 1
     found.ask()
-    assert (found.room(9), found.wait()) == (0, None)
+    assert (found.free_slots(9), found.wait()) == (0, None)
     assert found.succeeded()
-    assert (found.is_open, found.room(9)) == (False, 9)
+    assert (found.is_open, found.free_slots(9)) == (False, 9)
 
 
 def test_each_failure_to_come_back_doubles_the_wait_up_to_the_longest() -> None:
@@ -84,4 +84,4 @@ def test_one_that_asked_and_learned_nothing_lets_another_ask() -> None:
     clock.advance(1)
     found.ask()
     found.undecided(found.era)
-    assert found.room(9) == 1
+    assert found.free_slots(9) == 1
