@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from tidings.backends.sqlite.copies import copy_database
+from tidings.backends.sqlite.backup import copy_database
 from tidings.backends.sqlite.database import DataFolderError
 
 _KEY = "token-key.pem"

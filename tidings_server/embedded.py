@@ -21,9 +21,11 @@ from tidings.backends.sqlite.contacts import SqliteContactStore
 from tidings.backends.sqlite.database import Database
 from tidings.backends.sqlite.history import SqliteHistory
 from tidings.backends.sqlite.inbox import SqliteInbox
-from tidings.backends.sqlite.log import SqliteChannelLog, SqlitePendingPush
+from tidings.backends.sqlite.log import SqliteChannelLog
 from tidings.backends.sqlite.memberships import SqliteMemberships
-from tidings.backends.sqlite.push import SqlitePushQueue, SqlitePushTokenStore
+from tidings.backends.sqlite.pending_push import SqlitePendingPush
+from tidings.backends.sqlite.push_queue import SqlitePushQueue
+from tidings.backends.sqlite.push_tokens import SqlitePushTokenStore
 from tidings.core.clock import SystemClock
 from tidings.core.ids import new_server_id
 from tidings.core.positions import Positions

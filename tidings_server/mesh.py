@@ -19,16 +19,16 @@ from presence_server.announcer import Announcer
 from presence_server.contacts import AnnouncedContacts
 from presence_server.tracker import Tracker
 from tidings.backends.cassandra.accounts import CassandraAccountStore
-from tidings.backends.cassandra.cluster import Cassandra, CassandraSettings
+from tidings.backends.cassandra.client import CassandraClient, CassandraSettings
 from tidings.backends.cassandra.contacts import CassandraContactStore
 from tidings.backends.cassandra.history import CassandraHistory
 from tidings.backends.cassandra.inbox import CassandraInbox
 from tidings.backends.cassandra.log import CassandraChannelLog
 from tidings.backends.cassandra.memberships import CassandraMemberships
 from tidings.backends.cassandra.migrations import CassandraError
-from tidings.backends.cassandra.pending import CassandraPendingPush
+from tidings.backends.cassandra.pending_push import CassandraPendingPush
 from tidings.backends.cassandra.push_tokens import CassandraPushTokenStore
-from tidings.backends.etcd.client import Etcd
+from tidings.backends.etcd.client import EtcdClient
 from tidings.backends.etcd.registry import EtcdRegistry
 from tidings.backends.etcd.worker_ids import EtcdWorkerIds
 from tidings.backends.redis.pipeline import AutoPipeline
@@ -82,13 +82,13 @@ _REVOCATIONS_LONGER_SECONDS = 3600
 class Engines:
     """The connections of this process, and the ports on them."""
 
-    def __init__(self, settings: Settings, cassandra: Cassandra, clock: SystemClock) -> None:
+    def __init__(self, settings: Settings, cassandra: CassandraClient, clock: SystemClock) -> None:
         """Takes over a connection to Cassandra; the others connect when they are needed. See `open`."""
         mesh = settings.mesh
         self.cassandra = cassandra
         self.shards = Shards(mesh.redis, f"{mesh.prefix}:")
         self._push_pipeline = AutoPipeline(mesh.push_redis)
-        self._etcd = Etcd(mesh.etcd, f"/{mesh.prefix}/")
+        self._etcd = EtcdClient(mesh.etcd, f"/{mesh.prefix}/")
         self.registry = EtcdRegistry(self._etcd, lambda: self.lease_lost())
         self.lease_lost: Callable[[], None] = lambda: None
         """Called when the others had taken this process for gone, and see it again."""
@@ -114,7 +114,7 @@ class Engines:
         """
         section = settings.mesh.cassandra
         try:
-            cassandra = await Cassandra.open(CassandraSettings(**section.model_dump()))
+            cassandra = await CassandraClient.open(CassandraSettings(**section.model_dump()))
         except CassandraError as error:
             raise SettingsError(str(error)) from error
         engines = cls(settings, cassandra, clock)

@@ -20,7 +20,7 @@ from notifier.web_push_encryption import encoded, point
 from tidings.backends.redis.pipeline import AutoPipeline
 from tidings.backends.redis.push_queue import RedisPushQueue
 from tidings.backends.sqlite.database import Database, DataFolderError
-from tidings.backends.sqlite.push import SqlitePushQueue
+from tidings.backends.sqlite.push_queue import SqlitePushQueue
 from tidings.core.clock import SystemClock
 from tidings.core.errors import Refusal
 from tidings.core.ports import DeadLetter, PushQueue

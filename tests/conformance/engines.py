@@ -11,22 +11,24 @@ from pathlib import Path
 from tests.support.clock import FakeClock
 from tests.support.engines import CassandraSpace
 from tidings.backends.cassandra.accounts import CassandraAccountStore
-from tidings.backends.cassandra.cluster import Cassandra, CassandraSettings, Statement
+from tidings.backends.cassandra.client import CassandraClient, CassandraSettings, Statement
 from tidings.backends.cassandra.contacts import CassandraContactStore
 from tidings.backends.cassandra.history import CassandraHistory
 from tidings.backends.cassandra.inbox import AHEAD_MS, OVERLAP_MS, CassandraInbox
 from tidings.backends.cassandra.log import CassandraChannelLog
 from tidings.backends.cassandra.memberships import CassandraMemberships
-from tidings.backends.cassandra.pending import CassandraPendingPush
+from tidings.backends.cassandra.pending_push import CassandraPendingPush
 from tidings.backends.cassandra.push_tokens import CassandraPushTokenStore
 from tidings.backends.sqlite.accounts import SqliteAccountStore
 from tidings.backends.sqlite.contacts import SqliteContactStore
 from tidings.backends.sqlite.database import Database
 from tidings.backends.sqlite.history import SqliteHistory
 from tidings.backends.sqlite.inbox import SqliteInbox
-from tidings.backends.sqlite.log import SqliteChannelLog, SqlitePendingPush
+from tidings.backends.sqlite.log import SqliteChannelLog
 from tidings.backends.sqlite.memberships import SqliteMemberships
-from tidings.backends.sqlite.push import SqlitePushQueue, SqlitePushTokenStore
+from tidings.backends.sqlite.pending_push import SqlitePendingPush
+from tidings.backends.sqlite.push_queue import SqlitePushQueue
+from tidings.backends.sqlite.push_tokens import SqlitePushTokenStore
 from tidings.core.ports import (
     AccountStore,
     ChannelLog,
@@ -94,7 +96,7 @@ class CassandraEngine:
 
     @asynccontextmanager
     async def __call__(self, folder: Path) -> AsyncIterator[Ports]:
-        cassandra = await Cassandra.open(self.settings)
+        cassandra = await CassandraClient.open(self.settings)
         database = Database(folder)
         try:
             if folder != self._folder:
@@ -123,7 +125,7 @@ class CassandraEngine:
             await database.close()
 
 
-async def empty(cassandra: Cassandra) -> None:
+async def empty(cassandra: CassandraClient) -> None:
     """Empties all tables of a keyspace. One that is empty is left alone: it takes Cassandra a while."""
     tables = await cassandra.execute(
         Statement("SELECT table_name FROM system_schema.tables WHERE keyspace_name = ?"), (cassandra.settings.keyspace,)

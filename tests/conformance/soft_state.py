@@ -13,7 +13,7 @@ from tests.support.clock import FakeClock
 from tests.support.engines import Engines, EtcdSpace, RedisSpace
 from tests.support.memory_routes import MemoryRoutes
 from tests.support.memory_sign_outs import MemorySignOutPubSub
-from tidings.backends.etcd.client import Etcd
+from tidings.backends.etcd.client import EtcdClient
 from tidings.backends.etcd.registry import EtcdRegistry
 from tidings.backends.memory.presence import MemoryPresencePubSub, MemoryPresenceStore
 from tidings.backends.memory.registry import MemoryRegistry
@@ -24,7 +24,7 @@ from tidings.backends.redis.routes import RedisRoutes
 from tidings.backends.redis.shards import Shards
 from tidings.backends.redis.sign_outs import RedisSignOutPubSub
 from tidings.backends.sqlite.database import Database
-from tidings.backends.sqlite.push import SqlitePushQueue
+from tidings.backends.sqlite.push_queue import SqlitePushQueue
 from tidings.core.ports import PresencePubSub, PresenceStore, PushQueue, Registry, Routes, SignOutPubSub
 
 
@@ -57,7 +57,7 @@ async def mesh(request: pytest.FixtureRequest, shards: int = 1, etcd_fixture: st
     etcd_space: EtcdSpace = request.getfixturevalue(etcd_fixture)
     spaces: list[RedisSpace] = [engines.redis() for _ in range(shards)]
     redis = Shards([space.url for space in spaces], spaces[0].prefix)
-    etcd = Etcd([etcd_space.address], etcd_space.prefix)
+    etcd = EtcdClient([etcd_space.address], etcd_space.prefix)
     news, sign_outs, registry = RedisPresencePubSub(redis), RedisSignOutPubSub(redis), EtcdRegistry(etcd)
     await registry.start()
     try:

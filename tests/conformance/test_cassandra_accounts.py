@@ -12,7 +12,7 @@ from cassandra.cluster import Session
 from tests.support.clock import FakeClock
 from tests.support.engines import Engines
 from tidings.backends.cassandra.accounts import CassandraAccountStore
-from tidings.backends.cassandra.cluster import Cassandra, CassandraSettings, Row, Statement, Write
+from tidings.backends.cassandra.client import CassandraClient, CassandraSettings, Row, Statement, Write
 from tidings.backends.cassandra.contacts import CassandraContactStore
 from tidings.backends.cassandra.push_tokens import CassandraPushTokenStore
 from tidings.core.errors import Code, Refusal, unavailable
@@ -23,7 +23,7 @@ from tidings.core.values import Device, Platform, PushProvider, PushToken, User
 NOW = 1_750_000_000_000
 
 
-class Unsteady(Cassandra):
+class Unsteady(CassandraClient):
     """A connection that loses requests or answers: of the statements that `loses` picks, the next."""
 
     loses_request: Callable[[str], bool] | None = None

@@ -13,9 +13,9 @@ import pytest
 from tests.conformance.engines import CassandraEngine, Ports
 from tests.conformance.scribe import CREATED_AT_MS, Scribe, Ticker
 from tests.support.unreliable import UnreliableSession, unreliable
-from tidings.backends.cassandra.cluster import Cassandra, Row, Statement
+from tidings.backends.cassandra.client import CassandraClient, Row, Statement
 from tidings.backends.cassandra.log import CassandraChannelLog
-from tidings.backends.cassandra.pending import CassandraPendingPush
+from tidings.backends.cassandra.pending_push import CassandraPendingPush
 from tidings.backends.cassandra.rows import BUCKET
 from tidings.core.errors import Code, Refusal
 from tidings.core.positions import Positions
@@ -47,7 +47,7 @@ class Owner:
     """One that writes to the log as the owner of channels does, over a connection of its own."""
 
     log: CassandraChannelLog
-    cassandra: Cassandra
+    cassandra: CassandraClient
     session: UnreliableSession
     positions: Positions
 

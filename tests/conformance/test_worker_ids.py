@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable
 import pytest
 
 from tests.support.engines import EtcdSpace
-from tidings.backends.etcd.client import Etcd
+from tidings.backends.etcd.client import EtcdClient
 from tidings.backends.etcd.worker_ids import EtcdWorkerIds
 from tidings.core.errors import Code, Refusal
 from tidings.core.ports import WorkerIds
@@ -18,15 +18,15 @@ Holder = Callable[[], WorkerIds]
 
 
 @pytest.fixture(params=["etcd", "debians_etcd"])
-async def client(request: pytest.FixtureRequest) -> AsyncIterator[Etcd]:
+async def client(request: pytest.FixtureRequest) -> AsyncIterator[EtcdClient]:
     etcd: EtcdSpace = request.getfixturevalue(request.param)
-    client = Etcd([etcd.address], etcd.prefix)
+    client = EtcdClient([etcd.address], etcd.prefix)
     yield client
     await client.close()
 
 
 @pytest.fixture
-async def holder(client: Etcd) -> AsyncIterator[Holder]:
+async def holder(client: EtcdClient) -> AsyncIterator[Holder]:
     """Makes processes that may hold a number."""
     made: list[EtcdWorkerIds] = []
 
@@ -48,7 +48,7 @@ async def test_no_two_who_take_at_once_have_the_same(holder: Holder) -> None:
     assert all(0 <= number <= MAX_WORKER_ID for number in numbers)
 
 
-async def test_the_last_free_ones_are_raced_for_and_then_there_are_none(client: Etcd, holder: Holder) -> None:
+async def test_the_last_free_ones_are_raced_for_and_then_there_are_none(client: EtcdClient, holder: Holder) -> None:
     lease = await client.grant(60)
     free = {17, 900}
     for number in set(range(MAX_WORKER_ID + 1)) - free:
@@ -59,7 +59,7 @@ async def test_the_last_free_ones_are_raced_for_and_then_there_are_none(client: 
     assert [refusal.code for refusal in refusals] == [Code.RESOURCE_EXHAUSTED] * 4
 
 
-async def test_a_number_given_back_can_be_taken(client: Etcd, holder: Holder) -> None:
+async def test_a_number_given_back_can_be_taken(client: EtcdClient, holder: Holder) -> None:
     one = holder()
     await one.take(not_lost)
     await one.release()
@@ -68,7 +68,7 @@ async def test_a_number_given_back_can_be_taken(client: Etcd, holder: Holder) ->
     await one.take(not_lost)
 
 
-async def test_who_takes_anew_gives_back_what_they_had(client: Etcd, holder: Holder) -> None:
+async def test_who_takes_anew_gives_back_what_they_had(client: EtcdClient, holder: Holder) -> None:
     one = holder()
     await one.take(not_lost)
     number = await one.take(not_lost)

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from tidings.backends.sqlite.database import Database
-from tidings.backends.sqlite.push import SqlitePushQueue
+from tidings.backends.sqlite.push_queue import SqlitePushQueue
 from tidings.core.ports import DevicePush
 from tidings.core.values import PushProvider, PushRequest
 

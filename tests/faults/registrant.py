@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 
-from tidings.backends.etcd.client import Etcd
+from tidings.backends.etcd.client import EtcdClient
 from tidings.backends.etcd.registry import EtcdRegistry
 from tidings.backends.etcd.worker_ids import EtcdWorkerIds
 from tidings.core.values import Server, ServerKind
@@ -16,7 +16,7 @@ def say(word: str) -> None:
 
 
 async def main(address: str, lease_seconds: int) -> None:
-    etcd = Etcd([address])
+    etcd = EtcdClient([address])
     registry = EtcdRegistry(etcd, lambda: say("registered again"), lease_seconds)
     await registry.start()
     await registry.register(Server("paused", ServerKind.CHAT, "10.0.0.9:7000", "", 0.0))

@@ -17,7 +17,7 @@ import psutil
 import pytest
 
 from tests.support.waiting import eventually
-from tidings.backends.etcd.client import Etcd
+from tidings.backends.etcd.client import EtcdClient
 from tidings.backends.etcd.registry import EtcdRegistry
 from tidings.backends.etcd.worker_ids import EtcdWorkerIds
 from tidings.core.errors import Code, Refusal
@@ -39,14 +39,14 @@ async def server(tmp_path: Path) -> AsyncIterator[EtcdProcess]:
 
 
 @pytest.fixture
-async def client(server: EtcdProcess) -> AsyncIterator[Etcd]:
-    client = Etcd([server.address])
+async def client(server: EtcdProcess) -> AsyncIterator[EtcdClient]:
+    client = EtcdClient([server.address])
     yield client
     await client.close()
 
 
 @asynccontextmanager
-async def registry(client: Etcd, again: Callable[[], None] = lambda: None) -> AsyncIterator[EtcdRegistry]:
+async def registry(client: EtcdClient, again: Callable[[], None] = lambda: None) -> AsyncIterator[EtcdRegistry]:
     registry = EtcdRegistry(client, again, lease_seconds=LEASE_SECONDS)
     await registry.start()
     try:
@@ -72,7 +72,7 @@ async def stop(server: EtcdProcess) -> None:
     await eventually(stands)
 
 
-async def answers(client: Etcd) -> bool:
+async def answers(client: EtcdClient) -> bool:
     try:
         await client.get(client.prefix)
     except Refusal:
@@ -80,7 +80,7 @@ async def answers(client: Etcd) -> bool:
     return True
 
 
-async def keys(client: Etcd) -> list[bytes]:
+async def keys(client: EtcdClient) -> list[bytes]:
     return [key for key, _ in (await client.get(client.prefix))[1]]
 
 
@@ -111,7 +111,7 @@ class Watched:
 
 
 async def test_the_view_answers_while_etcd_is_away_and_follows_when_it_is_back(
-    server: EtcdProcess, client: Etcd
+    server: EtcdProcess, client: EtcdClient
 ) -> None:
     async with registry(client) as first, registry(client) as second:
         await first.register(ONE)
@@ -132,7 +132,7 @@ async def test_the_view_answers_while_etcd_is_away_and_follows_when_it_is_back(
 
 
 async def test_nobody_leaves_the_view_when_all_leases_ran_out_because_etcd_stood(
-    server: EtcdProcess, client: Etcd
+    server: EtcdProcess, client: EtcdClient
 ) -> None:
     again = asyncio.Event()
     async with registry(client, again.set) as first, registry(client) as second:
@@ -153,7 +153,9 @@ async def test_nobody_leaves_the_view_when_all_leases_ran_out_because_etcd_stood
         assert list(first.servers(CHAT)) == [ONE, TWO]
 
 
-async def test_a_process_whose_lease_ran_out_registers_again_and_is_told(server: EtcdProcess, client: Etcd) -> None:
+async def test_a_process_whose_lease_ran_out_registers_again_and_is_told(
+    server: EtcdProcess, client: EtcdClient
+) -> None:
     again = asyncio.Event()
     async with registry(client, again.set) as first, registry(client) as second:
         await first.register(ONE)
@@ -169,7 +171,7 @@ async def test_a_process_whose_lease_ran_out_registers_again_and_is_told(server:
         await shows(second, [ONE])
 
 
-async def test_a_process_that_was_paused_for_longer_than_its_lease(server: EtcdProcess, client: Etcd) -> None:
+async def test_a_process_that_was_paused_for_longer_than_its_lease(server: EtcdProcess, client: EtcdClient) -> None:
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
@@ -201,7 +203,7 @@ async def test_a_process_that_was_paused_for_longer_than_its_lease(server: EtcdP
 
 
 async def test_etcd_that_has_lost_its_data_is_told_all_again(server: EtcdProcess, tmp_path: Path) -> None:
-    client = Etcd([server.address])
+    client = EtcdClient([server.address])
     again = asyncio.Event()
     async with registry(client, again.set) as first, registry(client) as second:
         await first.register(ONE)
@@ -218,7 +220,7 @@ async def test_etcd_that_has_lost_its_data_is_told_all_again(server: EtcdProcess
     await client.close()
 
 
-async def test_a_process_that_died_is_out_of_the_view_when_its_lease_is_over(client: Etcd) -> None:
+async def test_a_process_that_died_is_out_of_the_view_when_its_lease_is_over(client: EtcdClient) -> None:
     async with registry(client) as registry_:
         dead = await client.grant(1)
         await client.put(b"/tidings/servers/chat/dead", value(replace(ONE, server_id="dead")), dead)
@@ -226,7 +228,7 @@ async def test_a_process_that_died_is_out_of_the_view_when_its_lease_is_over(cli
         await shows(registry_, [])
 
 
-async def test_what_is_not_understood_is_left_alone(client: Etcd) -> None:
+async def test_what_is_not_understood_is_left_alone(client: EtcdClient) -> None:
     async with registry(client) as registry_:
         lease = await client.grant(60)
         newer = value(TWO)[:-1] + b', "colour": "green"}'
@@ -236,7 +238,7 @@ async def test_what_is_not_understood_is_left_alone(client: Etcd) -> None:
         await shows(registry_, [TWO])
 
 
-async def test_a_watch_from_a_revision_that_was_compacted_ends(server: EtcdProcess, client: Etcd) -> None:
+async def test_a_watch_from_a_revision_that_was_compacted_ends(server: EtcdProcess, client: EtcdClient) -> None:
     lease = await client.grant(60)
     for number in range(5):
         await client.put(b"/tidings/key", str(number).encode(), lease)
@@ -251,14 +253,14 @@ async def test_a_member_that_is_away_is_passed_over(server: EtcdProcess, tmp_pat
     away = EtcdProcess(tmp_path / "away")
     await away.start()
     await away.kill()
-    client = Etcd([away.address, server.address])
+    client = EtcdClient([away.address, server.address])
     async with registry(client) as registry_:
         await registry_.register(ONE)
         await shows(registry_, [ONE])
     await client.close()
 
 
-async def test_without_etcd_there_is_no_start_but_it_goes_on_trying(server: EtcdProcess, client: Etcd) -> None:
+async def test_without_etcd_there_is_no_start_but_it_goes_on_trying(server: EtcdProcess, client: EtcdClient) -> None:
     await server.kill()
     registry_ = EtcdRegistry(client, lease_seconds=LEASE_SECONDS)
     with pytest.raises(Refusal):
@@ -270,7 +272,7 @@ async def test_without_etcd_there_is_no_start_but_it_goes_on_trying(server: Etcd
     await registry_.close()
 
 
-async def test_who_leaves_in_order_is_gone_at_once(client: Etcd) -> None:
+async def test_who_leaves_in_order_is_gone_at_once(client: EtcdClient) -> None:
     async with registry(client) as second:
         async with registry(client) as first:
             await first.register(ONE)
@@ -280,7 +282,7 @@ async def test_who_leaves_in_order_is_gone_at_once(client: Etcd) -> None:
 
 
 async def test_a_number_whose_lease_ran_out_is_lost_once_and_another_can_be_taken(
-    server: EtcdProcess, client: Etcd
+    server: EtcdProcess, client: EtcdClient
 ) -> None:
     numbers = EtcdWorkerIds(client, "one", lease_seconds=LEASE_SECONDS)
     losses: asyncio.Queue[str] = asyncio.Queue()
@@ -295,7 +297,7 @@ async def test_a_number_whose_lease_ran_out_is_lost_once_and_another_can_be_take
     assert losses.empty()
 
 
-async def test_a_number_is_kept_while_etcd_is_away(server: EtcdProcess, client: Etcd) -> None:
+async def test_a_number_is_kept_while_etcd_is_away(server: EtcdProcess, client: EtcdClient) -> None:
     numbers = EtcdWorkerIds(client, "one", lease_seconds=LEASE_SECONDS)
     lost = asyncio.Event()
     number = await numbers.take(lost.set)

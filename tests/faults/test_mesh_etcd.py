@@ -9,7 +9,7 @@ from pathlib import Path
 from tests.support.crowd import Member
 from tests.support.load import owner_of, under_load, until_accepted
 from tests.support.waiting import eventually
-from tidings.backends.etcd.client import Etcd
+from tidings.backends.etcd.client import EtcdClient
 from tidings.backends.etcd.registry import EtcdRegistry
 from tidings.core.values import ServerKind
 from tidings_server.cluster.cluster import Cluster
@@ -32,7 +32,7 @@ async def _chat_goes_on(members: Sequence[Member], seconds: float) -> None:
 
 async def _registered(cluster: Cluster) -> dict[ServerKind, set[str]]:
     """The addresses of the servers of each kind in etcd itself."""
-    etcd = Etcd([cluster.etcd.address])
+    etcd = EtcdClient([cluster.etcd.address])
     registry = EtcdRegistry(etcd)
     try:
         await registry.start()

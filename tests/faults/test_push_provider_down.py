@@ -14,7 +14,7 @@ from tests.support.providers.certificates import server_context
 from tests.support.providers.site import site
 from tests.support.waiting import eventually
 from tidings.backends.sqlite.database import Database
-from tidings.backends.sqlite.push import SqlitePushQueue
+from tidings.backends.sqlite.push_queue import SqlitePushQueue
 from tidings.core.clock import SystemClock
 from tidings.core.ports import DevicePush
 from tidings.core.values import PushProvider, PushRequest, PushToken

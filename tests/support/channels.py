@@ -20,7 +20,7 @@ from tidings.backends.sqlite.database import Database
 from tidings.backends.sqlite.history import SqliteHistory
 from tidings.backends.sqlite.log import SqliteChannelLog
 from tidings.backends.sqlite.memberships import SqliteMemberships
-from tidings.backends.sqlite.push import SqlitePushTokenStore
+from tidings.backends.sqlite.push_tokens import SqlitePushTokenStore
 from tidings.core.positions import Positions
 from tidings.core.values import Device, Platform, User
 

@@ -24,8 +24,9 @@ from tidings.backends.sqlite.contacts import SqliteContactStore
 from tidings.backends.sqlite.database import Database
 from tidings.backends.sqlite.history import SqliteHistory
 from tidings.backends.sqlite.inbox import SqliteInbox
-from tidings.backends.sqlite.log import SqliteChannelLog, SqlitePendingPush
+from tidings.backends.sqlite.log import SqliteChannelLog
 from tidings.backends.sqlite.memberships import SqliteMemberships
+from tidings.backends.sqlite.pending_push import SqlitePendingPush
 from tidings.core.clock import SystemClock
 from tidings.core.ports import PushSink
 from tidings.core.positions import Positions

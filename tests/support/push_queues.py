@@ -10,7 +10,7 @@ from tests.support.waiting import eventually
 from tidings.backends.redis.pipeline import AutoPipeline
 from tidings.backends.redis.push_queue import RedisPushQueue
 from tidings.backends.sqlite.database import Database
-from tidings.backends.sqlite.push import SqlitePushQueue
+from tidings.backends.sqlite.push_queue import SqlitePushQueue
 from tidings.core.ports import PushQueue
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from cassandra import OperationTimedOut
 from cassandra.query import BatchStatement, BoundStatement
 
-from tidings.backends.cassandra.cluster import Cassandra, CassandraSettings
+from tidings.backends.cassandra.client import CassandraClient, CassandraSettings
 
 
 class UnreliableSession:
@@ -79,9 +79,9 @@ class _Lost:
             self._request.add_callbacks(lost, lost)
 
 
-async def unreliable(settings: CassandraSettings) -> tuple[Cassandra, UnreliableSession]:
+async def unreliable(settings: CassandraSettings) -> tuple[CassandraClient, UnreliableSession]:
     """A connection whose session can be told to lose requests."""
-    cassandra = await Cassandra.open(settings)
+    cassandra = await CassandraClient.open(settings)
     session = UnreliableSession(cassandra._session)
     cassandra._session = session
     return cassandra, session

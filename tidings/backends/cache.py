@@ -19,7 +19,7 @@ class _Read(Generic[ValueT]):
     began_at: float
 
 
-class ReadThrough(Generic[KeyT, ValueT]):
+class ReadThroughCache(Generic[KeyT, ValueT]):
     """Reads by key; a read, under way or done, serves whoever asks while it is younger than an age.
 
     An answer is therefore never older than that: a change made elsewhere before is in it. A change made here shows at

@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from tidings.backends.etcd.client import Etcd
+from tidings.backends.etcd.client import EtcdClient
 from tidings.backends.etcd.registry import EtcdRegistry
 from tidings.core.errors import Refusal
 from tidings.core.values import Server, ServerKind
@@ -99,7 +99,7 @@ async def _status(mesh: Cluster) -> None:
 
 
 async def _registered(mesh: Cluster) -> list[Server]:
-    etcd = Etcd([mesh.etcd.address])
+    etcd = EtcdClient([mesh.etcd.address])
     registry = EtcdRegistry(etcd)
     try:
         await registry.start()

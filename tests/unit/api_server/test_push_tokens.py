@@ -10,7 +10,7 @@ import pytest
 from api_server.push_tokens import PushTokens
 from tests.support.providers.web_push import Browser
 from tidings.backends.sqlite.database import Database
-from tidings.backends.sqlite.push import SqlitePushTokenStore
+from tidings.backends.sqlite.push_tokens import SqlitePushTokenStore
 from tidings.core.errors import Code, Refusal
 from tidings.core.ports import PushTokenStore
 from tidings.core.values import Identity, PushPreview, PushProvider, PushToken

@@ -24,7 +24,8 @@ from notifier.service import PushQueueService
 from notifier.sink import QueueSink
 from tests.support.clock import FakeClock
 from tidings.backends.sqlite.database import Database
-from tidings.backends.sqlite.push import SqlitePushQueue, SqlitePushTokenStore
+from tidings.backends.sqlite.push_queue import SqlitePushQueue
+from tidings.backends.sqlite.push_tokens import SqlitePushTokenStore
 from tidings.core.clock import SystemClock
 from tidings.core.errors import Code, Refusal, unavailable
 from tidings.core.ports import PushQueueDepth, QueuedPush

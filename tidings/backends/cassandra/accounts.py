@@ -9,11 +9,11 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
-from tidings.backends.cache import ReadThrough
-from tidings.backends.cassandra.account_row import Account, AccountPartitions, Change, is_id
-from tidings.backends.cassandra.cluster import Cassandra, Statement, Write
-from tidings.backends.cassandra.contact_rows import Relations
-from tidings.backends.cassandra.devices import DeviceUsers
+from tidings.backends.cache import ReadThroughCache
+from tidings.backends.cassandra.account_rows import Account, AccountChange, AccountRows, is_id
+from tidings.backends.cassandra.client import CassandraClient, Statement, Write
+from tidings.backends.cassandra.contact_rows import ContactRows
+from tidings.backends.cassandra.device_users import DeviceUsers
 from tidings.backends.cassandra.name_index import NameIndex, begins
 from tidings.core.clock import Clock
 from tidings.core.errors import Refusal, not_found
@@ -73,7 +73,7 @@ _SEARCH_SPARE = 10
 
 @dataclass(frozen=True, slots=True)
 class _SignOut:
-    """What signs devices out, as parts of a `Change`."""
+    """What signs devices out, as parts of an `AccountChange`."""
 
     writes: list[Write] = field(default_factory=list)
     before: list[Write] = field(default_factory=list)
@@ -81,7 +81,7 @@ class _SignOut:
 
 
 class CassandraAccountStore(AccountStore):
-    """The accounts on a `Cassandra`.
+    """The accounts on a `CassandraClient`.
 
     What `users` (and so `search`) says of a user may be as old as `users_age_s` when another process has changed it;
     what this one changes shows at once. Everything else is as it is. Of the devices that are signed out, the hundred
@@ -89,7 +89,7 @@ class CassandraAccountStore(AccountStore):
     """
 
     def __init__(
-        self, cassandra: Cassandra, clock: Clock, *, revocations_kept_s: int = 3600, users_age_s: float = 2.0
+        self, cassandra: CassandraClient, clock: Clock, *, revocations_kept_s: int = 3600, users_age_s: float = 2.0
     ) -> None:
         """Reads and writes `cassandra`.
 
@@ -100,12 +100,12 @@ class CassandraAccountStore(AccountStore):
             users_age_s: How old a user may be, in seconds.
         """
         self._cassandra = cassandra
-        self._accounts = AccountPartitions(cassandra)
+        self._accounts = AccountRows(cassandra)
         self._device_users = DeviceUsers(cassandra, clock)
         self._names = NameIndex(cassandra)
-        self._relations = Relations(cassandra)
+        self._contact_rows = ContactRows(cassandra)
         self._revocations_kept_s = revocations_kept_s
-        self._users = ReadThrough(self._read_user, clock, users_age_s, most=50_000)
+        self._users = ReadThroughCache(self._read_user, clock, users_age_s, most=50_000)
 
     async def create_user(self, user: User, password_hash: str, device: Device, refresh_hash: bytes) -> None:
         """See `AccountStore.create_user`."""
@@ -113,7 +113,7 @@ class CassandraAccountStore(AccountStore):
         # The name is taken with all that makes the account: if this ends in between, signing in finishes it.
         await self._claim(made, password_hash)
 
-        def plan(account: Account) -> Change[None]:
+        def plan(account: Account) -> AccountChange[None]:
             if account.user is not None:
                 # Its owner signed in meanwhile.
                 raise UsernameTaken(made.username)
@@ -155,7 +155,7 @@ class CassandraAccountStore(AccountStore):
         async with contextlib.aclosing(self._names.pages(prefix, after, limit + _SEARCH_SPARE)) as pages:
             async for user_ids in pages:
                 users, blocking = await asyncio.gather(
-                    self.users(user_ids), self._relations.blocking(asked_by, user_ids)
+                    self.users(user_ids), self._contact_rows.blocking(asked_by, user_ids)
                 )
                 found += [each for each in users.values() if each.user_id not in blocking and begins(each, prefix)]
                 if len(found) >= limit:
@@ -165,7 +165,7 @@ class CassandraAccountStore(AccountStore):
     async def update_profile(self, user_id: str, display_name: str | None, about: str | None) -> User:
         """See `AccountStore.update_profile`."""
 
-        def plan(account: Account) -> Change[User]:
+        def plan(account: Account) -> AccountChange[User]:
             if account.user is None:
                 raise not_found("user", "user_id")
             user, number = account.user, account.names + 1
@@ -175,9 +175,9 @@ class CassandraAccountStore(AccountStore):
                 about=user.about if about is None else about,
             )
             if changed == user:
-                return Change(user)
+                return AccountChange(user)
             is_renamed = changed.display_name != user.display_name
-            return Change(
+            return AccountChange(
                 changed,
                 writes=[(_PROFILE, (changed.display_name, changed.about, number, user_id))],
                 before=self._names.enter(changed, number) if is_renamed else (),
@@ -194,21 +194,21 @@ class CassandraAccountStore(AccountStore):
     ) -> Sequence[str] | None:
         """See `AccountStore.set_password`."""
 
-        def plan(account: Account) -> Change[Sequence[str] | None]:
+        def plan(account: Account) -> AccountChange[Sequence[str] | None]:
             if account.password_hash != old_hash:
-                return Change(None)
+                return AccountChange(None)
             others = [each.device_id for each in account.signed_in if each.device_id != keep_device_id]
             out = self._sign_out(account, others, now_ms)
-            return Change(others, [(_PASSWORD, (new_hash, user_id)), *out.writes], out.before, out.after)
+            return AccountChange(others, [(_PASSWORD, (new_hash, user_id)), *out.writes], out.before, out.after)
 
         return await self._accounts.change(user_id, plan)
 
     async def rehash_password(self, user_id: str, old_hash: str, new_hash: str) -> None:
         """See `AccountStore.rehash_password`."""
 
-        def plan(account: Account) -> Change[None]:
+        def plan(account: Account) -> AccountChange[None]:
             is_old = account.password_hash == old_hash
-            return Change(None, [(_PASSWORD, (new_hash, user_id))] if is_old else ())
+            return AccountChange(None, [(_PASSWORD, (new_hash, user_id))] if is_old else ())
 
         await self._accounts.change(user_id, plan)
 
@@ -217,7 +217,7 @@ class CassandraAccountStore(AccountStore):
         # Made once: a second look at the account finds what the first may have done.
         new_id = new_device_id()
 
-        def plan(account: Account) -> Change[Device]:
+        def plan(account: Account) -> AccountChange[Device]:
             if account.user is None:
                 raise not_found("user", "user_id")
             known = account.devices.get(device.device_id) or account.devices.get(new_id)
@@ -227,7 +227,7 @@ class CassandraAccountStore(AccountStore):
                 kept = replace(device, device_id=new_id)
             else:
                 kept = replace(known.device, last_active_at_ms=device.last_active_at_ms)
-            return Change(
+            return AccountChange(
                 kept,
                 writes=[_sign_in(kept, refresh_hash), *_forget_oldest(account, kept)],
                 before=_known(kept, refresh_hash),
@@ -243,17 +243,17 @@ class CassandraAccountStore(AccountStore):
             return None
         user_id, device_id, family = rows[0]
 
-        def plan(account: Account) -> Change[Device | RefreshTokenReused | None]:
+        def plan(account: Account) -> AccountChange[Device | RefreshTokenReused | None]:
             stored = account.devices.get(device_id)
             if stored is None or stored.family != family:
-                return Change(None)
+                return AccountChange(None)
             if stored.refresh_hash == new_hash:
                 # Asked again, or a look at what an earlier try of this change has done.
-                return Change(stored.device)
+                return AccountChange(stored.device)
             if stored.refresh_hash != spent_hash:
                 out = self._sign_out(account, [device_id], now_ms)
-                return Change(RefreshTokenReused(device_id), out.writes, out.before, out.after)
-            return Change(
+                return AccountChange(RefreshTokenReused(device_id), out.writes, out.before, out.after)
+            return AccountChange(
                 replace(stored.device, last_active_at_ms=now_ms),
                 writes=[(_ROTATE, (new_hash, now_ms, user_id, device_id))],
                 before=[(_KEEP_TOKEN, (new_hash, user_id, device_id, family))],
@@ -271,11 +271,11 @@ class CassandraAccountStore(AccountStore):
         if user_id is None:
             return False
 
-        def plan(account: Account) -> Change[bool]:
+        def plan(account: Account) -> AccountChange[bool]:
             stored = account.devices.get(device_id)
             if stored is None or not stored.signed_in:
-                return Change(False)
-            return Change(
+                return AccountChange(False)
+            return AccountChange(
                 True,
                 writes=[(_REPLACE, (new_hash, new_hash, user_id, device_id))],
                 before=_known(stored.device, new_hash),
@@ -291,12 +291,12 @@ class CassandraAccountStore(AccountStore):
     async def revoke_device(self, user_id: str, device_id: str, now_ms: int) -> bool:
         """See `AccountStore.revoke_device`."""
 
-        def plan(account: Account) -> Change[bool]:
+        def plan(account: Account) -> AccountChange[bool]:
             stored = account.devices.get(device_id)
             if stored is None or not stored.signed_in:
-                return Change(False)
+                return AccountChange(False)
             out = self._sign_out(account, [device_id], now_ms)
-            return Change(True, out.writes, out.before, out.after)
+            return AccountChange(True, out.writes, out.before, out.after)
 
         return await self._accounts.change(user_id, plan)
 
@@ -320,14 +320,14 @@ class CassandraAccountStore(AccountStore):
         if not applied:
             raise UsernameTaken(user.username)
 
-    def _make(self, user: User, password_hash: str) -> Change[None]:
+    def _make(self, user: User, password_hash: str) -> AccountChange[None]:
         values = user.username, user.display_name, user.about, user.created_at_ms, password_hash, 1, user.user_id
-        return Change(None, writes=[(_MAKE, values)], before=self._names.enter(user, 1))
+        return AccountChange(None, writes=[(_MAKE, values)], before=self._names.enter(user, 1))
 
     async def _finish(self, user: User, password_hash: str) -> None:
         """Makes an account whose name has been taken, unless it is there."""
         await self._accounts.change(
-            user.user_id, lambda account: Change(None) if account.user else self._make(user, password_hash)
+            user.user_id, lambda account: AccountChange(None) if account.user else self._make(user, password_hash)
         )
         await self._finished(user)
 

@@ -6,8 +6,8 @@ import asyncio
 import enum
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
-from tidings.backends.cassandra.account_row import is_id
-from tidings.backends.cassandra.cluster import Cassandra, Statement
+from tidings.backends.cassandra.account_rows import is_id
+from tidings.backends.cassandra.client import CassandraClient, Statement
 
 
 class Relation(enum.IntEnum):
@@ -43,14 +43,14 @@ _END = Statement(
 _TOGETHER = 500
 
 
-class Relations:
+class ContactRows:
     """Contacts and blocks by user.
 
     Both sides of a relation are written in one logged batch, with one time of writing: whatever happens at the same
     time, both end up with the same.
     """
 
-    def __init__(self, cassandra: Cassandra) -> None:
+    def __init__(self, cassandra: CassandraClient) -> None:
         """Reads and writes `cassandra`."""
         self._cassandra = cassandra
 

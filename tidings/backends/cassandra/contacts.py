@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Collection, Sequence
 
-from tidings.backends.cache import ReadThrough
-from tidings.backends.cassandra.account_row import is_id
-from tidings.backends.cassandra.cluster import Cassandra, Statement
-from tidings.backends.cassandra.contact_rows import Relation, Relations
+from tidings.backends.cache import ReadThroughCache
+from tidings.backends.cassandra.account_rows import is_id
+from tidings.backends.cassandra.client import CassandraClient, Statement
+from tidings.backends.cassandra.contact_rows import ContactRows, Relation
 from tidings.core.clock import Clock
 from tidings.core.ids import direct_channel_id
 from tidings.core.ports import AccountStore, ContactStore
@@ -23,7 +23,7 @@ _BLOCKS_READ = 1_000
 
 
 class CassandraContactStore(ContactStore):
-    """The contacts on a `Cassandra`.
+    """The contacts on a `CassandraClient`.
 
     `blocked_either_way` may answer what was true `blocks_age_s` ago when another process has changed it; what this one
     changes shows at once. Whoever acts on a change when told of it, once (the owner of a channel, a presence server),
@@ -31,7 +31,7 @@ class CassandraContactStore(ContactStore):
     """
 
     def __init__(
-        self, cassandra: Cassandra, accounts: AccountStore, clock: Clock, *, blocks_age_s: float = 0.0
+        self, cassandra: CassandraClient, accounts: AccountStore, clock: Clock, *, blocks_age_s: float = 0.0
     ) -> None:
         """Reads and writes `cassandra`.
 
@@ -45,43 +45,43 @@ class CassandraContactStore(ContactStore):
         self._cassandra = cassandra
         self._accounts = accounts
         self._clock = clock
-        self._relations = Relations(cassandra)
-        self._blocks = ReadThrough(self._read_blocks, clock, blocks_age_s)
+        self._contact_rows = ContactRows(cassandra)
+        self._blocks = ReadThroughCache(self._read_blocks, clock, blocks_age_s)
 
     async def add(self, user_id: str, contact_id: str, now_ms: int) -> int:
         """See `ContactStore.add`."""
-        return await self._relations.begin(user_id, Relation.HAS_CONTACT, contact_id, now_ms)
+        return await self._contact_rows.begin(user_id, Relation.HAS_CONTACT, contact_id, now_ms)
 
     async def remove(self, user_id: str, contact_id: str) -> None:
         """See `ContactStore.remove`."""
-        await self._relations.end(user_id, Relation.HAS_CONTACT, contact_id, self._clock.now_ms())
+        await self._contact_rows.end(user_id, Relation.HAS_CONTACT, contact_id, self._clock.now_ms())
 
     async def contacts(self, user_id: str) -> Sequence[Contact]:
         """See `ContactStore.contacts`."""
-        since = await self._relations.all(user_id, Relation.HAS_CONTACT)
+        since = await self._contact_rows.all(user_id, Relation.HAS_CONTACT)
         return [Contact(user, since[user.user_id]) for user in await self._by_username(since)]
 
     async def watchers(self, user_id: str) -> Collection[str]:
         """See `ContactStore.watchers`."""
-        return set(await self._relations.all(user_id, Relation.CONTACT_OF))
+        return set(await self._contact_rows.all(user_id, Relation.CONTACT_OF))
 
     async def block(self, user_id: str, blocked_id: str, now_ms: int) -> None:
         """See `ContactStore.block`."""
         try:
-            await self._relations.begin(user_id, Relation.BLOCKS, blocked_id, now_ms)
+            await self._contact_rows.begin(user_id, Relation.BLOCKS, blocked_id, now_ms)
         finally:
             self._forget_blocks(user_id, blocked_id)
 
     async def unblock(self, user_id: str, blocked_id: str) -> None:
         """See `ContactStore.unblock`."""
         try:
-            await self._relations.end(user_id, Relation.BLOCKS, blocked_id, self._clock.now_ms())
+            await self._contact_rows.end(user_id, Relation.BLOCKS, blocked_id, self._clock.now_ms())
         finally:
             self._forget_blocks(user_id, blocked_id)
 
     async def blocked(self, user_id: str) -> Sequence[User]:
         """See `ContactStore.blocked`."""
-        return await self._by_username(await self._relations.all(user_id, Relation.BLOCKS))
+        return await self._by_username(await self._contact_rows.all(user_id, Relation.BLOCKS))
 
     async def blocked_either_way(self, user_id: str, others: Collection[str]) -> Collection[str]:
         """See `ContactStore.blocked_either_way`."""
@@ -89,7 +89,7 @@ class CassandraContactStore(ContactStore):
             return set()
         blocks = await self._blocks.get(user_id)
         if blocks is None:
-            return await self._relations.among(user_id, [Relation.BLOCKS, Relation.BLOCKED_BY], others)
+            return await self._contact_rows.among(user_id, [Relation.BLOCKS, Relation.BLOCKED_BY], others)
         return blocks.intersection(others)
 
     async def related(self, user_id: str, others: Collection[str]) -> Collection[str]:
@@ -98,7 +98,7 @@ class CassandraContactStore(ContactStore):
         if not asked:
             return asked
         found, stays = await asyncio.gather(
-            self._relations.among(user_id, [Relation.HAS_CONTACT, Relation.CONTACT_OF], asked),
+            self._contact_rows.among(user_id, [Relation.HAS_CONTACT, Relation.CONTACT_OF], asked),
             self._cassandra.execute(_STAYS, (user_id,)),
         )
         channels = {channel_id for channel_id, until_seq in stays if not until_seq}
@@ -125,7 +125,7 @@ class CassandraContactStore(ContactStore):
         return sorted(users.values(), key=lambda each: each.username)
 
     async def _read_blocks(self, user_id: str) -> frozenset[str] | None:
-        return await self._relations.blocks(user_id, _BLOCKS_READ)
+        return await self._contact_rows.blocks(user_id, _BLOCKS_READ)
 
     def _forget_blocks(self, *user_ids: str) -> None:
         for user_id in user_ids:

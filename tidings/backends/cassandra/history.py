@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import TypeVar
 
-from tidings.backends.cassandra.cluster import Cassandra, Statement
+from tidings.backends.cassandra.client import CassandraClient, Statement
 from tidings.backends.cassandra.log_reader import LogReader, is_change
 from tidings.core.limits import HISTORY_PAGE_BYTES
 from tidings.core.ports import History
@@ -17,9 +17,9 @@ _STAYS = Statement("SELECT since_seq, until_seq FROM memberships WHERE channel_i
 
 
 class CassandraHistory(History):
-    """History on a `Cassandra`."""
+    """History on a `CassandraClient`."""
 
-    def __init__(self, cassandra: Cassandra) -> None:
+    def __init__(self, cassandra: CassandraClient) -> None:
         """Reads `cassandra`."""
         self._cassandra = cassandra
         self._reader = LogReader(cassandra)

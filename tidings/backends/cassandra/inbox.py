@@ -15,9 +15,9 @@ from dataclasses import dataclass
 
 from cassandra.query import UNSET_VALUE
 
-from tidings.backends.cassandra.cluster import Cassandra, Row, Statement
+from tidings.backends.cassandra.client import CassandraClient, Row, Statement
 from tidings.backends.cassandra.log_reader import LogReader
-from tidings.backends.cassandra.range_set import SeenRanges
+from tidings.backends.cassandra.range_set import RangeSet
 from tidings.backends.cassandra.rows import bucket_of, decode_marks
 from tidings.core import positions
 from tidings.core.clock import Clock
@@ -89,9 +89,9 @@ class _InboxRow:
 
 
 class CassandraInbox(Inbox):
-    """The inbox on a `Cassandra`."""
+    """The inbox on a `CassandraClient`."""
 
-    def __init__(self, cassandra: Cassandra, clock: Clock, keeps_days: int = 30) -> None:
+    def __init__(self, cassandra: CassandraClient, clock: Clock, keeps_days: int = 30) -> None:
         """Reads and writes `cassandra`, and keeps copies for some days."""
         self._cassandra = cassandra
         self._clock = clock
@@ -231,7 +231,7 @@ class _Expired(Replay):
 
 class _CassandraReplay(Replay):
     def __init__(
-        self, cassandra: Cassandra, reader: LogReader, user_id: str, after: int, upto: int, days: range
+        self, cassandra: CassandraClient, reader: LogReader, user_id: str, after: int, upto: int, days: range
     ) -> None:
         self._cassandra = cassandra
         self._reader = reader
@@ -241,7 +241,7 @@ class _CassandraReplay(Replay):
         self._after: tuple[int, str, int] = (after, "\uffff", 0)
         self._upto = upto
         self._first_page: Sequence[_InboxRow] = ()
-        self._seen: defaultdict[str, SeenRanges] = defaultdict(SeenRanges)
+        self._seen: defaultdict[str, RangeSet] = defaultdict(RangeSet)
         self.first_position = 0
 
     async def begin(self) -> None:

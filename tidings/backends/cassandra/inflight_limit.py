@@ -24,7 +24,7 @@ _COUNTS_SECONDS = 0.25
 Begun = tuple[int, float]
 
 
-class Pace:
+class InflightLimit:
     """Lets batches go. It learns how long one takes when nothing is in its way: the least that was seen lately."""
 
     def __init__(self, monotonic: Callable[[], float]) -> None:
@@ -43,7 +43,7 @@ class Pace:
         self._seen_at = monotonic()
 
     @property
-    def limit(self) -> int:
+    def allowed(self) -> int:
         """How many may be under way."""
         return max(_LEAST, round(self._least * _BATCHES_A_SECOND))
 
@@ -76,7 +76,7 @@ class Pace:
         under_way, since = self._under_way, self._monotonic() - _COUNTS_SECONDS
         while under_way and next(iter(under_way.values())) <= since:
             del under_way[next(iter(under_way))]
-        return len(under_way) >= self.limit
+        return len(under_way) >= self.allowed
 
     def _next(self) -> None:
         while self._waiting and not self._is_full():

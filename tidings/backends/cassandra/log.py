@@ -1,14 +1,14 @@
 """The channels' logs in Cassandra.
 
-A log is divided into partitions of 1,000 entries. A batch is one conditional write to one of them: it is done only if
-its first entry is not there yet. Entries have no gaps, so that decides for all of them, and an owner that does not know
-that it has been replaced cannot write. Partition b + 1 is opened, by a conditional write to the channel's row, before
-anything is written to it; with what the channel was up to there. So a channel is loaded from that row and the open
-partition.
+A log is divided into partitions of 1,000 entries. A batch is one conditional write to one of them, which is done only
+if its first entry is not there yet. Entries have no gaps, so that decides for all of them, and a server that does not
+know that another one has taken the channel over cannot write. Partition b + 1 is opened, before anything is written to
+it, by a conditional write to the channel's row, which then also holds the state of the channel at that point. So a
+channel is loaded from that row and the open partition.
 
 What was sent lately is kept in memory, by author and client message id, and read from the log when the channel is
-loaded: `tail.py`. Other tables follow from the log. They are written after it, before anybody hears of the batch; if
-that fails, whoever loads the channel next does it.
+loaded (`log_tail.py`). Other tables follow from the log. They are written after it, before anybody hears of the batch;
+if that fails, the server that loads the channel next does it.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from dataclasses import dataclass, field
 
 from cassandra.query import UNSET_VALUE
 
-from tidings.backends.cassandra.cluster import Cassandra, Row, Statement
-from tidings.backends.cassandra.inflight_limit import Pace
+from tidings.backends.cassandra.client import CassandraClient, Row, Statement
+from tidings.backends.cassandra.inflight_limit import InflightLimit
 from tidings.backends.cassandra.log_reader import LogReader, is_change
-from tidings.backends.cassandra.log_tail import MOST_SENT, REMEMBERED_MS, Key, Tail, batch_capacity, latest
-from tidings.backends.cassandra.pending import CassandraPendingPush, Wake
+from tidings.backends.cassandra.log_tail import MOST_SENT, REMEMBERED_MS, Key, LogTail, batch_capacity, latest
+from tidings.backends.cassandra.pending_push import CassandraPendingPush, Wake
 from tidings.backends.cassandra.rows import bucket_of, by_bucket, decode_marks, encode_marks
 from tidings.core import positions
 from tidings.core.clock import Clock
@@ -132,13 +132,16 @@ class _Effects:
 
 
 class CassandraChannelLog(ChannelLog):
-    """The log on a `Cassandra`. A channel is appended to by one caller at a time; several logs may contend for it."""
+    """The log on a `CassandraClient`.
+
+    A channel is appended to by one caller at a time; several logs may contend for it.
+    """
 
     # The clocks of servers differ.
     ahead_ms = 60_000
 
     def __init__(
-        self, cassandra: Cassandra, contacts: ContactStore, pending: CassandraPendingPush, clock: Clock
+        self, cassandra: CassandraClient, contacts: ContactStore, pending: CassandraPendingPush, clock: Clock
     ) -> None:
         """Reads and writes `cassandra`.
 
@@ -153,24 +156,24 @@ class CassandraChannelLog(ChannelLog):
         self._pending = pending
         self._clock = clock
         self._reader = LogReader(cassandra)
-        self._pace = Pace(clock.monotonic)
-        self._tails: OrderedDict[str, Tail] = OrderedDict()
+        self._inflight = InflightLimit(clock.monotonic)
+        self._tails: OrderedDict[str, LogTail] = OrderedDict()
         self._sent = 0
         self._committed = 0
 
     async def ready(self) -> None:
         """See `ChannelLog.ready`."""
-        await self._pace.ready()
+        await self._inflight.ready()
 
     async def append(self, batch: LogBatch) -> AppendOutcome:
         """See `ChannelLog.append`."""
         outcome: AppendOutcome = HeadMoved()
-        begun = self._pace.begin()
+        begun = self._inflight.begin()
         try:
             outcome = await self._append(batch)
             return outcome
         finally:
-            self._pace.end(begun, done=isinstance(outcome, Appended) and bool(batch.entries))
+            self._inflight.end(begun, done=isinstance(outcome, Appended) and bool(batch.entries))
             # Refused, or who knows: the next batch begins from what the storage has.
             if isinstance(outcome, HeadMoved):
                 self._drop(batch.channel_id)
@@ -300,7 +303,7 @@ class CassandraChannelLog(ChannelLog):
         ours = [(e.seq, e.position, e.kind, e.author_id, e.client_message_id, e.target_seq) for e in entries]
         return rows == ours if rows else None
 
-    async def _create(self, batch: LogBatch, record: ChannelRecord) -> Tail | None:
+    async def _create(self, batch: LogBatch, record: ChannelRecord) -> LogTail | None:
         """The tail of a channel that has no entry yet, made by this batch; None when another one made it."""
         direct = record.kind is ChannelKind.DIRECT
         values = batch.channel_id, record.kind, record.created_at_ms, _members(batch.members) if direct else None
@@ -308,14 +311,14 @@ class CassandraChannelLog(ChannelLog):
         # A group is made by its first entry. Its row alone is what is left of somebody who did not come that far.
         if not applied and (direct or await self._load(batch.channel_id) is not None):
             return None
-        tail = Tail(record, 0)
+        tail = LogTail(record, 0)
         if direct:
             await self._derive(batch.channel_id, _Effects(0, batch.members), 0)
             tail.change(batch.members, None)
         self._keep(tail)
         return tail
 
-    async def _open_bucket(self, tail: Tail) -> bool:
+    async def _open_bucket(self, tail: LogTail) -> bool:
         channel_id, bucket = tail.record.channel_id, bucket_of(tail.head_seq + 1)
         members = _members(tail.members.values())
         (applied, *found), *_ = await self._cassandra.execute(
@@ -358,7 +361,7 @@ class CassandraChannelLog(ChannelLog):
 
     # --- loading ------------------------------------------------------------------------------------------------------
 
-    async def _load(self, channel_id: str) -> Tail | None:
+    async def _load(self, channel_id: str) -> LogTail | None:
         rows = await self._cassandra.execute(_CHANNEL, (channel_id,))
         if not rows:
             return None
@@ -367,7 +370,7 @@ class CassandraChannelLog(ChannelLog):
         if kind == ChannelKind.GROUP and not bucket and not entries:
             # Whoever was making it did not come that far.
             return None
-        tail = Tail(ChannelRecord(channel_id, ChannelKind(kind), created_at_ms), bucket, seq, position, title)
+        tail = LogTail(ChannelRecord(channel_id, ChannelKind(kind), created_at_ms), bucket, seq, position, title)
         state = _Effects(0, _changes(members))
         missing = _Effects(0) if bucket or derived_seq is not None else state
         tail.change(state.members, None)
@@ -383,7 +386,7 @@ class CassandraChannelLog(ChannelLog):
         self._keep(tail)
         return tail
 
-    async def _sent_lately(self, tail: Tail, newest: Sequence[Row]) -> Iterable[tuple[Key, tuple[int, int]]]:
+    async def _sent_lately(self, tail: LogTail, newest: Sequence[Row]) -> Iterable[tuple[Key, tuple[int, int]]]:
         """What has been sent, in order: what is in the open partition, and all of the time that counts."""
         channel_id, bucket = tail.record.channel_id, tail.bucket
         rows = list(newest)
@@ -399,7 +402,7 @@ class CassandraChannelLog(ChannelLog):
         one, other = (each.user_id for each in members)
         return bool(await self._contacts.blocked_either_way(one, [other]))
 
-    def _keep(self, tail: Tail) -> None:
+    def _keep(self, tail: LogTail) -> None:
         channel_id = tail.record.channel_id
         known = self._tails.get(channel_id)
         if known is not None and known.head_seq > tail.head_seq:

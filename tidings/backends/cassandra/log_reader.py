@@ -6,7 +6,7 @@ import asyncio
 from collections import defaultdict
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 
-from tidings.backends.cassandra.cluster import Cassandra, Statement
+from tidings.backends.cassandra.client import CassandraClient, Statement
 from tidings.backends.cassandra.rows import BUCKET, ENTRY_COLUMNS, bucket_of, by_bucket, entry
 from tidings.core.values import EntryKind, LogEntry, SeqRange
 
@@ -31,7 +31,7 @@ _ANSWER_BYTES = 2 << 20
 class LogReader:
     """Reads the logs."""
 
-    def __init__(self, cassandra: Cassandra) -> None:
+    def __init__(self, cassandra: CassandraClient) -> None:
         """Reads `cassandra`."""
         self._cassandra = cassandra
 

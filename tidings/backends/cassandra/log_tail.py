@@ -1,6 +1,6 @@
 """What whoever writes to a channel's log has to know: its head, its state there, and what was sent lately.
 
-No I/O. A `Tail` may be older than the log, never newer: what is written is checked by the storage once more.
+No I/O. A `LogTail` may be older than the log, never newer: what is written is checked by the storage once more.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def latest(changes: Iterable[MembershipChange]) -> Sequence[MembershipChange]:
 
 
 @dataclass(slots=True)
-class Tail:
+class LogTail:
     """The end of one channel's log."""
 
     record: ChannelRecord

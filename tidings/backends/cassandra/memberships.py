@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from tidings.backends.cassandra.cluster import Cassandra, Row, Statement
+from tidings.backends.cassandra.client import CassandraClient, Row, Statement
 from tidings.backends.cassandra.rows import BUCKET, bucket_of, decode_marks
 from tidings.core.limits import UNREAD_COUNT
 from tidings.core.ports import ContactStore, Memberships
@@ -56,9 +56,9 @@ class _Channel:
 
 
 class CassandraMemberships(Memberships):
-    """The directory on a `Cassandra`."""
+    """The directory on a `CassandraClient`."""
 
-    def __init__(self, cassandra: Cassandra, contacts: ContactStore) -> None:
+    def __init__(self, cassandra: CassandraClient, contacts: ContactStore) -> None:
         """Reads and writes `cassandra`; `contacts` tells who has blocked whom."""
         self._cassandra = cassandra
         self._contacts = contacts

@@ -15,7 +15,7 @@ from collections.abc import AsyncGenerator, Sequence
 from itertools import groupby
 from operator import itemgetter
 
-from tidings.backends.cassandra.cluster import Cassandra, Row, Statement, Write
+from tidings.backends.cassandra.client import CassandraClient, Row, Statement, Write
 from tidings.core.limits import USERNAME_CHARACTERS
 from tidings.core.values import User
 
@@ -48,7 +48,7 @@ def begins(user: User, prefix: str) -> bool:
 class NameIndex:
     """The beginnings of names."""
 
-    def __init__(self, cassandra: Cassandra) -> None:
+    def __init__(self, cassandra: CassandraClient) -> None:
         """Reads `cassandra`."""
         self._cassandra = cassandra
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Collection, Sequence
 
-from tidings.backends.cassandra.account_row import is_id
-from tidings.backends.cassandra.cluster import Cassandra, Row, Statement
-from tidings.backends.cassandra.devices import DeviceUsers
+from tidings.backends.cassandra.account_rows import is_id
+from tidings.backends.cassandra.client import CassandraClient, Row, Statement
+from tidings.backends.cassandra.device_users import DeviceUsers
 from tidings.core.clock import Clock
 from tidings.core.ports import PushTokenStore
 from tidings.core.values import PushPreview, PushProvider, PushToken
@@ -27,9 +27,9 @@ _REMOVE_THIS = Statement(f"{_TAKE} IF push_token = ?", conditional=True)
 
 
 class CassandraPushTokenStore(PushTokenStore):
-    """The push tokens on a `Cassandra`. A device that has been signed out gets none."""
+    """The push tokens on a `CassandraClient`. A device that has been signed out gets none."""
 
-    def __init__(self, cassandra: Cassandra, clock: Clock) -> None:
+    def __init__(self, cassandra: CassandraClient, clock: Clock) -> None:
         """Reads and writes `cassandra`."""
         self._cassandra = cassandra
         self._device_users = DeviceUsers(cassandra, clock)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 
 @dataclass(slots=True)
-class SeenRanges:
+class RangeSet:
     """Numbers that have been seen: ranges that do not touch, in order."""
 
     ranges: list[tuple[int, int]] = field(default_factory=list)

@@ -36,7 +36,7 @@ _OPTIONS = [
     ("grpc.use_local_subchannel_pool", 1),
 ]
 
-Change = tuple[bytes, bytes | None]
+KeyChange = tuple[bytes, bytes | None]
 """A key and what it holds, or None for one that has gone."""
 
 
@@ -44,7 +44,7 @@ class LeaseGone(Exception):  # noqa: N818 - an outcome, not a malfunction
     """The lease has run out, or was never granted; nothing was written."""
 
 
-class Etcd:
+class EtcdClient:
     """A cluster of etcd, by the addresses of its members. One that fails is asked last from then on.
 
     Every method raises `Refusal` with UNAVAILABLE when none of them answers; whether something was written is not
@@ -102,7 +102,7 @@ class Etcd:
         """Takes a key out, if there."""
         await self._call(lambda channel: rpc.KVStub(channel).DeleteRange, rpc.DeleteRangeRequest(key=key))
 
-    async def watch(self, prefix: bytes, revision: int) -> AsyncIterator[Sequence[Change]]:
+    async def watch(self, prefix: bytes, revision: int) -> AsyncIterator[Sequence[KeyChange]]:
         """What changes of the keys with a prefix from a revision on.
 
         It ends when the changes are not to be had any more, since they have been compacted: read the keys again then.

@@ -9,8 +9,8 @@ import logging
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import aclosing
 
-from tidings.backends.etcd.client import Change, Etcd, LeaseGone, pause
-from tidings.backends.view import ServersView
+from tidings.backends.etcd.client import EtcdClient, KeyChange, LeaseGone, pause
+from tidings.backends.servers_view import ServersView
 from tidings.core.errors import Refusal, unavailable, without_message
 from tidings.core.ports import Registry
 from tidings.core.values import Server, ServerKind
@@ -31,7 +31,7 @@ class EtcdRegistry(Registry):
     """
 
     def __init__(
-        self, etcd: Etcd, registered_again: Callable[[], None] = lambda: None, lease_seconds: int = LEASE_SECONDS
+        self, etcd: EtcdClient, registered_again: Callable[[], None] = lambda: None, lease_seconds: int = LEASE_SECONDS
     ) -> None:
         """Nothing is registered; `start` it.
 
@@ -184,7 +184,7 @@ class EtcdRegistry(Registry):
             self._doubt()
             await pause()
 
-    def _take(self, changes: Iterable[Change]) -> None:
+    def _take(self, changes: Iterable[KeyChange]) -> None:
         for key, value in changes:
             if value is None:
                 self._leave(key)

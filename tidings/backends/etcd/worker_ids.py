@@ -7,7 +7,7 @@ import logging
 import random
 from collections.abc import Callable
 
-from tidings.backends.etcd.client import Etcd, LeaseGone
+from tidings.backends.etcd.client import EtcdClient, LeaseGone
 from tidings.backends.etcd.registry import LEASE_SECONDS
 from tidings.core.errors import Code, Refusal, unavailable
 from tidings.core.ports import WorkerIds
@@ -23,7 +23,7 @@ class EtcdWorkerIds(WorkerIds):
     that is cut off, and does not know yet that it has lost it, is hardly ever the next one to be taken.
     """
 
-    def __init__(self, etcd: Etcd, holder: str, lease_seconds: int = LEASE_SECONDS) -> None:
+    def __init__(self, etcd: EtcdClient, holder: str, lease_seconds: int = LEASE_SECONDS) -> None:
         """Holds nothing yet.
 
         Args:

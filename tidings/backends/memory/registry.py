@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 
-from tidings.backends.view import ServersView
+from tidings.backends.servers_view import ServersView
 from tidings.core.ports import Registry
 from tidings.core.values import Server, ServerKind
 

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 from tidings.backends.sqlite.database import Database
 from tidings.backends.sqlite.rows import CHANGES_OF_MESSAGE, ENTRY_COLUMNS, entry, load_snapshot
-from tidings.core.ports import ChannelLog, PendingPush
+from tidings.core.ports import ChannelLog
 from tidings.core.values import (
     AlreadySent,
     Appended,
@@ -162,28 +162,3 @@ def _insert_sent(connection: sqlite3.Connection, channel_id: str, entries: Seque
         if first[0] != seq:
             first_results[author_id, client_message_id] = first
     raise _NotAppended(AlreadySent(first_results))
-
-
-class SqlitePendingPush(PendingPush):
-    """The channels that wait for a decision about push, on a `Database`."""
-
-    def __init__(self, database: Database) -> None:
-        """Reads and writes `database`."""
-        self._database = database
-
-    async def channels(self) -> Mapping[str, int]:
-        """See `PendingPush.channels`."""
-        return await self._database.read(
-            lambda connection: dict(connection.execute("SELECT channel_id, next_seq FROM pending_push"))
-        )
-
-    async def decided(self, channel_id: str, next_seq: int | None) -> None:
-        """See `PendingPush.decided`."""
-
-        def work(connection: sqlite3.Connection) -> None:
-            if next_seq is None:
-                connection.execute("DELETE FROM pending_push WHERE channel_id = ?", (channel_id,))
-            else:
-                connection.execute("REPLACE INTO pending_push VALUES (?, ?)", (channel_id, next_seq))
-
-        await self._database.write(work)

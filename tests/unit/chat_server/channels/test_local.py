@@ -16,8 +16,9 @@ from tests.support.mesh import NobodyToWake
 from tidings.backends.sqlite.contacts import SqliteContactStore
 from tidings.backends.sqlite.database import Database
 from tidings.backends.sqlite.history import SqliteHistory
-from tidings.backends.sqlite.log import SqliteChannelLog, SqlitePendingPush
+from tidings.backends.sqlite.log import SqliteChannelLog
 from tidings.backends.sqlite.memberships import SqliteMemberships
+from tidings.backends.sqlite.pending_push import SqlitePendingPush
 from tidings.core.actions import CreateChannel, Send
 from tidings.core.errors import Refusal, unavailable
 from tidings.core.positions import Positions

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from tests.support.clock import FakeClock
-from tidings.backends.cache import ReadThrough
+from tidings.backends.cache import ReadThroughCache
 
 
 class Shelf:
@@ -39,11 +39,11 @@ def shelf() -> Shelf:
 
 
 @pytest.fixture
-def cache(clock: FakeClock, shelf: Shelf) -> ReadThrough[str, str]:
-    return ReadThrough(shelf.read, clock, 2.0, most=3)
+def cache(clock: FakeClock, shelf: Shelf) -> ReadThroughCache[str, str]:
+    return ReadThroughCache(shelf.read, clock, 2.0, most=3)
 
 
-async def asking(cache: ReadThrough[str, str], *keys: str) -> list[asyncio.Task[str | None]]:
+async def asking(cache: ReadThroughCache[str, str], *keys: str) -> list[asyncio.Task[str | None]]:
     """Asks, and returns once all have looked."""
     tasks = [asyncio.get_running_loop().create_task(cache.get(key)) for key in keys]
     await asyncio.sleep(0)
@@ -51,7 +51,7 @@ async def asking(cache: ReadThrough[str, str], *keys: str) -> list[asyncio.Task[
     return tasks
 
 
-async def test_those_who_ask_at_the_same_time_share_a_read(cache: ReadThrough[str, str], shelf: Shelf) -> None:
+async def test_those_who_ask_at_the_same_time_share_a_read(cache: ReadThroughCache[str, str], shelf: Shelf) -> None:
     one, two, other = await asking(cache, "a", "a", "b")
     await shelf.answer("A")
     await shelf.answer("B")
@@ -60,7 +60,7 @@ async def test_those_who_ask_at_the_same_time_share_a_read(cache: ReadThrough[st
 
 
 async def test_an_answer_serves_until_it_is_too_old(
-    cache: ReadThrough[str, str], shelf: Shelf, clock: FakeClock
+    cache: ReadThroughCache[str, str], shelf: Shelf, clock: FakeClock
 ) -> None:
     (first,) = await asking(cache, "a")
     await shelf.answer("A")
@@ -76,7 +76,7 @@ async def test_an_answer_serves_until_it_is_too_old(
 
 
 async def test_the_age_counts_from_when_the_read_began(
-    cache: ReadThrough[str, str], shelf: Shelf, clock: FakeClock
+    cache: ReadThroughCache[str, str], shelf: Shelf, clock: FakeClock
 ) -> None:
     (slow,) = await asking(cache, "a")
     clock.advance(2)
@@ -88,7 +88,7 @@ async def test_the_age_counts_from_when_the_read_began(
 
 
 async def test_a_read_under_way_when_the_key_is_forgotten_serves_nobody_else(
-    cache: ReadThrough[str, str], shelf: Shelf
+    cache: ReadThroughCache[str, str], shelf: Shelf
 ) -> None:
     (before,) = await asking(cache, "a")
     cache.forget("a")
@@ -98,7 +98,7 @@ async def test_a_read_under_way_when_the_key_is_forgotten_serves_nobody_else(
     assert [await before, await after, await cache.get("a")] == ["old", "new", "new"]
 
 
-async def test_an_answer_is_forgotten(cache: ReadThrough[str, str], shelf: Shelf) -> None:
+async def test_an_answer_is_forgotten(cache: ReadThroughCache[str, str], shelf: Shelf) -> None:
     cache.forget("a")
     (first,) = await asking(cache, "a")
     await shelf.answer("A")
@@ -109,7 +109,7 @@ async def test_an_answer_is_forgotten(cache: ReadThrough[str, str], shelf: Shelf
     assert await second == "B"
 
 
-async def test_what_is_not_there_is_asked_for_again(cache: ReadThrough[str, str], shelf: Shelf) -> None:
+async def test_what_is_not_there_is_asked_for_again(cache: ReadThroughCache[str, str], shelf: Shelf) -> None:
     one, two = await asking(cache, "a", "a")
     await shelf.answer(None)
     assert [await one, await two] == [None, None]
@@ -119,7 +119,7 @@ async def test_what_is_not_there_is_asked_for_again(cache: ReadThrough[str, str]
     assert shelf.reads == ["a", "a"]
 
 
-async def test_a_failure_is_for_those_who_shared_the_read_only(cache: ReadThrough[str, str], shelf: Shelf) -> None:
+async def test_a_failure_is_for_those_who_shared_the_read_only(cache: ReadThroughCache[str, str], shelf: Shelf) -> None:
     one, two = await asking(cache, "a", "a")
     await shelf.fail(ValueError("away"))
     for each in (one, two):
@@ -130,7 +130,7 @@ async def test_a_failure_is_for_those_who_shared_the_read_only(cache: ReadThroug
     assert await later == "A"
 
 
-async def test_who_hangs_up_leaves_the_read_to_the_others(cache: ReadThrough[str, str], shelf: Shelf) -> None:
+async def test_who_hangs_up_leaves_the_read_to_the_others(cache: ReadThroughCache[str, str], shelf: Shelf) -> None:
     one, two = await asking(cache, "a", "a")
     one.cancel()
     await shelf.answer("A")
@@ -138,7 +138,7 @@ async def test_who_hangs_up_leaves_the_read_to_the_others(cache: ReadThrough[str
     assert one.cancelled()
 
 
-async def test_a_failure_that_nobody_waits_for_is_quiet(cache: ReadThrough[str, str], shelf: Shelf) -> None:
+async def test_a_failure_that_nobody_waits_for_is_quiet(cache: ReadThroughCache[str, str], shelf: Shelf) -> None:
     complaints: list[object] = []
     asyncio.get_running_loop().set_exception_handler(lambda loop, context: complaints.append(context))
     (only,) = await asking(cache, "a")
@@ -150,7 +150,7 @@ async def test_a_failure_that_nobody_waits_for_is_quiet(cache: ReadThrough[str, 
     assert complaints == []
 
 
-async def test_only_so_many_are_kept_the_latest(cache: ReadThrough[str, str], shelf: Shelf) -> None:
+async def test_only_so_many_are_kept_the_latest(cache: ReadThroughCache[str, str], shelf: Shelf) -> None:
     for key in ("a", "b", "c", "d"):
         (task,) = await asking(cache, key)
         await shelf.answer(key.upper())
@@ -161,7 +161,7 @@ async def test_only_so_many_are_kept_the_latest(cache: ReadThrough[str, str], sh
 
 
 async def test_what_is_too_old_goes_when_another_is_read(
-    cache: ReadThrough[str, str], shelf: Shelf, clock: FakeClock
+    cache: ReadThroughCache[str, str], shelf: Shelf, clock: FakeClock
 ) -> None:
     for key in ("a", "b"):
         (task,) = await asking(cache, key)
@@ -175,7 +175,7 @@ async def test_what_is_too_old_goes_when_another_is_read(
 
 
 async def test_without_an_age_all_read_for_themselves(shelf: Shelf, clock: FakeClock) -> None:
-    fresh = ReadThrough(shelf.read, clock, 0)
+    fresh = ReadThroughCache(shelf.read, clock, 0)
     one, two = await asking(fresh, "a", "a")
     await shelf.answer("A")
     await shelf.answer("B")

@@ -5,16 +5,16 @@ from __future__ import annotations
 import asyncio
 
 from tests.support.clock import FakeClock
-from tidings.backends.cassandra.inflight_limit import Begun, Pace
+from tidings.backends.cassandra.inflight_limit import Begun, InflightLimit
 
 
-def learned(clock: FakeClock, seconds: float) -> Pace:
+def learned(clock: FakeClock, seconds: float) -> InflightLimit:
     """One that has seen a batch take so long."""
-    pace = Pace(clock.monotonic)
-    begun = pace.begin()
+    limit = InflightLimit(clock.monotonic)
+    begun = limit.begin()
     clock.advance(seconds)
-    pace.end(begun, done=True)
-    return pace
+    limit.end(begun, done=True)
+    return limit
 
 
 async def settled() -> None:
@@ -25,73 +25,73 @@ async def settled() -> None:
 
 def test_the_longer_a_batch_takes_the_more_are_under_way() -> None:
     clock = FakeClock()
-    assert learned(clock, 0.001).limit == 8
-    assert learned(clock, 0.050).limit == 50
+    assert learned(clock, 0.001).allowed == 8
+    assert learned(clock, 0.050).allowed == 50
 
 
 def test_the_least_counts_and_is_forgotten_slowly() -> None:
     clock = FakeClock()
-    pace = learned(clock, 0.020)
-    begun = pace.begin()
+    limit = learned(clock, 0.020)
+    begun = limit.begin()
     clock.advance(0.5)
-    pace.end(begun, done=True)
-    assert pace.limit == 20
-    begun = pace.begin()
+    limit.end(begun, done=True)
+    assert limit.allowed == 20
+    begun = limit.begin()
     clock.advance(100)
-    pace.end(begun, done=True)
-    assert pace.limit == 40
+    limit.end(begun, done=True)
+    assert limit.allowed == 40
 
 
 def test_what_failed_tells_nothing() -> None:
     clock = FakeClock()
-    pace = learned(clock, 0.050)
-    pace.end(pace.begin(), done=False)
-    assert pace.limit == 50
+    limit = learned(clock, 0.050)
+    limit.end(limit.begin(), done=False)
+    assert limit.allowed == 50
 
 
 async def test_batches_beyond_the_limit_wait_and_go_in_order() -> None:
     clock = FakeClock()
-    pace = learned(clock, 0.001)
+    limit = learned(clock, 0.001)
     begun: list[tuple[int, Begun]] = []
 
     async def batch(number: int) -> None:
-        await pace.ready()
-        begun.append((number, pace.begin()))
+        await limit.ready()
+        begun.append((number, limit.begin()))
 
     tasks = [asyncio.create_task(batch(number)) for number in range(12)]
     await settled()
     assert [number for number, _ in begun] == list(range(8))
-    pace.end(begun[0][1], done=True)
+    limit.end(begun[0][1], done=True)
     await settled()
     assert [number for number, _ in begun] == list(range(9))
     for _, at in begun[1:]:
-        pace.end(at, done=True)
+        limit.end(at, done=True)
     await asyncio.gather(*tasks)
     assert [number for number, _ in begun] == list(range(12))
 
 
 async def test_one_who_gave_up_or_has_nothing_to_write_keeps_nobody_waiting() -> None:
-    pace = learned(FakeClock(), 0.001)
-    begun = [pace.begin() for _ in range(8)]
-    waiting = [asyncio.create_task(pace.ready()) for _ in range(4)]
+    limit = learned(FakeClock(), 0.001)
+    begun = [limit.begin() for _ in range(8)]
+    waiting = [asyncio.create_task(limit.ready()) for _ in range(4)]
     await settled()
     assert not any(each.done() for each in waiting)
     waiting[0].cancel()
     # One place is enough for all: none of them begins.
-    pace.end(begun[0], done=True)
+    limit.end(begun[0], done=True)
     await asyncio.gather(*waiting[1:])
 
 
 async def test_batches_that_hang_hold_nobody_up() -> None:
     clock = FakeClock()
-    pace = learned(clock, 0.001)
-    begun = [pace.begin() for _ in range(8)]
-    waiting = asyncio.create_task(pace.ready())
+    limit = learned(clock, 0.001)
+    begun = [limit.begin() for _ in range(8)]
+    waiting = asyncio.create_task(limit.ready())
     await settled()
     assert not waiting.done()
     clock.advance(0.3)
     # None of them has ended.
     await asyncio.wait_for(waiting, 5)
     for each in begun:
-        pace.end(each, done=False)
-    await pace.ready()
+        limit.end(each, done=False)
+    await limit.ready()

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tidings.backends.cassandra import log_tail as tail_module
-from tidings.backends.cassandra.log_tail import Tail
-from tidings.backends.cassandra.range_set import SeenRanges
+from tidings.backends.cassandra.log_tail import LogTail
+from tidings.backends.cassandra.range_set import RangeSet
 from tidings.backends.cassandra.rows import BUCKET, by_bucket
 from tidings.core import positions
 from tidings.core.values import AlreadySent, ChannelKind, ChannelRecord, EntryKind, LogBatch, LogEntry
@@ -17,8 +17,8 @@ NOW = 1_750_000_000_000
 HOUR = 3600 * 1000
 
 
-def _tail() -> Tail:
-    return Tail(ChannelRecord("ga", ChannelKind.GROUP, NOW), 0)
+def _tail() -> LogTail:
+    return LogTail(ChannelRecord("ga", ChannelKind.GROUP, NOW), 0)
 
 
 def _batch(first: int, last: int, ms: int) -> LogBatch:
@@ -31,7 +31,7 @@ def _batch(first: int, last: int, ms: int) -> LogBatch:
     )
 
 
-def _knows(tail: Tail, seq: int) -> bool:
+def _knows(tail: LogTail, seq: int) -> bool:
     resend = LogEntry(tail.head_seq + 1, 1 << 62, EntryKind.MESSAGE, "ann", b"", f"m{seq}")
     return isinstance(tail.refuses(LogBatch("ga", (resend,))), AlreadySent)
 
@@ -78,7 +78,7 @@ def test_numbers_that_no_entry_can_have_are_in_no_partition() -> None:
 
 @given(st.lists(st.tuples(st.integers(1, 40), st.integers(0, 12)), max_size=25))
 def test_ranges_are_seen_once_as_numbers_in_a_set_are(added: list[tuple[int, int]]) -> None:
-    ranges, numbers = SeenRanges(), set[int]()
+    ranges, numbers = RangeSet(), set[int]()
     for first, more in added:
         new = [number for begin, end in ranges.add(first, first + more) for number in range(begin, end + 1)]
         assert new == sorted(set(range(first, first + more + 1)) - numbers)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tidings.backends.sqlite.database import Database, DataFolderError
-from tidings.backends.sqlite.push import SqlitePushQueue
+from tidings.backends.sqlite.push_queue import SqlitePushQueue
 from tidings.core.ports import DevicePush
 from tidings.core.values import PushProvider, PushRequest
 

@@ -12,7 +12,7 @@ from cassandra import OperationTimedOut
 from tests.conformance.engines import CassandraEngine
 from tests.support.engines import CassandraSpace
 from tests.support.unreliable import unreliable
-from tidings.backends.cassandra.cluster import Cassandra, CassandraSettings, Statement
+from tidings.backends.cassandra.client import CassandraClient, CassandraSettings, Statement
 from tidings.backends.cassandra.migrations import CassandraError, migrate
 from tidings.core.errors import Code, Refusal
 
@@ -28,7 +28,7 @@ on_cassandra = pytest.mark.parametrize("engine", ["cassandra"], indirect=True, s
 
 async def test_many_who_start_at_the_same_time_make_the_tables_once(cassandra: CassandraSpace) -> None:
     settings = CassandraSettings((cassandra.address,), cassandra.keyspace)
-    opened = await asyncio.gather(*(Cassandra.open(settings) for _ in range(3)))
+    opened = await asyncio.gather(*(CassandraClient.open(settings) for _ in range(3)))
     numbers = await opened[0].execute(Statement("SELECT number FROM migrations"))
     assert (1,) in numbers
     assert await opened[1].execute(Statement("SELECT * FROM migration_lock")) == []
@@ -39,14 +39,14 @@ async def test_many_who_start_at_the_same_time_make_the_tables_once(cassandra: C
     # What a newer tidings has made is left alone.
     await opened[0].execute(Statement("INSERT INTO migrations (number) VALUES (9999)"))
     with pytest.raises(CassandraError, match="newer"):
-        await Cassandra.open(settings)
+        await CassandraClient.open(settings)
     for each in opened:
         await each.close()
 
 
 async def test_nobody_there_is_an_error_for_the_operator() -> None:
     with pytest.raises(CassandraError, match=r"127\.0\.0\.1:1 cannot be used"):
-        await Cassandra.open(CassandraSettings(("127.0.0.1:1",), request_seconds=2))
+        await CassandraClient.open(CassandraSettings(("127.0.0.1:1",), request_seconds=2))
 
 
 @on_cassandra
@@ -57,7 +57,7 @@ async def test_settings_that_make_no_sense_are_refused(engine: CassandraEngine) 
         replace(engine.settings, consistency="MOST"),
     ):
         with pytest.raises(CassandraError):
-            await Cassandra.open(settings)
+            await CassandraClient.open(settings)
 
 
 @on_cassandra
@@ -73,8 +73,8 @@ async def test_a_cassandra_that_is_slow_to_begin_with_is_tried_again(
             raise OperationTimedOut
         migrate(*arguments)
 
-    monkeypatch.setattr("tidings.backends.cassandra.cluster.migrate", slow_at_first)
-    cassandra = await Cassandra.open(engine.settings)
+    monkeypatch.setattr("tidings.backends.cassandra.client.migrate", slow_at_first)
+    cassandra = await CassandraClient.open(engine.settings)
     assert tries == 2
     assert await cassandra.execute(ALL, ("nobody",)) == []
     await cassandra.close()
@@ -82,7 +82,7 @@ async def test_a_cassandra_that_is_slow_to_begin_with_is_tried_again(
 
 @on_cassandra
 async def test_requests_larger_than_the_network_takes_at_once_arrive_whole(engine: CassandraEngine) -> None:
-    cassandra = await Cassandra.open(engine.settings)
+    cassandra = await CassandraClient.open(engine.settings)
     bodies = [bytes([number]) * 500_000 for number in range(20)]
     await asyncio.gather(*(cassandra.execute(PUT, ("large", seq, body)) for seq, body in enumerate(bodies)))
     assert [body for (body,) in await cassandra.execute(BODIES, ("large",))] == bodies
@@ -91,7 +91,7 @@ async def test_requests_larger_than_the_network_takes_at_once_arrive_whole(engin
 
 @on_cassandra
 async def test_an_answer_of_many_pages_comes_whole(engine: CassandraEngine) -> None:
-    cassandra = await Cassandra.open(engine.settings)
+    cassandra = await CassandraClient.open(engine.settings)
     users = [f"{number:02}" for number in range(50)]
     await cassandra.batch([(ADD, ("pages", each)) for each in users])
     assert await cassandra.execute(ALL, ("pages",)) == [(each,) for each in users]
@@ -100,7 +100,7 @@ async def test_an_answer_of_many_pages_comes_whole(engine: CassandraEngine) -> N
 
 @on_cassandra
 async def test_a_condition_says_whether_it_was_met(engine: CassandraEngine) -> None:
-    cassandra = await Cassandra.open(engine.settings)
+    cassandra = await CassandraClient.open(engine.settings)
     await cassandra.execute(Statement("DELETE FROM mutes WHERE channel_id = ?"), ("condition",))
     assert await cassandra.execute(TAKE, ("condition", "ann")) == [(True,)]
     ((applied, *_),) = await cassandra.execute(TAKE, ("condition", "ann"))
@@ -153,7 +153,7 @@ async def test_no_answer_is_a_refusal_that_says_when_to_try_again(engine: Cassan
 
 @on_cassandra
 async def test_a_mistake_of_ours_is_no_refusal(engine: CassandraEngine) -> None:
-    cassandra = await Cassandra.open(engine.settings)
+    cassandra = await CassandraClient.open(engine.settings)
     with pytest.raises(Exception, match="no_such_table"):
         await cassandra.execute(Statement("SELECT * FROM no_such_table"))
     await cassandra.close()
@@ -161,7 +161,7 @@ async def test_a_mistake_of_ours_is_no_refusal(engine: CassandraEngine) -> None:
 
 @on_cassandra
 async def test_who_gives_up_waiting_harms_nobody_else(engine: CassandraEngine) -> None:
-    cassandra = await Cassandra.open(engine.settings)
+    cassandra = await CassandraClient.open(engine.settings)
     # Both wait for the same statement to be prepared.
     impatient, patient = (asyncio.create_task(cassandra.execute(ALL, ("nobody",))) for _ in range(2))
     await asyncio.sleep(0)

@@ -116,7 +116,7 @@ Write = tuple[Statement, Sequence[object]]
 """A statement that writes, and the values for its `?`."""
 
 
-class Cassandra:
+class CassandraClient:
     """A connection to a cluster. It belongs to the event loop that opened it."""
 
     def __init__(self, settings: CassandraSettings, session: Session) -> None:
@@ -277,7 +277,7 @@ class _Rows:
 
     __slots__ = ("_answer", "_cassandra", "_request", "_rows")
 
-    def __init__(self, cassandra: Cassandra, request: ResponseFuture, answer: asyncio.Future[list[Row]]) -> None:
+    def __init__(self, cassandra: CassandraClient, request: ResponseFuture, answer: asyncio.Future[list[Row]]) -> None:
         self._cassandra = cassandra
         self._request = request
         self._answer = answer

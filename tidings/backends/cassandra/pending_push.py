@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from tidings.backends.cassandra.cluster import Cassandra, Row, Statement
+from tidings.backends.cassandra.client import CassandraClient, Row, Statement
 from tidings.core.ports import PendingPush
 
 # Rows come and go; spread, no partition gathers more of what is gone than can be read over.
@@ -31,13 +31,13 @@ class Wake:
 
 
 class CassandraPendingPush(PendingPush):
-    """The channels that wait for a decision about push, on a `Cassandra`.
+    """The channels that wait for a decision about push, on a `CassandraClient`.
 
     What was decided takes back the rows that this object has read or written, and no others: an owner that comes late
     cannot take back the wake of its successor.
     """
 
-    def __init__(self, cassandra: Cassandra) -> None:
+    def __init__(self, cassandra: CassandraClient) -> None:
         """Reads and writes `cassandra`."""
         self._cassandra = cassandra
         self._known: defaultdict[str, set[Wake]] = defaultdict(set)

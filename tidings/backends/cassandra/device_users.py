@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from tidings.backends.cache import ReadThrough
-from tidings.backends.cassandra.account_row import is_id
-from tidings.backends.cassandra.cluster import Cassandra, Statement, Write
+from tidings.backends.cache import ReadThroughCache
+from tidings.backends.cassandra.account_rows import is_id
+from tidings.backends.cassandra.client import CassandraClient, Statement, Write
 from tidings.core.clock import Clock
 
 _FIND = Statement("SELECT user_id FROM device_users WHERE device_id = ?")
@@ -17,10 +17,10 @@ _REMEMBERED_S = 24 * 3600.0
 class DeviceUsers:
     """The users of devices."""
 
-    def __init__(self, cassandra: Cassandra, clock: Clock) -> None:
+    def __init__(self, cassandra: CassandraClient, clock: Clock) -> None:
         """Reads `cassandra`."""
         self._cassandra = cassandra
-        self._users = ReadThrough(self._read, clock, _REMEMBERED_S)
+        self._users = ReadThroughCache(self._read, clock, _REMEMBERED_S)
 
     async def user_of(self, device_id: str) -> str | None:
         """The user of a device, if there is such a device."""

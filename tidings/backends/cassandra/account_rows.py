@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-from tidings.backends.cassandra.cluster import Cassandra, Row, Statement, Write
+from tidings.backends.cassandra.client import CassandraClient, Row, Statement, Write
 from tidings.core.errors import Refusal
 from tidings.core.values import Device, Platform, User
 
@@ -58,7 +58,7 @@ class Account:
 
 
 @dataclass(frozen=True, slots=True)
-class Change(Generic[T]):
+class AccountChange(Generic[T]):
     """What to do to an account, and what to answer then. Without `writes` there is nothing to do."""
 
     result: T
@@ -70,10 +70,10 @@ class Change(Generic[T]):
     """To other tables: what takes away that nobody needs once the writes are there."""
 
 
-class AccountPartitions:
+class AccountRows:
     """The accounts, one at a time."""
 
-    def __init__(self, cassandra: Cassandra) -> None:
+    def __init__(self, cassandra: CassandraClient) -> None:
         """Reads and writes `cassandra`."""
         self._cassandra = cassandra
 
@@ -81,7 +81,7 @@ class AccountPartitions:
         """An account with all changes that anyone was told of."""
         return _account(user_id, await self._cassandra.execute(_SEEN, (user_id,)))
 
-    async def change(self, user_id: str, plan: Callable[[Account], Change[T]]) -> T:
+    async def change(self, user_id: str, plan: Callable[[Account], AccountChange[T]]) -> T:
         """Changes an account.
 
         Args:
@@ -95,7 +95,7 @@ class AccountPartitions:
         Raises:
             Exception: What the plan raises.
         """
-        begun: dict[str, Change[T]] = {}
+        begun: dict[str, AccountChange[T]] = {}
         account = await self.load(user_id)
         while True:
             # A change may have been done although Cassandra did not say so.
