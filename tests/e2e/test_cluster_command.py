@@ -3,44 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import re
-import sys
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 import pytest
 
+from tests.support.processes import Completed, run_tidings
 from tests.support.raw import PASSWORD
 from tidings_client import Tidings
 
 _SMALL = ("--chat-servers", "1", "--presence-servers", "1", "--api-servers", "1")
 
 
-@dataclass(frozen=True)
-class Outcome:
-    code: int
-    out: str
-    err: str
-
-
-async def tidings_cluster(*arguments: str | Path, env: Mapping[str, str] | None = None) -> Outcome:
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "tidings_server",
-        "cluster",
-        *map(str, arguments),
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-        # Its tables are as wide as the terminal.
-        env={**os.environ, "COLUMNS": "200", **(env or {})},
-    )
-    out, err = await process.communicate()
-    assert process.returncode is not None
-    return Outcome(process.returncode, out.decode(), err.decode())
+async def tidings_cluster(*arguments: str | Path, environment: Mapping[str, str] | None = None) -> Completed:
+    # Its tables are as wide as the terminal.
+    return await run_tidings("cluster", *arguments, environment={"COLUMNS": "200", **(environment or {})})
 
 
 def processes_of(data: Path) -> list[psutil.Process]:
@@ -121,7 +100,7 @@ async def test_a_mesh_comes_up_and_goes_down_and_loses_nothing(data: Path, tmp_p
 
 async def test_an_engine_that_is_missing_is_named_and_nothing_is_left_running(data: Path, tmp_path: Path) -> None:
     (tmp_path / "bin").mkdir()
-    up = await tidings_cluster("up", *_SMALL, "--data", data, env={"PATH": str(tmp_path / "bin")})
+    up = await tidings_cluster("up", *_SMALL, "--data", data, environment={"PATH": str(tmp_path / "bin")})
     assert (up.code, up.out) == (1, "")
     assert re.fullmatch(r"tidings cluster: \S+ is not on PATH: install Debian's \S+, or run \S+\.\n", up.err)
     assert processes_of(data) == []
@@ -129,11 +108,11 @@ async def test_an_engine_that_is_missing_is_named_and_nothing_is_left_running(da
 
 async def test_where_nothing_runs_that_is_said(data: Path) -> None:
     down = await tidings_cluster("down", "--data", data)
-    assert down == Outcome(1, "", f"tidings cluster: nothing runs in {data}.\n")
+    assert down == Completed(1, "", f"tidings cluster: nothing runs in {data}.\n")
 
 
 async def test_a_folder_that_is_no_clusters_is_told(data: Path) -> None:
     await asyncio.to_thread(data.mkdir)
     (data / "sizes.json").write_text("[]")
     status = await tidings_cluster("status", "--data", data)
-    assert status == Outcome(1, "", f"tidings cluster: {data / 'sizes.json'} is not what a cluster has left there.\n")
+    assert status == Completed(1, "", f"tidings cluster: {data / 'sizes.json'} is not what a cluster has left there.\n")

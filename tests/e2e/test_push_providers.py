@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
-import sys
 import urllib.request
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.processes import ServerProcess
+from tests.support.processes import Completed, ServerProcess, run_tidings
 from tests.support.providers.apns import refusal
 from tests.support.providers.fcm import error
 from tests.support.providers.site import Site, site
@@ -34,14 +33,10 @@ class World:
     bob: Device
     metrics_url: str
 
-    async def commands(self, *arguments: str) -> tuple[int | None, str]:
+    async def commands(self, *arguments: str) -> tuple[int, str]:
         """`tidings push dead-letters …`, beside the running server: its exit code, and what it says."""
-        command = [sys.executable, "-m", "tidings_server", "push", "dead-letters", *arguments]
-        process = await asyncio.create_subprocess_exec(
-            *command, "--data", str(self.server.data), stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
-        )
-        output, _ = await process.communicate()
-        return process.returncode, output.decode()
+        ended = await run_tidings("push", "dead-letters", *arguments, "--data", self.server.data)
+        return ended.code, ended.out + ended.err
 
     async def metrics(self) -> str:
         def read() -> str:
@@ -201,24 +196,16 @@ async def test_metrics_tell_how_the_server_fares(world: World) -> None:
 
 
 async def test_dead_letters_of_no_server(folder: Path) -> None:
-    process = await asyncio.create_subprocess_exec(
-        *[sys.executable, "-m", "tidings_server", "push", "dead-letters", "list", "--data", str(folder)],
-        stderr=asyncio.subprocess.PIPE,
-    )
-    _, errors = await process.communicate()
-    assert (process.returncode, errors.decode()) == (1, f"tidings: there is no database in {folder}\n")
+    ended = await run_tidings("push", "dead-letters", "list", "--data", folder)
+    assert ended == Completed(1, "", f"tidings: there is no database in {folder}\n")
 
 
 async def test_a_key_for_browsers_is_made_once(tmp_path: Path) -> None:
     outputs = []
     for _ in range(2):
-        process = await asyncio.create_subprocess_exec(
-            *[sys.executable, "-m", "tidings_server", "push", "vapid-key", str(tmp_path / "vapid.pem")],
-            stdout=asyncio.subprocess.PIPE,
-        )
-        output, _ = await process.communicate()
-        assert process.returncode == 0
-        outputs.append(output.decode().strip())
+        ended = await run_tidings("push", "vapid-key", tmp_path / "vapid.pem")
+        assert ended.code == 0
+        outputs.append(ended.out.strip())
     assert outputs[0] == outputs[1]
     assert len(outputs[0]) == 87
     assert (tmp_path / "vapid.pem").stat().st_mode & 0o077 == 0

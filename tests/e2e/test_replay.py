@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
+import contextlib
 import json
-import os
 import re
 import signal
-import sys
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import pytest
 
 import tidings_replay
+from tests.support.processes import run_tidings, start_tidings
 
 SHIPPED = Path(tidings_replay.__file__).parent / "data" / "2017-07-15.txt"
 FIELDS = {
@@ -35,33 +33,6 @@ FIELDS = {
 }
 
 
-@dataclass(frozen=True)
-class Outcome:
-    code: int
-    out: str
-    err: str
-
-
-async def start(*arguments: str | Path, env: Mapping[str, str] | None = None) -> asyncio.subprocess.Process:
-    return await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "tidings_server",
-        "replay",
-        *map(str, arguments),
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-        env={**os.environ, **(env or {})},
-    )
-
-
-async def tidings_replay_of(*arguments: str | Path, env: Mapping[str, str] | None = None) -> Outcome:
-    process = await start(*arguments, env=env)
-    out, err = await process.communicate()
-    assert process.returncode is not None
-    return Outcome(process.returncode, out.decode(), err.decode())
-
-
 def contents(folder: Path) -> list[Path]:
     return list(folder.iterdir())
 
@@ -76,7 +47,7 @@ def conversation(tmp_path: Path) -> Path:
 
 
 async def test_a_real_conversation_reaches_every_device(conversation: Path) -> None:
-    outcome = await tidings_replay_of(conversation, "--json")
+    outcome = await run_tidings("replay", conversation, "--json")
     assert outcome.code == 0, outcome.err
     figures = json.loads(outcome.out)
     assert {name: type(value) for name, value in figures.items()} == FIELDS
@@ -90,7 +61,7 @@ async def test_a_real_conversation_reaches_every_device(conversation: Path) -> N
 
 
 async def test_people_get_a_table(conversation: Path) -> None:
-    outcome = await tidings_replay_of(conversation)
+    outcome = await run_tidings("replay", conversation)
     assert outcome.code == 0, outcome.err
     assert "flawless" in outcome.out
     assert re.search(r"expected deliveries +│ +1,695 │", outcome.out)
@@ -99,7 +70,7 @@ async def test_people_get_a_table(conversation: Path) -> None:
 
 async def test_a_running_server_can_be_used_again_and_again(conversation: Path, endpoint: str) -> None:
     for _ in range(2):
-        outcome = await tidings_replay_of(conversation, "--server", endpoint, "--json")
+        outcome = await run_tidings("replay", conversation, "--server", endpoint, "--json")
         assert outcome.code == 0, outcome.err
 
 
@@ -107,7 +78,7 @@ async def test_those_for_whom_a_group_has_no_room_are_left_out(tmp_path: Path) -
     file = tmp_path / "crowd.txt"
     lines = [f"[00:{number % 60:02}] <nick{number}> hello\n" for number in range(103)]
     file.write_text("".join(lines + lines[:1]), encoding="utf-8")
-    outcome = await tidings_replay_of(file, "--json")
+    outcome = await run_tidings("replay", file, "--json")
     assert outcome.code == 0, outcome.err
     assert json.loads(outcome.out)["messages"] == 101
     assert "3 lines by 3 other people are left out" in outcome.err
@@ -115,7 +86,7 @@ async def test_those_for_whom_a_group_has_no_room_are_left_out(tmp_path: Path) -
 
 async def test_a_server_that_wants_sign_ups_to_be_slower_is_obeyed(conversation: Path) -> None:
     slow = {"TIDINGS_RATES__SIGN_UPS__BURST": "2", "TIDINGS_RATES__SIGN_UPS__PER_SECOND": "10"}
-    outcome = await tidings_replay_of(conversation, "--json", env=slow)
+    outcome = await run_tidings("replay", conversation, "--json", environment=slow)
     assert outcome.code == 0, outcome.err
 
 
@@ -128,16 +99,27 @@ async def test_a_server_that_wants_sign_ups_to_be_slower_is_obeyed(conversation:
     ],
 )
 async def test_what_cannot_be_done_is_said_in_one_sentence(arguments: list[str | Path], sentence: str) -> None:
-    outcome = await tidings_replay_of(*arguments, "--json")
+    outcome = await run_tidings("replay", *arguments, "--json")
     assert (outcome.code, outcome.out) == (1, "")
     last = outcome.err.splitlines()[-1]
     assert last.startswith(f"tidings replay: {sentence}")
     assert "Traceback" not in outcome.err
 
 
+@contextlib.contextmanager
+def ignored(number: signal.Signals) -> Iterator[None]:
+    """Ignores a signal, as a shell has its background jobs ignore SIGINT."""
+    before = signal.signal(number, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(number, before)
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 async def test_a_replay_that_is_stopped_leaves_nothing_behind(number: signal.Signals, tmp_path: Path) -> None:
-    process = await start(SHIPPED, env={"TMPDIR": str(tmp_path)})
+    with ignored(number):
+        process = await start_tidings("replay", SHIPPED, environment={"TMPDIR": str(tmp_path)})
     assert process.stdout is not None
     async for line in process.stdout:
         if b"listens on" in line:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -15,34 +14,20 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from tests.support.processes import ServerProcess
+from tests.support.processes import ServerProcess, run_tidings
 from tests.support.raw import Api, Device, Stream, details_of, end_of
 from tests.support.settings import CHEAP_SIGN_UPS
 from tidings.v1 import account_pb2, chat_pb2
 from tidings_client import Tidings
 
 
-async def tidings(*arguments: str) -> tuple[int | None, str]:
-    """Runs a command that is expected to fail; gives its exit code and what it says on standard error."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "tidings_server",
-        *arguments,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    async with asyncio.timeout(30):
-        _, errors = await process.communicate()
-    return process.returncode, errors.decode()
-
-
 async def refused(*arguments: str) -> str:
     """The one sentence with which a command refuses."""
-    code, errors = await tidings(*arguments)
-    assert code == 1, errors
-    assert errors.startswith("tidings: ") and errors.count("\n") == 1, errors
-    return errors
+    async with asyncio.timeout(30):
+        ended = await run_tidings(*arguments)
+    assert ended.code == 1, ended.err
+    assert ended.err.startswith("tidings: ") and ended.err.count("\n") == 1, ended.err
+    return ended.err
 
 
 # --- starting ---------------------------------------------------------------------------------------------------------

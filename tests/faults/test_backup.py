@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import stat
-import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from tests.support.crowd import Member, crowd, in_log, whole_log
-from tests.support.processes import ServerProcess
+from tests.support.processes import ServerProcess, run_tidings
 from tests.support.settings import UNLIMITED
 from tests.support.waiting import eventually
 from tidings.v1 import chat_pb2
@@ -22,14 +21,8 @@ _BUSY = 200
 
 async def backup(folder: Path, to: Path) -> tuple[int, str]:
     """Runs `tidings backup`; gives its exit code and what it says."""
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "tidings_server", "backup", str(to), "--data", str(folder)),
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-    )
-    said, _ = await process.communicate()
-    assert process.returncode is not None
-    return process.returncode, said.decode()
+    ended = await run_tidings("backup", to, "--data", folder)
+    return ended.code, ended.out + ended.err
 
 
 class Reader:

@@ -1,17 +1,61 @@
-"""A real server in a process of its own."""
+"""Programs that tests start as processes of their own, above all a real server."""
 
 from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import signal
 import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
 import psutil
 
 _START_SECONDS = 30.0
+
+
+async def start_tidings(
+    *arguments: str | Path, environment: Mapping[str, str] | None = None
+) -> asyncio.subprocess.Process:
+    """Starts `tidings`, which signals end as they do in a terminal, with its output in pipes.
+
+    A child inherits what its parent ignores. Where the tests run under nohup or as a shell's background job, SIGHUP or
+    SIGINT would do nothing to it, so `env` gives every signal its default effect first.
+
+    Args:
+        arguments: The command line, without the program's name.
+        environment: What its environment has beside the tests' own.
+    """
+    # By its path, since the environment may have a PATH that leads nowhere.
+    env = shutil.which("env")
+    assert env is not None
+    return await asyncio.create_subprocess_exec(
+        *(env, "--default-signal", sys.executable, "-m", "tidings_server"),
+        *map(str, arguments),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env={**os.environ, **(environment or {})},
+    )
+
+
+@dataclass(frozen=True)
+class Completed:
+    """How a program ended, and what it printed."""
+
+    code: int
+    out: str
+    err: str
+
+
+async def run_tidings(*arguments: str | Path, environment: Mapping[str, str] | None = None) -> Completed:
+    """Runs `tidings` to its end; the arguments are those of `start_tidings`."""
+    process = await start_tidings(*arguments, environment=environment)
+    out, err = await process.communicate()
+    assert process.returncode is not None
+    return Completed(process.returncode, out.decode(), err.decode())
 
 
 class ServerProcess:
@@ -39,14 +83,7 @@ class ServerProcess:
             "--config",
             str(config),
         ]
-        self._process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "tidings_server",
-            *arguments,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-        )
+        self._process = await start_tidings(*arguments)
         assert self._process.stdout is not None and self._process.stderr is not None
         self._errors = asyncio.create_task(self._process.stderr.read())
         try:
