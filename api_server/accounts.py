@@ -46,6 +46,7 @@ from tidings.core.ports import (
     UsernameTaken,
 )
 from tidings.core.rate import RateLimiter
+from tidings.core.reasons import Reason
 from tidings.core.values import Device, Identity, Platform, Server, ServerKind, User
 from tidings.rpc.tokens import Revocations, TokenIssuer
 
@@ -274,7 +275,7 @@ class Accounts:
         await self._throttle.check(account, address)
         if old_hash is None or not matches:
             await self._throttle.failed(account, address)
-            raise unauthenticated("the old password is wrong", "WRONG_PASSWORD")
+            raise unauthenticated("the old password is wrong", Reason.WRONG_PASSWORD)
         new_hash = await self._passwords.hash(new_password)
         return await to_the_end(self._change_password(caller, old_hash, new_hash))
 
@@ -306,7 +307,7 @@ class Accounts:
         except TooManyDevices as error:
             raise precondition(
                 f"the user has {USER_DEVICES} devices, as many as allowed: sign one out first",
-                "TOO_MANY_DEVICES",
+                Reason.TOO_MANY_DEVICES,
                 limit=USER_DEVICES,
             ) from error
         tokens = self._issue(kept, refresh_token)
@@ -326,10 +327,10 @@ class Accounts:
         except RefreshTokenReused as error:
             await self._end([error.args[0]])
             raise unauthenticated(
-                "the refresh token was used before: the device has been signed out", "REFRESH_TOKEN_REUSED"
+                "the refresh token was used before: the device has been signed out", Reason.REFRESH_TOKEN_REUSED
             ) from error
         if device is None:
-            raise unauthenticated("the refresh token is not valid", "REFRESH_TOKEN_INVALID")
+            raise unauthenticated("the refresh token is not valid", Reason.REFRESH_TOKEN_INVALID)
         return self._issue(device, refresh_token)
 
     async def _revoke(self, user_id: str, device_id: str) -> bool:
@@ -343,11 +344,11 @@ class Accounts:
             caller.user_id, old_hash, new_hash, caller.device_id, self._clock.now_ms()
         )
         if revoked is None:
-            raise Refusal(Code.ABORTED, "the password was changed at the same time", reason="PASSWORD_CHANGED")
+            raise Refusal(Code.ABORTED, "the password was changed at the same time", reason=Reason.PASSWORD_CHANGED)
         await self._end(revoked)
         refresh_token = _new_refresh_token()
         if not await self._store.replace_refresh_token(caller.device_id, _hash(refresh_token)):
-            raise unauthenticated("the device has been signed out", "DEVICE_REVOKED")
+            raise unauthenticated("the device has been signed out", Reason.DEVICE_REVOKED)
         access_token, expires_at_ms = self._tokens.issue(caller.user_id, caller.device_id)
         return Tokens(access_token, refresh_token, expires_at_ms)
 
@@ -400,10 +401,10 @@ def _username_taken() -> Refusal:
     return Refusal(
         Code.ALREADY_EXISTS,
         "username: somebody has it already",
-        reason="USERNAME_TAKEN",
+        reason=Reason.USERNAME_TAKEN,
         violations=(FieldViolation("username", "somebody has it already"),),
     )
 
 
 def _wrong_credentials() -> Refusal:
-    return unauthenticated("wrong username or password", "WRONG_CREDENTIALS")
+    return unauthenticated("wrong username or password", Reason.WRONG_CREDENTIALS)

@@ -19,6 +19,7 @@ from tidings.core.limits import (
     page_size,
 )
 from tidings.core.ports import AccountStore, ChannelWriter, ContactStore, Memberships
+from tidings.core.reasons import Reason
 from tidings.core.values import ChannelKind, ChannelView, Role
 
 # A position fills 63 bits at most.
@@ -74,7 +75,7 @@ class Channels:
         if not await self._accounts.users([user_id]):
             raise not_found("user", "user_id")
         if await self._contacts.blocked_either_way(caller_id, [user_id]):
-            raise denied("one of you has blocked the other", "BLOCKED")
+            raise denied("one of you has blocked the other", Reason.BLOCKED)
         await self._writer.submit(channel_id, caller_id, actions.CreateChannel(ChannelKind.DIRECT, "", (user_id,)))
         return await self.get(caller_id, channel_id)
 
@@ -210,7 +211,7 @@ class Channels:
                 raise Refusal(
                     Code.PERMISSION_DENIED,
                     f"you and {user_id} cannot be brought together: one of you has blocked the other",
-                    reason="BLOCKED",
+                    reason=Reason.BLOCKED,
                     metadata={"field": "member_ids", "actual": user_id},
                 )
 

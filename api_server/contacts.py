@@ -10,6 +10,7 @@ from tidings.core.errors import invalid, not_found, precondition
 from tidings.core.ids import direct_channel_id
 from tidings.core.limits import BLOCKED_USERS, CONTACTS
 from tidings.core.ports import AccountStore, ChannelWriter, ContactStore
+from tidings.core.reasons import Reason
 from tidings.core.values import Contact, User
 
 
@@ -38,7 +39,7 @@ class Contacts:
         """
         contact = await self._other(user_id, contact_id)
         contacts = [each.user for each in await self._store.contacts(user_id)]
-        _check_room(contacts, contact_id, CONTACTS, "contacts", "TOO_MANY_CONTACTS")
+        _check_room(contacts, contact_id, CONTACTS, "contacts", Reason.TOO_MANY_CONTACTS)
         return Contact(contact, await self._store.add(user_id, contact_id, self._clock.now_ms()))
 
     async def remove(self, user_id: str, contact_id: str) -> None:
@@ -65,7 +66,7 @@ class Contacts:
         """
         await self._other(user_id, blocked_id)
         blocked = await self._store.blocked(user_id)
-        _check_room(blocked, blocked_id, BLOCKED_USERS, "blocked users", "TOO_MANY_BLOCKED")
+        _check_room(blocked, blocked_id, BLOCKED_USERS, "blocked users", Reason.TOO_MANY_BLOCKED)
         await to_the_end(self._block(user_id, blocked_id))
 
     async def unblock(self, user_id: str, blocked_id: str) -> None:
@@ -89,7 +90,7 @@ class Contacts:
         return found
 
 
-def _check_room(users: Sequence[User], new_id: str, most: int, what: str, reason: str) -> None:
+def _check_room(users: Sequence[User], new_id: str, most: int, what: str, reason: Reason) -> None:
     if len(users) >= most and all(each.user_id != new_id for each in users):
         message = f"a user has at most {most:,} {what}: remove one first"
         raise precondition(message, reason, field="user_id", limit=most, actual=len(users))

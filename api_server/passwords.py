@@ -14,6 +14,7 @@ from argon2 import PasswordHasher, Type
 from argon2.exceptions import VerifyMismatchError
 
 from tidings.core.errors import unavailable
+from tidings.core.reasons import Reason
 
 T = TypeVar("T")
 
@@ -86,7 +87,7 @@ class Passwords:
 
     async def _run(self, work: Callable[[], T]) -> T:
         if self._waiting >= self._most_waiting:
-            raise unavailable("too many sign-ins at the same time", "TOO_MANY_SIGN_INS")
+            raise unavailable("too many sign-ins at the same time", Reason.TOO_MANY_SIGN_INS)
         self._waiting += 1
         try:
             return await asyncio.get_running_loop().run_in_executor(self._threads, work)

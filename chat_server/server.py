@@ -20,6 +20,7 @@ from tidings.core.errors import Code, Refusal, invalid, not_found, too_fast, una
 from tidings.core.limits import SessionLimits
 from tidings.core.ports import DeviceStreams
 from tidings.core.rate import Rate, RateLimiter
+from tidings.core.reasons import Reason
 from tidings.core.requests import ChannelRequest
 from tidings.core.values import Server
 from tidings.rpc.status import to_status
@@ -144,7 +145,7 @@ class ChatServer(DeviceStreams):
         for device_id in device_ids:
             session = self.sessions.of_device(device_id)
             if session is not None:
-                session.end(unauthenticated("the device has been signed out", "DEVICE_REVOKED"))
+                session.end(unauthenticated("the device has been signed out", Reason.DEVICE_REVOKED))
 
     async def obey(self, session: Session, command: chat_pb2.Command) -> None:
         """Carry out a command. The session gets its result, now or later."""
@@ -182,7 +183,7 @@ class ChatServer(DeviceStreams):
                 self._reauthenticate(session, command.reauthenticate.access_token)
             elif body == "hello":
                 raise Refusal(
-                    Code.FAILED_PRECONDITION, "the session has begun: Hello comes once", reason="ALREADY_BEGUN"
+                    Code.FAILED_PRECONDITION, "the session has begun: Hello comes once", reason=Reason.ALREADY_BEGUN
                 )
             else:
                 raise invalid("body", "the command asks for nothing that this server knows")
@@ -192,7 +193,7 @@ class ChatServer(DeviceStreams):
     def _reauthenticate(self, session: Session, access_token: str) -> None:
         identity = self._verifier.verify(access_token)
         if identity.device_id != session.identity.device_id or identity.user_id != session.identity.user_id:
-            raise Refusal(Code.PERMISSION_DENIED, "the token is another device's", reason="OTHER_DEVICE")
+            raise Refusal(Code.PERMISSION_DENIED, "the token is another device's", reason=Reason.OTHER_DEVICE)
         session.identity = identity
         session.warned = False
 
@@ -201,7 +202,7 @@ class ChatServer(DeviceStreams):
         for session in self.sessions:
             left = session.identity.expires_at_ms - now
             if left <= 0:
-                session.end(unauthenticated("the access token has run out", "TOKEN_EXPIRED"))
+                session.end(unauthenticated("the access token has run out", Reason.TOKEN_EXPIRED))
             elif left <= _TOKEN_WARNING_MS and not session.warned:
                 session.warned = True
                 notice = chat_pb2.ServerNotice(
@@ -211,4 +212,4 @@ class ChatServer(DeviceStreams):
 
 
 def _draining() -> Refusal:
-    return unavailable("the server is going away", "DRAINING")
+    return unavailable("the server is going away", Reason.DRAINING)

@@ -14,6 +14,7 @@ from chat_server.sessions.session import Session
 from chat_server.sessions.writer import Pacer, Writer
 from tidings.core.errors import Code, Refusal
 from tidings.core.ids import new_session_id
+from tidings.core.reasons import Reason
 from tidings.rpc.interceptor import caller
 from tidings.v1 import chat_pb2
 
@@ -79,10 +80,10 @@ async def _hello(context: Context) -> tuple[int, list[chat_pb2.Command] | None]:
             commands = await _read(context)
     except TimeoutError:
         raise Refusal(
-            Code.DEADLINE_EXCEEDED, f"no Hello came within {_HELLO_SECONDS:.0f} s", reason="HELLO_MISSING"
+            Code.DEADLINE_EXCEEDED, f"no Hello came within {_HELLO_SECONDS:.0f} s", reason=Reason.HELLO_MISSING
         ) from None
     if not commands or not commands[0].HasField("hello"):
-        raise Refusal(Code.FAILED_PRECONDITION, "the first command must be Hello", reason="HELLO_MISSING")
+        raise Refusal(Code.FAILED_PRECONDITION, "the first command must be Hello", reason=Reason.HELLO_MISSING)
     return commands[0].hello.cursor, commands[1:]
 
 
@@ -94,7 +95,9 @@ async def _read(context: Context) -> list[chat_pb2.Command] | None:
     try:
         return list(chat_pb2.ConverseRequest.FromString(frame).commands)
     except DecodeError:
-        raise Refusal(Code.INVALID_ARGUMENT, "the frame is not a ConverseRequest", reason="MALFORMED_FRAME") from None
+        raise Refusal(
+            Code.INVALID_ARGUMENT, "the frame is not a ConverseRequest", reason=Reason.MALFORMED_FRAME
+        ) from None
 
 
 async def _room(session: Session) -> None:

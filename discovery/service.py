@@ -9,6 +9,7 @@ from grpc import aio
 
 from tidings.core.errors import invalid, unavailable
 from tidings.core.ports import Recommender, Registry
+from tidings.core.reasons import Reason
 from tidings.core.values import Server, ServerKind
 from tidings.v1 import discovery_pb2, discovery_pb2_grpc
 
@@ -38,7 +39,7 @@ class DiscoveryService(discovery_pb2_grpc.DiscoveryServiceServicer):
         coordinates = _coordinates(request.coordinates) if request.HasField("coordinates") else None
         servers = self._recommender.recommend(kind, request.region, coordinates, request.exclude_server_ids)
         if not servers:
-            raise unavailable(f"no {kind.name.lower()} server is there now", "NO_SERVER")
+            raise unavailable(f"no {kind.name.lower()} server is there now", Reason.NO_SERVER)
         return discovery_pb2.RecommendServersResponse(servers=map(to_message, servers))
 
     async def WatchServers(

@@ -14,6 +14,7 @@ from tidings.core.clock import Clock
 from tidings.core.errors import Code, Refusal, invalid, unauthenticated, unavailable
 from tidings.core.limits import PRESENCE_USERS
 from tidings.core.ports import ContactStore, DeviceStreams, PresencePubSub, PresenceStore
+from tidings.core.reasons import Reason
 from tidings.core.values import Identity, Presence
 
 _log = logging.getLogger(__name__)
@@ -26,7 +27,7 @@ REFRESH_AFTER_SECONDS = 10.0
 were lost are there again, and nobody is shown offline who is not."""
 _REFRESH_A_TICK = 500
 _REFRESH_AT_ONCE = 32
-_REVOKED = "DEVICE_REVOKED"
+_REVOKED = Reason.DEVICE_REVOKED
 
 
 class Tracker(DeviceStreams):
@@ -81,7 +82,7 @@ class Tracker(DeviceStreams):
         track = Track(identity)
         before = self._tracks.get(identity.device_id)
         if before is not None:
-            before.end(Refusal(Code.ABORTED, "the device has opened a newer stream", reason="SESSION_REPLACED"))
+            before.end(Refusal(Code.ABORTED, "the device has opened a newer stream", reason=Reason.SESSION_REPLACED))
         self._tracks[identity.device_id] = track
         try:
             # Subscribed first, so that no change falls between the state and the news.
@@ -120,7 +121,7 @@ class Tracker(DeviceStreams):
             Refusal: Why.
         """
         if track.ended is None and self._clock.now_ms() >= track.identity.expires_at_ms:
-            track.end(unauthenticated("the access token has run out", "TOKEN_EXPIRED"))
+            track.end(unauthenticated("the access token has run out", Reason.TOKEN_EXPIRED))
         if track.ended is not None:
             raise track.ended
 
@@ -148,7 +149,7 @@ class Tracker(DeviceStreams):
     def drain(self) -> None:
         """Ends all streams and refuses new ones, so that devices go to other servers; nobody goes offline by it."""
         self._draining = unavailable(
-            "the server is shutting down; connect again, to another if there is one", "DRAINING"
+            "the server is shutting down; connect again, to another if there is one", Reason.DRAINING
         )
         for track in list(self._tracks.values()):
             track.end(self._draining)

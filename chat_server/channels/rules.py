@@ -17,6 +17,7 @@ from tidings.core.actions import Accepted, Action
 from tidings.core.errors import denied, invalid, not_found, precondition
 from tidings.core.limits import check_group_size
 from tidings.core.positions import Positions
+from tidings.core.reasons import Reason
 from tidings.core.values import (
     ChannelKind,
     ChannelRecord,
@@ -220,9 +221,9 @@ class Channel:
             return first
         message, changes = self._message(member, action.seq, "edit_message.seq", draft)
         if message.author_id != actor_id:
-            raise denied("only its author can edit a message", "NOT_THE_AUTHOR")
+            raise denied("only its author can edit a message", Reason.NOT_THE_AUTHOR)
         if any(change.kind is EntryKind.DELETION for change in changes):
-            raise precondition("the message has been deleted", "MESSAGE_DELETED")
+            raise precondition("the message has been deleted", Reason.MESSAGE_DELETED)
         self._check_not_blocked()
         result = self._next(draft)
         body = events.message_edited(self.channel_id, result.seq, result.position, action.seq, actor_id, action.text)
@@ -236,7 +237,7 @@ class Channel:
         member = self._member(actor_id)
         message, changes = self._message(member, action.seq, "delete_message.seq", draft)
         if message.author_id != actor_id and member.role < Role.ADMIN:
-            raise denied("only its author or an admin can delete a message", "NOT_THE_AUTHOR")
+            raise denied("only its author or an admin can delete a message", Reason.NOT_THE_AUTHOR)
         for change in changes:
             if change.kind is EntryKind.DELETION:
                 return Accepted(self.channel_id, change.seq, change.position)
@@ -303,9 +304,9 @@ class Channel:
         if target is None:
             raise not_found("member of the group", "user_id")
         if target.user_id == actor_id:
-            raise precondition("to remove oneself from a group, leave it", "LEAVE_INSTEAD")
+            raise precondition("to remove oneself from a group, leave it", Reason.LEAVE_INSTEAD)
         if target.role >= actor.role:
-            raise denied("only the owner can remove an admin", "ROLE_TOO_LOW")
+            raise denied("only the owner can remove an admin", Reason.ROLE_TOO_LOW)
         result = self._next(draft)
         change = events.member_change(target.user_id, _KINDS.KIND_REMOVED, None)
         self._dismiss(target, result.seq, draft)
@@ -330,12 +331,12 @@ class Channel:
     def _change_role(self, actor_id: str, action: actions.ChangeRole, draft: Draft) -> Accepted:
         actor = self._group_member(actor_id)
         if actor.role is not Role.OWNER:
-            raise denied("only the owner can give roles", "ROLE_TOO_LOW")
+            raise denied("only the owner can give roles", Reason.ROLE_TOO_LOW)
         target = self.members.get(action.user_id)
         if target is None:
             raise not_found("member of the group", "role_change.user_id")
         if target.user_id == actor_id:
-            raise precondition("the owner hands the group over by making somebody else owner", "OWNER_KEEPS_ROLE")
+            raise precondition("the owner hands the group over by making somebody else owner", Reason.OWNER_KEEPS_ROLE)
         if target.role is action.role:
             return Accepted(self.channel_id, self.head_seq, self.head_position)
         result = self._next(draft)
@@ -357,18 +358,18 @@ class Channel:
     def _group_member(self, user_id: str) -> Member:
         member = self._member(user_id)
         if self.record.kind is not ChannelKind.GROUP:
-            raise precondition("a direct channel always has its two people", "NOT_A_GROUP")
+            raise precondition("a direct channel always has its two people", Reason.NOT_A_GROUP)
         return member
 
     def _group_admin(self, user_id: str) -> Member:
         member = self._group_member(user_id)
         if member.role < Role.ADMIN:
-            raise denied("only the group's owner and admins can do that", "ROLE_TOO_LOW")
+            raise denied("only the group's owner and admins can do that", Reason.ROLE_TOO_LOW)
         return member
 
     def _check_not_blocked(self) -> None:
         if self.blocked:
-            raise denied("one of you has blocked the other", "BLOCKED")
+            raise denied("one of you has blocked the other", Reason.BLOCKED)
 
     def _message(self, member: Member, seq: int, field_name: str, draft: Draft) -> tuple[LogEntry, Sequence[LogEntry]]:
         found = draft.messages.get(seq)

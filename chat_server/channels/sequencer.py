@@ -21,6 +21,7 @@ from tidings.core.clock import Clock
 from tidings.core.errors import Code, Refusal, not_found, unavailable
 from tidings.core.ports import ChannelLog, ChannelWriter
 from tidings.core.positions import Positions
+from tidings.core.reasons import Reason
 from tidings.core.requests import ChannelRequest, Outcome, ReplyTo
 from tidings.core.values import AlreadySent, Appended, HeadMoved, LogEntry
 from tidings.rpc.framing import frame
@@ -234,7 +235,7 @@ class Sequencer(ChannelWriter):
 
     async def _carry_out(self, slot: _Slot, batch: list[ChannelRequest]) -> None:
         if self._closed:
-            self._refuse(batch, unavailable("the server is going away", "DRAINING"))
+            self._refuse(batch, unavailable("the server is going away", Reason.DRAINING))
             return
         try:
             await self._commit(slot, batch)
@@ -280,7 +281,7 @@ class Sequencer(ChannelWriter):
                 case HeadMoved():
                     _log.warning("channel %s was written by another server; loading it again", slot.channel_id)
             self._outdate(slot)
-        raise unavailable("the channel changes hands", "OWNER_CONTENDED")
+        raise unavailable("the channel changes hands", Reason.OWNER_CONTENDED)
 
     async def _channel_for(self, slot: _Slot, batch: Sequence[ChannelRequest]) -> Channel | None:
         if slot.channel is None:
@@ -382,7 +383,7 @@ def _is_read(request: ChannelRequest, outcome: Outcome) -> bool:
 
 
 def _internal() -> Refusal:
-    return Refusal(Code.INTERNAL, "something went wrong on the server", "INTERNAL")
+    return Refusal(Code.INTERNAL, "something went wrong on the server", Reason.INTERNAL)
 
 
 def _take_batch(slot: _Slot) -> list[ChannelRequest]:

@@ -12,6 +12,7 @@ from grpc import aio
 
 from chat_server.channels.local import LocalChannels
 from tidings.core.errors import Code, Refusal
+from tidings.core.reasons import Reason
 from tidings.core.requests import ChannelRequest
 from tidings.internal.v1 import peer_pb2
 from tidings.mesh import action_codec
@@ -45,7 +46,7 @@ class PeerService:
         """See peer.proto."""
         first: Any = await context.read()
         if first is aio.EOF or not first.requests or not first.requests[0].HasField("open"):
-            raise Refusal(Code.FAILED_PRECONDITION, "the first request must be Open", reason="OPEN_MISSING")
+            raise Refusal(Code.FAILED_PRECONDITION, "the first request must be Open", reason=Reason.OPEN_MISSING)
         opening = first.requests[0].open
         outbox = self._peers.outbox(opening.server_id)
         ready = asyncio.Event()

@@ -8,6 +8,7 @@ from chat_server.channels.fanout import Item
 from chat_server.channels.local import LocalChannels
 from chat_server.sessions.registry import SessionRegistry
 from tidings.core.errors import unavailable
+from tidings.core.reasons import Reason
 from tidings.core.requests import ChannelRequest
 from tidings.internal.v1 import peer_pb2
 from tidings.mesh.peer_link import PeerHandler
@@ -76,4 +77,4 @@ class DeliveryReceiver(PeerHandler):
     def deliveries_lost(self) -> None:
         """See `PeerHandler.deliveries_lost`: a session that comes back gets all that it lacks from its inbox."""
         for session in self._sessions:
-            session.end(unavailable("events may be missing; connect again from the cursor", "EVENTS_MISSED", 0.1))
+            session.end(unavailable("events may be missing; connect again from the cursor", Reason.EVENTS_MISSED, 0.1))

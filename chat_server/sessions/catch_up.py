@@ -11,6 +11,7 @@ from tidings.core import positions
 from tidings.core.clock import Clock
 from tidings.core.errors import Code, Refusal
 from tidings.core.ports import ChannelLog, Inbox
+from tidings.core.reasons import Reason
 from tidings.rpc.framing import frame
 from tidings.v1 import chat_pb2
 
@@ -62,7 +63,7 @@ class CatchUp:
             raise Refusal(
                 Code.OUT_OF_RANGE,
                 f"the cursor {cursor} is {why}; begin again from cursor 0",
-                reason="CURSOR_FROM_THE_FUTURE",
+                reason=Reason.CURSOR_FROM_THE_FUTURE,
                 metadata={"field": "hello.cursor", "limit": str(upto), "actual": str(cursor)},
             )
         welcome = chat_pb2.Welcome(session_id=session.session_id, server_id=self.server_id, position=upto)

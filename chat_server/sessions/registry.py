@@ -9,6 +9,7 @@ from chat_server.sessions.reply import SessionReply
 from chat_server.sessions.session import Session
 from tidings.core.actions import Accepted
 from tidings.core.errors import Code, Refusal
+from tidings.core.reasons import Reason
 
 
 class SessionRegistry(Fanout):
@@ -37,7 +38,7 @@ class SessionRegistry(Fanout):
     def replace(self, session: Session) -> None:
         """End a session whose device has opened a newer one."""
         self.remove(session)
-        session.end(Refusal(Code.ABORTED, "the device has opened a newer stream", reason="SESSION_REPLACED"))
+        session.end(Refusal(Code.ABORTED, "the device has opened a newer stream", reason=Reason.SESSION_REPLACED))
 
     def remove(self, session: Session) -> None:
         """Remove a session, if it is there."""

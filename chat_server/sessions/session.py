@@ -8,6 +8,7 @@ from chat_server.sessions.ack_tracker import AckTracker
 from chat_server.sessions.outbox import Outbox
 from tidings.core.errors import Code, Refusal
 from tidings.core.limits import SessionLimits
+from tidings.core.reasons import Reason
 from tidings.core.values import Identity
 
 Wake = Callable[["Session"], None]
@@ -101,7 +102,7 @@ class Session:
                     Code.RESOURCE_EXHAUSTED,
                     f"more than {self._limits.waiting_events:,} events or {self._limits.waiting_bytes:,} bytes wait to "
                     "be read; connect again from the cursor and read faster",
-                    reason="READER_TOO_SLOW",
+                    reason=Reason.READER_TOO_SLOW,
                 )
             )
         elif not self.writing:
@@ -222,7 +223,7 @@ class Session:
         """Drop what was kept for a session whose stream is gone."""
         self._wake_done = self._wake_ended = self._wake_room = None
         if self.ended is None:
-            self.ended = Refusal(Code.ABORTED, "the stream is closed", reason="CLOSED")
+            self.ended = Refusal(Code.ABORTED, "the stream is closed", reason=Reason.CLOSED)
         self._drop_all()
 
     def _drop_all(self) -> None:

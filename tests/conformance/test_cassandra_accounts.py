@@ -18,6 +18,7 @@ from tidings.backends.cassandra.push_tokens import CassandraPushTokenStore
 from tidings.core.errors import Code, Refusal, unavailable
 from tidings.core.ids import new_device_id, new_user_id
 from tidings.core.ports import RefreshTokenReused, TooManyDevices, UsernameTaken
+from tidings.core.reasons import Reason
 from tidings.core.values import Device, Platform, PushProvider, PushToken, User
 
 NOW = 1_750_000_000_000
@@ -50,7 +51,7 @@ class Unsteady(CassandraClient):
                 self.lost.set()
                 if is_done:
                     await cast("asyncio.Future[list[Row]]", work())
-                raise unavailable("lost", "STORAGE_UNAVAILABLE")
+                raise unavailable("lost", Reason.STORAGE_UNAVAILABLE)
         return await cast("asyncio.Future[list[Row]]", work())
 
 

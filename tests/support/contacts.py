@@ -4,6 +4,7 @@ from collections.abc import Collection, Sequence
 
 from tidings.core.errors import unavailable
 from tidings.core.ports import ContactStore
+from tidings.core.reasons import Reason
 from tidings.core.values import Contact, User
 
 
@@ -54,7 +55,7 @@ class FakeContacts(ContactStore):
 
     def _check(self) -> None:
         if self.is_away:
-            raise unavailable("the storage does not answer", "STORAGE_UNAVAILABLE")
+            raise unavailable("the storage does not answer", Reason.STORAGE_UNAVAILABLE)
 
 
 def _user(user_id: str) -> User:

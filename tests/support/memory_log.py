@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from tidings.core.errors import Refusal, unavailable
 from tidings.core.ports import ChannelLog
+from tidings.core.reasons import Reason
 from tidings.core.values import (
     AlreadySent,
     Appended,
@@ -172,4 +173,4 @@ class MemoryLog(ChannelLog):
 
 def away() -> Refusal:
     """What a storage that does not answer answers."""
-    return unavailable("the storage does not answer", "STORAGE_UNAVAILABLE")
+    return unavailable("the storage does not answer", Reason.STORAGE_UNAVAILABLE)

@@ -6,6 +6,8 @@ import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from tidings.core.reasons import Reason
+
 
 class Code(enum.Enum):
     """The gRPC status codes that tidings answers with, by their gRPC names."""
@@ -61,7 +63,7 @@ def invalid(field_name: str, description: str, **metadata: object) -> Refusal:
     return Refusal(
         Code.INVALID_ARGUMENT,
         f"{field_name}: {description}",
-        reason="INVALID_FIELD",
+        reason=Reason.INVALID_FIELD,
         violations=(FieldViolation(field_name, description),),
         metadata={key: str(value) for key, value in metadata.items()},
     )
@@ -70,15 +72,15 @@ def invalid(field_name: str, description: str, **metadata: object) -> Refusal:
 def not_found(what: str, field_name: str = "") -> Refusal:
     """NOT_FOUND, for what does not exist and, in the same words, for what the caller may not see."""
     violations = (FieldViolation(field_name, f"no such {what}"),) if field_name else ()
-    return Refusal(Code.NOT_FOUND, f"no such {what}", reason="NOT_FOUND", violations=violations)
+    return Refusal(Code.NOT_FOUND, f"no such {what}", reason=Reason.NOT_FOUND, violations=violations)
 
 
-def unauthenticated(message: str, reason: str) -> Refusal:
+def unauthenticated(message: str, reason: Reason) -> Refusal:
     """UNAUTHENTICATED."""
     return Refusal(Code.UNAUTHENTICATED, message, reason=reason)
 
 
-def precondition(message: str, reason: str, **metadata: object) -> Refusal:
+def precondition(message: str, reason: Reason, **metadata: object) -> Refusal:
     """FAILED_PRECONDITION; `metadata` carries the limit and the value where there are such."""
     return Refusal(
         Code.FAILED_PRECONDITION,
@@ -88,7 +90,7 @@ def precondition(message: str, reason: str, **metadata: object) -> Refusal:
     )
 
 
-def denied(message: str, reason: str) -> Refusal:
+def denied(message: str, reason: Reason) -> Refusal:
     """PERMISSION_DENIED."""
     return Refusal(Code.PERMISSION_DENIED, message, reason=reason)
 
@@ -98,12 +100,12 @@ def too_fast(what: str, retry_after: float) -> Refusal:
     return Refusal(
         Code.RESOURCE_EXHAUSTED,
         f"too many {what}; try again in {retry_after:.1f} s",
-        reason="RATE_LIMITED",
+        reason=Reason.RATE_LIMITED,
         retry_after=retry_after,
     )
 
 
-def unavailable(message: str, reason: str, retry_after: float = 1.0) -> Refusal:
+def unavailable(message: str, reason: Reason, retry_after: float = 1.0) -> Refusal:
     """UNAVAILABLE with the seconds after which to try again."""
     return Refusal(Code.UNAVAILABLE, message, reason=reason, retry_after=retry_after)
 

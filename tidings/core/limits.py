@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tidings.core.errors import Code, Refusal, invalid
+from tidings.core.reasons import Reason
 
 TEXT_CHARACTERS = 100_000
 """Code points in a message's text."""
@@ -73,7 +74,7 @@ def check_group_size(members: int) -> None:
         raise Refusal(
             Code.FAILED_PRECONDITION,
             f"a group has at most {GROUP_MEMBERS} members; this would make {members}",
-            reason="GROUP_FULL",
+            reason=Reason.GROUP_FULL,
             metadata={"field": "member_ids", "limit": str(GROUP_MEMBERS), "actual": str(members)},
         )
 

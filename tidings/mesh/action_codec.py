@@ -5,6 +5,7 @@ from __future__ import annotations
 from tidings.core import actions
 from tidings.core.actions import Action, Aside
 from tidings.core.errors import Code, Refusal
+from tidings.core.reasons import Reason
 from tidings.core.values import ChannelKind, Role
 from tidings.internal.v1 import peer_pb2
 from tidings.v1 import channel_pb2
@@ -80,4 +81,4 @@ def decode(request: peer_pb2.ChannelRequest) -> Action | Aside:
         case "set_typing":
             return actions.ShowTyping(request.set_typing.typing)
         case other:
-            raise Refusal(Code.INVALID_ARGUMENT, f"this server does not know {other}", reason="UNKNOWN_ACTION")
+            raise Refusal(Code.INVALID_ARGUMENT, f"this server does not know {other}", reason=Reason.UNKNOWN_ACTION)

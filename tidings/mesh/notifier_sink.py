@@ -12,6 +12,7 @@ from grpc import aio
 from tidings.core.errors import unavailable
 from tidings.core.limits import PUSH_REQUESTS
 from tidings.core.ports import PushSink, Registry
+from tidings.core.reasons import Reason
 from tidings.core.values import PushRead, PushRequest, Server, ServerKind
 from tidings.internal.v1 import push_queue_pb2, push_queue_pb2_grpc
 
@@ -58,7 +59,7 @@ class NotifierSink(PushSink):
             except aio.AioRpcError:
                 continue
             return
-        raise unavailable("no notifier answers", "NOTIFIER_AWAY")
+        raise unavailable("no notifier answers", Reason.NOTIFIER_AWAY)
 
     def _stub(self, server: Server) -> push_queue_pb2_grpc.PushQueueServiceStub:
         channel = self._channels.get(server.internal)

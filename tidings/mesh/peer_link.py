@@ -14,6 +14,7 @@ from grpc import aio
 
 from tidings.core.actions import Accepted
 from tidings.core.errors import Refusal, unavailable, without_message
+from tidings.core.reasons import Reason
 from tidings.core.requests import ChannelRequest, Outcome
 from tidings.internal.v1 import peer_pb2
 from tidings.mesh import action_codec
@@ -236,7 +237,7 @@ class PeerLink:
 
 
 def _sequencer_away() -> Refusal:
-    return unavailable("the channel's owner cannot be reached; try again", "OWNER_AWAY", retry_after=0.5)
+    return unavailable("the channel's owner cannot be reached; try again", Reason.OWNER_AWAY, retry_after=0.5)
 
 
 def _outcome(result: peer_pb2.ChannelResult) -> Outcome:

@@ -11,6 +11,7 @@ from grpc import aio
 from tidings.core.actions import Accepted, Action, Aside, Refresh, ShowTyping
 from tidings.core.errors import Code, Refusal, unavailable
 from tidings.core.ports import ChannelWriter, Registry
+from tidings.core.reasons import Reason
 from tidings.core.requests import ChannelRequest
 from tidings.core.values import Server, ServerKind
 from tidings.mesh.peer_link import PeerHandler, PeerLink
@@ -82,7 +83,7 @@ class ChannelRouter(ChannelWriter):
         """Send a request to the channel's sequencer, which is another server."""
         link = self.link(request.channel_id)
         if link is None:
-            request.reply_to.reply(unavailable("no chat server is there to own the channel", "NO_OWNER"))
+            request.reply_to.reply(unavailable("no chat server is there to own the channel", Reason.NO_OWNER))
         else:
             link.post(request)
 

@@ -11,6 +11,7 @@ import grpc
 from grpc import aio
 
 from tidings.core.errors import Code, Refusal, unauthenticated, without_message
+from tidings.core.reasons import Reason
 from tidings.core.values import Identity
 from tidings.rpc.status import abort
 from tidings.rpc.tokens import TokenVerifier
@@ -47,7 +48,7 @@ def bearer(metadata: Collection[tuple[str, str | bytes]] | None) -> str:
             scheme, _, token = value.partition(" ")
             if scheme.lower() == "bearer" and token:
                 return token.strip()
-    raise unauthenticated("the call needs `authorization: Bearer <access token>` metadata", "TOKEN_MISSING")
+    raise unauthenticated("the call needs `authorization: Bearer <access token>` metadata", Reason.TOKEN_MISSING)
 
 
 def peer_address(context: aio.ServicerContext[Any, Any]) -> str:
@@ -139,4 +140,4 @@ def _refusal(method: str, error: Exception) -> Refusal:
     if isinstance(error, aio.AbortError):
         raise error
     _log.error("%s failed: %s", method, type(error).__name__, exc_info=without_message(error))
-    return Refusal(Code.INTERNAL, "something went wrong on the server; it has been logged", reason="INTERNAL")
+    return Refusal(Code.INTERNAL, "something went wrong on the server; it has been logged", reason=Reason.INTERNAL)

@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 
 from tidings.core.clock import Clock
 from tidings.core.errors import unauthenticated
+from tidings.core.reasons import Reason
 from tidings.core.values import Identity
 
 # The one algorithm there is. What a token's own header claims never widens it, `none` included.
@@ -104,7 +105,7 @@ class TokenVerifier:
         try:
             key = self._keys.get(jwt.get_unverified_header(token).get("kid", ""))
             if key is None:
-                raise unauthenticated("the access token is signed with an unknown key", "TOKEN_INVALID")
+                raise unauthenticated("the access token is signed with an unknown key", Reason.TOKEN_INVALID)
             # Time is checked below, against our own clock.
             claims = jwt.decode(
                 token,
@@ -116,9 +117,9 @@ class TokenVerifier:
             identity = Identity(str(claims["sub"]), str(claims["dev"]), round(float(claims["exp"]) * 1000))
             issued_at_ms = round(float(claims["iat"]) * 1000)
         except (jwt.InvalidTokenError, TypeError, ValueError, OverflowError) as error:
-            raise unauthenticated("the access token is not valid", "TOKEN_INVALID") from error
+            raise unauthenticated("the access token is not valid", Reason.TOKEN_INVALID) from error
         if identity.expires_at_ms <= self._clock.now_ms():
-            raise unauthenticated("the access token has run out", "TOKEN_EXPIRED")
+            raise unauthenticated("the access token has run out", Reason.TOKEN_EXPIRED)
         if self._revocations.covers(identity.device_id, issued_at_ms):
-            raise unauthenticated("the device has been signed out", "DEVICE_REVOKED")
+            raise unauthenticated("the device has been signed out", Reason.DEVICE_REVOKED)
         return identity

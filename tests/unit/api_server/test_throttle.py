@@ -14,6 +14,7 @@ from tidings.core.clock import Clock
 from tidings.core.errors import Code, Refusal, unavailable
 from tidings.core.ports import SharedRates
 from tidings.core.rate import Rate, TokenBucket
+from tidings.core.reasons import Reason
 
 LIMITS = AccountLimits(sign_ups=Rate(0.1, 2), failures_per_account=Rate(0.1, 3), failures_per_address=Rate(0.1, 6))
 
@@ -96,7 +97,7 @@ async def test_without_the_engine_each_server_counts_for_itself(
     if stands:
         rates.never = asyncio.Event()
     else:
-        rates.away = unavailable("the engine is away", "ENGINE_UNAVAILABLE")
+        rates.away = unavailable("the engine is away", Reason.STORAGE_UNAVAILABLE)
     one, two = (world.accounts(LIMITS, shared_rates=rates) for _ in range(2))
     await sign_up(one)
     for accounts in (one, one, one, two):

@@ -30,6 +30,7 @@ from tidings.core.clock import SystemClock
 from tidings.core.errors import Code, Refusal, unavailable
 from tidings.core.ports import PushQueueDepth, QueuedPush
 from tidings.core.rate import Rate
+from tidings.core.reasons import Reason
 from tidings.core.values import PushPreview, PushProvider, PushRead, PushRequest, PushToken
 from tidings.internal.v1 import push_queue_pb2
 
@@ -325,7 +326,7 @@ async def test_a_push_whose_end_could_not_be_noted_is_sent_again(world: World, m
     await world.sink.enqueue([request()])
 
     async def away(push_id: int) -> None:
-        raise unavailable("the storage does not answer", "STORAGE_UNAVAILABLE")
+        raise unavailable("the storage does not answer", Reason.STORAGE_UNAVAILABLE)
 
     with monkeypatch.context() as patch:
         patch.setattr(world.queue, "done", away)
@@ -616,7 +617,10 @@ async def test_running_it_looks_again_after_the_storage_was_away(world: World, m
     fcm.on_send = arrived.set
     await world.sink.enqueue([request()])
     claim = world.queue.claim
-    failures: list[Exception] = [unavailable("the storage does not answer", "X"), RuntimeError("a bug")]
+    failures: list[Exception] = [
+        unavailable("the storage does not answer", Reason.STORAGE_UNAVAILABLE),
+        RuntimeError("a bug"),
+    ]
 
     async def sometimes(kind: PushProvider, now_ms: int, lease_ms: int, limit: int) -> Sequence[QueuedPush]:
         if failures:

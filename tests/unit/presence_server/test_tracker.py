@@ -14,6 +14,7 @@ from tests.support.clock import FakeClock
 from tests.support.contacts import FakeContacts
 from tidings.backends.memory.presence import MemoryPresencePubSub, MemoryPresenceStore
 from tidings.core.errors import Code, Refusal, unavailable
+from tidings.core.reasons import Reason
 from tidings.core.values import Identity, Presence
 
 
@@ -34,7 +35,7 @@ class Store(MemoryPresenceStore):
 
     async def expire(self, before_ms: int) -> Sequence[str]:
         if self.is_away:
-            raise unavailable("the engine is away", "ENGINE_UNAVAILABLE")
+            raise unavailable("the engine is away", Reason.STORAGE_UNAVAILABLE)
         return await super().expire(before_ms)
 
 
@@ -605,7 +606,7 @@ async def test_streams_that_could_not_be_told_again_are_told_later(
     news.gap()
 
     async def away(_: Collection[str]) -> dict[str, Presence]:
-        raise unavailable("the engine is away", "ENGINE_UNAVAILABLE")
+        raise unavailable("the engine is away", Reason.STORAGE_UNAVAILABLE)
 
     with monkeypatch.context() as patch:
         patch.setattr(world.store, "presences", away)
@@ -634,7 +635,7 @@ async def test_a_heartbeat_whose_answer_was_lost_is_announced_if_it_arrived(
 
     async def unanswered(user_id: str, device_id: str, now_ms: int) -> bool:
         await beat(user_id, device_id, now_ms)
-        raise unavailable("the engine is away", "ENGINE_UNAVAILABLE")
+        raise unavailable("the engine is away", Reason.STORAGE_UNAVAILABLE)
 
     monkeypatch.setattr(world.store, "beat", unanswered)
     with pytest.raises(Refusal):

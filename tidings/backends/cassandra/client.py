@@ -56,6 +56,7 @@ from cassandra.query import BatchStatement, BatchType, BoundStatement, PreparedS
 from tidings.backends.cassandra.migrations import CassandraError, migrate
 from tidings.backends.cassandra.reactor import connections_on
 from tidings.core.errors import Refusal, unavailable
+from tidings.core.reasons import Reason
 
 _log = logging.getLogger(__name__)
 
@@ -302,7 +303,7 @@ class _Rows:
 def _refusal(error: BaseException) -> Refusal:
     # Not what it says: that may hold values.
     _log.warning("Cassandra does not answer: %s", type(error).__name__)
-    return unavailable("the storage does not answer", "STORAGE_UNAVAILABLE")
+    return unavailable("the storage does not answer", Reason.STORAGE_UNAVAILABLE)
 
 
 def _connect(settings: CassandraSettings, connections: type[Connection]) -> Session:

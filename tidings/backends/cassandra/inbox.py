@@ -23,6 +23,7 @@ from tidings.core import positions
 from tidings.core.clock import Clock
 from tidings.core.errors import unavailable
 from tidings.core.ports import Inbox, InboxCopy, Replay, ReplayChunk
+from tidings.core.reasons import Reason
 from tidings.core.values import EntryKind, Marks
 
 OVERLAP_MS = 60_000
@@ -115,7 +116,7 @@ class CassandraInbox(Inbox):
             async with asyncio.timeout(_WRITE_SECONDS):
                 await asyncio.gather(*map(self._write, _requests(rows.values())))
         except TimeoutError as error:
-            raise unavailable("the storage does not answer", "STORAGE_UNAVAILABLE") from error
+            raise unavailable("the storage does not answer", Reason.STORAGE_UNAVAILABLE) from error
 
     async def replay(self, user_id: str, after: int, upto: int) -> Replay:
         """See `Inbox.replay`."""

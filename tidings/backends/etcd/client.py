@@ -18,6 +18,7 @@ from aetcd.rpc.rpc_pb2 import Compare
 from grpc import aio
 
 from tidings.core.errors import Refusal, unavailable
+from tidings.core.reasons import Reason
 
 CALL_SECONDS = 2.0
 _KEEP_ALIVE_SECONDS = 1.0
@@ -185,7 +186,7 @@ async def pause() -> None:
 
 def _away(error: BaseException) -> Refusal:
     why = f"{error.code().name}: {error.details()}" if isinstance(error, aio.AioRpcError) else repr(error)
-    return unavailable(f"etcd is away ({why})", "ENGINE_UNAVAILABLE")
+    return unavailable(f"etcd is away ({why})", Reason.ENGINE_UNAVAILABLE)
 
 
 def _end(prefix: bytes) -> bytes:

@@ -13,6 +13,7 @@ from tidings.backends.etcd.client import EtcdClient, KeyChange, LeaseGone, pause
 from tidings.backends.servers_view import ServersView
 from tidings.core.errors import Refusal, unavailable, without_message
 from tidings.core.ports import Registry
+from tidings.core.reasons import Reason
 from tidings.core.values import Server, ServerKind
 
 _log = logging.getLogger(__name__)
@@ -71,7 +72,7 @@ class EtcdRegistry(Registry):
             async with asyncio.timeout(_START_SECONDS):
                 await self._has_view.wait()
         except TimeoutError:
-            raise unavailable("etcd is away, and the servers are not known", "ENGINE_UNAVAILABLE") from None
+            raise unavailable("etcd is away, and the servers are not known", Reason.ENGINE_UNAVAILABLE) from None
 
     async def close(self) -> None:
         """Takes out all that was registered here, as far as etcd is there, and ends."""

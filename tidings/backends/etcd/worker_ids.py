@@ -12,6 +12,7 @@ from tidings.backends.etcd.registry import LEASE_SECONDS
 from tidings.core.errors import Code, Refusal, unavailable
 from tidings.core.ports import WorkerIds
 from tidings.core.positions import MAX_WORKER_ID
+from tidings.core.reasons import Reason
 
 _log = logging.getLogger(__name__)
 
@@ -45,7 +46,7 @@ class EtcdWorkerIds(WorkerIds):
         try:
             number = await self._take(lease)
         except LeaseGone:
-            raise unavailable("etcd is too slow for a lease", "ENGINE_UNAVAILABLE") from None
+            raise unavailable("etcd is too slow for a lease", Reason.ENGINE_UNAVAILABLE) from None
         self._lease = lease
         self._keeper = asyncio.create_task(self._keep(lease, number, lost))
         return number
@@ -74,7 +75,7 @@ class EtcdWorkerIds(WorkerIds):
         raise Refusal(
             Code.RESOURCE_EXHAUSTED,
             f"all {MAX_WORKER_ID + 1:,} server numbers are taken",
-            reason="NO_SERVER_NUMBER",
+            reason=Reason.NO_WORKER_ID,
             metadata={"limit": str(MAX_WORKER_ID + 1)},
         )
 

@@ -19,6 +19,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoScriptError, ReadOnlyError, RedisError, ResponseError
 
 from tidings.core.errors import Refusal, unavailable
+from tidings.core.reasons import Reason
 
 _log = logging.getLogger(__name__)
 
@@ -128,7 +129,7 @@ class AutoPipeline:
 
     def away(self, error: BaseException) -> Refusal:
         """Make the refusal for an error that kept a command from being carried out."""
-        return unavailable(f"Redis at {self.name} is away ({type(error).__name__})", "ENGINE_UNAVAILABLE")
+        return unavailable(f"Redis at {self.name} is away ({type(error).__name__})", Reason.ENGINE_UNAVAILABLE)
 
     async def close(self) -> None:
         """Close the connection and refuse the commands that wait."""
@@ -140,7 +141,7 @@ class AutoPipeline:
 
     async def _submit(self, call: _Call) -> Any:
         if len(self._waiting) >= _MOST_WAITING:
-            raise unavailable(f"{_MOST_WAITING:,} commands wait for Redis at {self.name}", "ENGINE_OVERLOADED")
+            raise unavailable(f"{_MOST_WAITING:,} commands wait for Redis at {self.name}", Reason.ENGINE_OVERLOADED)
         self._waiting.append(call)
         if self._pump is None:
             self._pump = asyncio.create_task(self._run())
@@ -215,7 +216,7 @@ class AutoPipeline:
                 unknown.append(call)
             except ResponseError as error:
                 refused = error
-                _refuse(call, unavailable(f"Redis at {self.name} refuses ({_code(error)})", "ENGINE_REFUSED"))
+                _refuse(call, unavailable(f"Redis at {self.name} refuses ({_code(error)})", Reason.ENGINE_REFUSED))
             else:
                 if not call.answer.done():
                     call.answer.set_result(answer)

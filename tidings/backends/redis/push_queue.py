@@ -21,6 +21,7 @@ from typing import Any
 from tidings.backends.redis.pipeline import Argument, AutoPipeline, Script
 from tidings.core.errors import precondition
 from tidings.core.ports import DeadLetter, DevicePush, PushQueue, PushQueueDepth, QueuedPush
+from tidings.core.reasons import Reason
 from tidings.core.values import PushProvider, PushRequest
 
 # Keys, after the prefix of all (ARGV[1]):
@@ -199,7 +200,7 @@ class RedisPushQueue(PushQueue):
             if found != needed:
                 raise precondition(
                     f"the Redis for pushes at {self._pipeline.name} has {name} {found}, it needs {needed}",
-                    "NOT_DURABLE",
+                    Reason.NOT_DURABLE,
                     setting=name,
                     needed=needed,
                     actual=found,

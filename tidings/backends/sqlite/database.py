@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from tidings.core.errors import Refusal, unavailable
+from tidings.core.reasons import Reason
 
 T = TypeVar("T")
 _log = logging.getLogger(__name__)
@@ -95,7 +96,7 @@ class Database:
             Refusal: UNAVAILABLE when the disk refuses; nothing was written.
         """
         if self._closed:
-            raise unavailable("the storage is closed", "STORAGE_UNAVAILABLE")
+            raise unavailable("the storage is closed", Reason.STORAGE_UNAVAILABLE)
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
         self._waiting.append((work, future))  # type: ignore[arg-type]
@@ -114,7 +115,7 @@ class Database:
     async def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Runs `work` on a reading connection, in one snapshot, in another thread."""
         if self._closed:
-            raise unavailable("the storage is closed", "STORAGE_UNAVAILABLE")
+            raise unavailable("the storage is closed", Reason.STORAGE_UNAVAILABLE)
         return await asyncio.get_running_loop().run_in_executor(self._readers, self._read, work)
 
     async def close(self) -> None:
@@ -223,7 +224,7 @@ def _answer(outcomes: Iterable[tuple[asyncio.Future[object], object, Exception |
 
 
 def _storage_refusal() -> Refusal:
-    return unavailable("the storage does not answer", "STORAGE_UNAVAILABLE")
+    return unavailable("the storage does not answer", Reason.STORAGE_UNAVAILABLE)
 
 
 def _lock(folder: Path) -> int:

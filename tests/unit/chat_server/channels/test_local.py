@@ -22,6 +22,7 @@ from tidings.backends.sqlite.pending_push import SqlitePendingPush
 from tidings.core.actions import CreateChannel, Send
 from tidings.core.errors import Refusal, unavailable
 from tidings.core.positions import Positions
+from tidings.core.reasons import Reason
 from tidings.core.values import AppendOutcome, ChannelKind, LogBatch
 
 
@@ -55,7 +56,7 @@ class LosesAnswers(SqliteChannelLog):
         outcome = await super().append(batch)
         if self.lose_next:
             self.lose_next = False
-            raise unavailable("the answer was lost", "TEST")
+            raise unavailable("the answer was lost", Reason.STORAGE_UNAVAILABLE)
         return outcome
 
 
@@ -67,7 +68,7 @@ class AwayAtFirst(SqlitePendingPush):
     async def channels(self) -> Mapping[str, int]:
         if self.away:
             self.away = False
-            raise unavailable("the storage is away", "TEST")
+            raise unavailable("the storage is away", Reason.STORAGE_UNAVAILABLE)
         return await super().channels()
 
 

@@ -23,6 +23,7 @@ from tidings.core.actions import Action, AddMembers, CreateChannel, Delete, Edit
 from tidings.core.errors import Refusal, unavailable
 from tidings.core.ports import PushSink
 from tidings.core.positions import Positions
+from tidings.core.reasons import Reason
 from tidings.core.values import AppendOutcome, ChannelKind, LogBatch, PushRead, PushRequest
 
 DELAY = 5.0
@@ -388,7 +389,7 @@ async def test_a_message_on_its_way_that_arrives_is_decided_about_without_a_cras
     assert not server.pushes.is_awake("g1")
 
 
-@pytest.mark.parametrize("failure", [unavailable("the notifier is away", "X"), RuntimeError("a bug")])
+@pytest.mark.parametrize("failure", [unavailable("it is away", Reason.NOTIFIER_AWAY), RuntimeError("a bug")])
 async def test_a_sink_that_is_away_is_tried_again_and_the_other_channels_go_on(
     server: Server, failure: Exception
 ) -> None:
@@ -410,7 +411,7 @@ async def test_a_channel_whose_sleep_could_not_be_noted_is_not_lost(
     await server.group("ann", "ben")
     seq = await server.say("ann")
     decided = server.pending.decided
-    failures: list[Refusal] = [unavailable("the storage does not answer", "X")]
+    failures: list[Refusal] = [unavailable("the storage does not answer", Reason.STORAGE_UNAVAILABLE)]
 
     async def sometimes(channel_id: str, next_seq: int | None) -> None:
         if failures:
@@ -460,7 +461,7 @@ async def test_while_the_notifier_is_away_reading_is_remembered(server: Server) 
     seq = await server.say("ann")
     await server.after(DELAY)
     await server.do("bob", MarkRead(seq))
-    server.sink.failures = [unavailable("no notifier answers", "X")]
+    server.sink.failures = [unavailable("no notifier answers", Reason.STORAGE_UNAVAILABLE)]
     await server.after(1)
     assert server.sink.reads == []
     await server.after(1)
