@@ -1,4 +1,4 @@
-"""What README.md shows is run as it stands there, against a server started for it."""
+"""What README.md and docs/grpcurl.md show is run as it stands there, against a server started for it."""
 
 from __future__ import annotations
 
@@ -24,10 +24,14 @@ _CALL = re.compile(r" (list|describe)\b|tidings\.v1\.\w+/(\w+)")
 _FIELD = re.compile(r'"(\w+)": "([^"]*)"')
 
 
-def blocks(section: str) -> list[tuple[str, str]]:
-    """The code blocks of a section: the language and the text of each."""
+def section(name: str) -> str:
+    """A section of the first page."""
     readme = (_ROOT / "README.md").read_text()
-    body = readme.split(f"\n## {section}\n")[1].split("\n## ")[0]
+    return readme.split(f"\n## {name}\n")[1].split("\n## ")[0]
+
+
+def blocks(body: str) -> list[tuple[str, str]]:
+    """The code blocks of a text: the language and the text of each."""
     return re.findall(r"^```(\w+)\n(.*?)^```$", body, re.MULTILINE | re.DOTALL)
 
 
@@ -46,7 +50,7 @@ async def run(*command: str | Path) -> str:
 
 
 async def test_the_python_example_sends_and_receives(folder: Path, tmp_path: Path) -> None:
-    [(language, code)] = blocks("With Python")
+    [(language, code)] = blocks(section("With Python"))
     assert language == "python"
     assert len(code.splitlines()) <= 15
     async with ServerProcess(folder) as server:
@@ -55,8 +59,18 @@ async def test_the_python_example_sends_and_receives(folder: Path, tmp_path: Pat
         assert await run(sys.executable, example) == "Hello, Joan!\n"
 
 
+async def test_the_grpcurl_commands_of_the_first_page_work(folder: Path) -> None:
+    [(language, commands)] = blocks(section("With grpcurl"))
+    assert language == "sh"
+    async with ServerProcess(folder) as server:
+        printed = await run("bash", "-euo", "pipefail", "-c", commands.replace(_ENDPOINT, server.endpoint))
+    assert "tidings.v1.ChatService\n" in printed
+    assert "rpc Converse" in printed
+    assert '"username": "ada"' in printed
+
+
 async def test_the_grpcurl_session_goes_as_shown(folder: Path) -> None:
-    shown = blocks("With grpcurl")
+    shown = blocks((_ROOT / "docs" / "grpcurl.md").read_text())
     assert [language for language, _ in shown[::2]] == ["sh"] * (len(shown) // 2)
     async with ServerProcess(folder) as server:
         session = _Session(server.endpoint)

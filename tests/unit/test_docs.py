@@ -15,7 +15,7 @@ from pydantic import BaseModel
 from tidings_server.settings import RateSettings, Settings
 
 _ROOT = Path(__file__).parents[2]
-_PAGES = [_ROOT / "README.md", *sorted((_ROOT / "docs").glob("*.md"))]
+_PAGES = [*sorted(_ROOT.glob("*.md")), *sorted((_ROOT / "docs").rglob("*.md"))]
 _GUARANTEES = (_ROOT / "docs" / "guarantees.md").read_text()
 _TEST = re.compile(r"`(tests/(?:\w+/)+test_\w+\.py)::(\w+)`")
 _LINK = re.compile(r"\[[^\]]*\]\(([^)#\s]*)(#[^)\s]*)?\)")
@@ -60,7 +60,7 @@ def test_every_promise_and_every_answer_names_its_tests() -> None:
     assert without == []
 
 
-@pytest.mark.parametrize("page", _PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", _PAGES, ids=lambda page: str(page.relative_to(_ROOT)))
 def test_links_lead_somewhere(page: Path) -> None:
     text = _outside_code(page.read_text())
     anchors = {_slug(heading) for heading in re.findall(r"^#+ (.+)$", text, re.MULTILINE)}
@@ -72,10 +72,21 @@ def test_links_lead_somewhere(page: Path) -> None:
             assert (page.parent / target).exists(), target
 
 
-@pytest.mark.parametrize("page", _PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", _PAGES, ids=lambda page: str(page.relative_to(_ROOT)))
 def test_modules_that_are_named_exist(page: Path) -> None:
     named = set(_MODULE.findall(page.read_text()))
     assert {name for name in named if not any((root / name).exists() for root in (_ROOT, _CLIENTS))} == set()
+
+
+def test_the_readme_is_short() -> None:
+    assert len((_ROOT / "README.md").read_text().splitlines()) < 250
+
+
+def test_every_decision_is_in_the_index() -> None:
+    folder = _ROOT / "docs" / "decisions"
+    listed = re.findall(r"\]\((\d{4}-[\w-]+\.md)\)", (folder / "README.md").read_text())
+    assert listed == sorted(path.name for path in folder.glob("0*.md"))
+    assert [name[:4] for name in listed] == [f"{number:04}" for number in range(1, len(listed) + 1)]
 
 
 def test_make_knows_what_the_readme_tells_to_make() -> None:
@@ -85,7 +96,7 @@ def test_make_knows_what_the_readme_tells_to_make() -> None:
 
 
 def test_the_table_of_settings_is_the_settings() -> None:
-    body = _sections((_ROOT / "README.md").read_text(), "##")["Settings"]
+    body = (_ROOT / "docs" / "settings.md").read_text()
     shown = dict(re.findall(r"^\| `([\w.]+)` \| (.+?) \| .+ \|$", body, re.MULTILINE))
     assert shown == dict(_defaults(Settings, ""))
 
