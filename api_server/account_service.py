@@ -7,7 +7,8 @@ from typing import Any
 from grpc import aio
 
 from api_server import convert
-from api_server.accounts import Accounts, DeviceToSignIn
+from api_server.account_values import DeviceToSignIn
+from api_server.accounts import Accounts
 from api_server.contacts import Contacts
 from tidings.rpc.interceptor import caller, peer_address
 from tidings.v1 import account_pb2, account_pb2_grpc, contact_pb2, contact_pb2_grpc

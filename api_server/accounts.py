@@ -6,8 +6,8 @@ import hashlib
 import re
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass
 
+from api_server.account_values import DeviceToSignIn, SignedIn, Tokens, UsersPage
 from api_server.completion import to_the_end
 from api_server.passwords import Passwords
 from api_server.throttle import AccountLimits, FailureThrottle, SharedCounts
@@ -47,47 +47,11 @@ from tidings.core.ports import (
 )
 from tidings.core.rate import RateLimiter
 from tidings.core.reasons import Reason
-from tidings.core.values import Device, Identity, Platform, Server, ServerKind, User
+from tidings.core.values import Device, Identity, Server, ServerKind, User
 from tidings.rpc.tokens import Revocations, TokenIssuer
 
 _USERNAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _REFRESH_TOKEN_BYTES = 32
-
-
-@dataclass(frozen=True, slots=True)
-class Tokens:
-    """The proof of a device's sign-in."""
-
-    access_token: str
-    refresh_token: str
-    expires_at_ms: int
-
-
-@dataclass(frozen=True, slots=True)
-class SignedIn:
-    """A device that has just been signed in."""
-
-    user: User
-    device_id: str
-    tokens: Tokens
-    servers: Sequence[Server]
-
-
-@dataclass(frozen=True, slots=True)
-class UsersPage:
-    """A page of users, and the token of the next page; empty after the last."""
-
-    users: Sequence[User]
-    next_page_token: str
-
-
-@dataclass(frozen=True, slots=True)
-class DeviceToSignIn:
-    """A device's description of itself when it signs in; `device_id` is the id that it had before, if any."""
-
-    device_name: str
-    platform: Platform
-    device_id: str = ""
 
 
 class Accounts:

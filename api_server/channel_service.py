@@ -7,7 +7,7 @@ from typing import Any
 from grpc import aio
 
 from api_server import channel_convert as convert
-from api_server.channels import Channels
+from api_server.channels import ChannelCalls
 from api_server.history import HistoryReader
 from api_server.push_tokens import PushTokens
 from tidings.rpc.interceptor import caller
@@ -30,7 +30,7 @@ class ChannelService(channel_pb2_grpc.ChannelServiceServicer):
         channels: The rules.
     """
 
-    def __init__(self, channels: Channels) -> None:
+    def __init__(self, channels: ChannelCalls) -> None:
         self._channels = channels
 
     def add_to(self, server: aio.Server) -> None:

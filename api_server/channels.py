@@ -37,7 +37,7 @@ class ChannelPage:
     next_page_token: str
 
 
-class Channels:
+class ChannelCalls:
     """The channels of everyone, each call on behalf of one user.
 
     Args:

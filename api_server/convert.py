@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from api_server.accounts import Tokens
+from api_server.account_values import Tokens
 from tidings.core.errors import invalid
 from tidings.core.values import Contact, Device, Platform, Server, User
 from tidings.v1 import account_pb2, contact_pb2, discovery_pb2

@@ -16,7 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from bench import generator, growth, machine, table
 from bench.curves import CURVES
-from bench.plan import LOADS, QUICK, Load, Sizes
+from bench.plan import LOADS, QUICK, Load, RunSizes
 from bench.run import measure
 from bench.servers import BenchError, Start, mesh, relay, tidings
 
@@ -56,7 +56,7 @@ def bench(
     if in_growth and (loads is not None or in_mesh):
         raise typer.BadParameter("goes with neither --loads nor --mesh", param_hint="--growth")
     _prepare(charts, json_file)
-    sizes = QUICK if quick else Sizes()
+    sizes = QUICK if quick else RunSizes()
     if runs is not None:
         sizes = dataclasses.replace(sizes, runs=runs)
     console = Console()

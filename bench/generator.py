@@ -7,8 +7,8 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from bench.plan import Load, Sizes
-from bench.servers import BenchError, Server
+from bench.plan import Load, RunSizes
+from bench.servers import BenchError, ServerUnderTest
 
 _PROGRAM = Path(__file__).resolve().parents[1] / ".build" / "bin" / "loadgen"
 # What signing in, connecting and draining may take, besides the seconds asked for.
@@ -26,7 +26,7 @@ def find() -> Path:
     return _PROGRAM
 
 
-def run(load: Load, sizes: Sizes, server: Server, *options: str) -> dict[str, Any]:
+def run(load: Load, sizes: RunSizes, server: ServerUnderTest, *options: str) -> dict[str, Any]:
     """Puts a load on a server.
 
     Args:

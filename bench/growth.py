@@ -17,7 +17,7 @@ from pathlib import Path
 from bench import generator
 from bench.chart import chart
 from bench.figures import Figures, figures, spreads
-from bench.plan import Load, Sizes
+from bench.plan import Load, RunSizes
 from bench.servers import tidings
 from chat_server.channels.sequencer import Sequencer
 from chat_server.sessions.registry import SessionRegistry
@@ -127,7 +127,7 @@ async def channels(folder: Path, sizes: Sequence[int], messages: int = _MESSAGES
     return found
 
 
-def connections(sizes: Sequence[int], chosen: Sizes, scratch: Path | None) -> dict[int, Figures]:
+def connections(sizes: Sequence[int], chosen: RunSizes, scratch: Path | None) -> dict[int, Figures]:
     """With so many connections, a few of which talk at a fixed rate: a message's cost, and how long it takes."""
     found: dict[int, list[Figures]] = {size: [] for size in sizes}
     for _ in range(chosen.runs):
@@ -142,7 +142,7 @@ def connections(sizes: Sequence[int], chosen: Sizes, scratch: Path | None) -> di
     }
 
 
-def measure(chosen: Sizes, scratch: Path | None, before: Callable[[str], None]) -> Growth:
+def measure(chosen: RunSizes, scratch: Path | None, before: Callable[[str], None]) -> Growth:
     """Measures all three.
 
     Args:

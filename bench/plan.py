@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
-class Sizes:
+class RunSizes:
     """How much and how long."""
 
     runs: int = 3
@@ -18,7 +18,7 @@ class Sizes:
     missed: int = 10_000
 
 
-QUICK = Sizes(runs=1, warm_up_seconds=1.0, measured_seconds=2.0, connections=200)
+QUICK = RunSizes(runs=1, warm_up_seconds=1.0, measured_seconds=2.0, connections=200)
 """Enough to see that it works, and roughly how fast."""
 
 
@@ -39,7 +39,7 @@ class Load:
     ceiling: bool = True
     """Whether the bare relay can do it too."""
 
-    def command(self, sizes: Sizes) -> list[str]:
+    def command(self, sizes: RunSizes) -> list[str]:
         """The load generator's arguments."""
         return [
             f"-load={self.kind}",
@@ -78,7 +78,7 @@ def rate(per_second: int, **targets: float) -> Load:
 
 
 def idle(connections: int | None = None, **targets: float) -> Load:
-    """Connections that do nothing, as many as `Sizes` says unless told otherwise."""
+    """Connections that do nothing, as many as `RunSizes` says unless told otherwise."""
     if connections is None:
         return Load("idle", "idle connections", "idle", unit="connection", targets=targets)
     title = f"{connections:,} idle connections"

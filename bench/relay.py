@@ -30,7 +30,7 @@ def framed(event: chat_pb2.Event) -> bytes:
     return chat_pb2.ConverseResponse(events=[event]).SerializeToString()
 
 
-class Session:
+class Stream:
     """One stream: what waits to be written, and when that was done last."""
 
     def __init__(self, context: aio.ServicerContext[bytes, bytes]) -> None:
@@ -70,7 +70,7 @@ class Relay:
 
     def __init__(self) -> None:
         """Nobody is here."""
-        self._sessions: dict[str, set[Session]] = {}
+        self._sessions: dict[str, set[Stream]] = {}
         self._rooms: dict[str, Room] = {}
         self._positions = itertools.count(1)
         self._devices = itertools.count(1)
@@ -122,7 +122,7 @@ class Relay:
 
     async def _connect(self, requests: object, context: aio.ServicerContext[bytes, bytes]) -> None:
         user_id = caller(context)
-        session = Session(context)
+        session = Stream(context)
         mine = self._sessions.setdefault(user_id, set())
         mine.add(session)
         writer = asyncio.create_task(session.write())
@@ -137,14 +137,14 @@ class Relay:
             writer.cancel()
             mine.discard(session)
 
-    def _obey(self, user_id: str, session: Session, command: chat_pb2.Command) -> None:
+    def _obey(self, user_id: str, session: Stream, command: chat_pb2.Command) -> None:
         if command.HasField("send_message"):
             self._send(user_id, session, command.command_id, command.send_message)
         elif command.HasField("hello"):
             session.send(framed(chat_pb2.Event(welcome=chat_pb2.Welcome(session_id=user_id, server_id="relay"))))
             session.send(framed(chat_pb2.Event(sync_complete=chat_pb2.SyncComplete())))
 
-    def _send(self, user_id: str, origin: Session, command_id: int, message: chat_pb2.SendMessage) -> None:
+    def _send(self, user_id: str, origin: Stream, command_id: int, message: chat_pb2.SendMessage) -> None:
         room = self._rooms[message.channel_id]
         room.seq += 1
         position = next(self._positions)
@@ -164,7 +164,7 @@ class Relay:
         )
         self.deliver(room, framed(chat_pb2.Event(position=position, message=entry)), origin)
 
-    def deliver(self, room: Room, frame: bytes, origin: Session) -> None:
+    def deliver(self, room: Room, frame: bytes, origin: Stream) -> None:
         """Passes a framed event to every session of a channel's members but the one that it came from."""
         for member in room.members:
             for session in self._sessions.get(member, ()):

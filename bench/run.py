@@ -8,7 +8,7 @@ from typing import Any
 
 from bench import generator
 from bench.figures import Figures, Spread, figures, spreads
-from bench.plan import Load, Sizes
+from bench.plan import Load, RunSizes
 from bench.servers import Start
 
 
@@ -42,7 +42,7 @@ class Measured:
 
 
 def measure(
-    loads: Sequence[Load], sizes: Sizes, servers: dict[str, Start], before: Callable[[int, Load, str], None]
+    loads: Sequence[Load], sizes: RunSizes, servers: dict[str, Start], before: Callable[[int, Load, str], None]
 ) -> list[Measured]:
     """Runs everything.
 

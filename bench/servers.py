@@ -15,8 +15,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tidings_server.cluster.cluster import Cluster
-from tidings_server.cluster.cluster import Sizes as MeshSizes
+from tidings_server.cluster.cluster import Cluster, Sizes
 from tidings_server.cluster.engine import EngineError
 
 _START_SECONDS = 60.0
@@ -44,7 +43,7 @@ class BenchError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Server:
+class ServerUnderTest:
     """A running server."""
 
     name: str
@@ -55,10 +54,10 @@ class Server:
     """By name: the processes that it consists of, when it is more than one."""
 
 
-Start = Callable[[], AbstractContextManager[Server]]
+Start = Callable[[], AbstractContextManager[ServerUnderTest]]
 
 
-def tidings(scratch: Path | None = None) -> AbstractContextManager[Server]:
+def tidings(scratch: Path | None = None) -> AbstractContextManager[ServerUnderTest]:
     """A tidings server on a new data folder, which is gone afterwards.
 
     Args:
@@ -68,7 +67,7 @@ def tidings(scratch: Path | None = None) -> AbstractContextManager[Server]:
 
 
 @contextlib.contextmanager
-def _tidings(scratch: Path | None) -> Iterator[Server]:
+def _tidings(scratch: Path | None) -> Iterator[ServerUnderTest]:
     with tempfile.TemporaryDirectory(prefix="tidings-bench-", dir=scratch) as name:
         folder = Path(name)
         config = folder / "bench.toml"
@@ -79,7 +78,7 @@ def _tidings(scratch: Path | None) -> Iterator[Server]:
 
 
 @contextlib.contextmanager
-def relay() -> Iterator[Server]:
+def relay() -> Iterator[ServerUnderTest]:
     """The bare relay."""
     with (
         tempfile.TemporaryDirectory(prefix="tidings-bench-") as folder,
@@ -88,7 +87,7 @@ def relay() -> Iterator[Server]:
         yield server
 
 
-def mesh(scratch: Path | None = None) -> AbstractContextManager[Server]:
+def mesh(scratch: Path | None = None) -> AbstractContextManager[ServerUnderTest]:
     """A mesh of several servers on the real engines, whose folder is gone afterwards.
 
     Args:
@@ -98,14 +97,14 @@ def mesh(scratch: Path | None = None) -> AbstractContextManager[Server]:
 
 
 @contextlib.contextmanager
-def _mesh(scratch: Path | None) -> Iterator[Server]:
+def _mesh(scratch: Path | None) -> Iterator[ServerUnderTest]:
     with tempfile.TemporaryDirectory(prefix="tidings-bench-", dir=scratch) as name:
-        cluster = Cluster(Path(name), MeshSizes(chat=2, presence=1, api=1), settings=tomllib.loads(_CONFIG))
+        cluster = Cluster(Path(name), Sizes(chat=2, presence=1, api=1), settings=tomllib.loads(_CONFIG))
         try:
             asyncio.run(cluster.start())
             parts = {each: server.pid for each, server in cluster.servers.items()}
             parts |= {"etcd": cluster.etcd.pid, "redis": cluster.redis.pid, "cassandra": cluster.cassandra.pid}
-            yield Server("mesh", cluster.endpoint, 0, parts)
+            yield ServerUnderTest("mesh", cluster.endpoint, 0, parts)
         except EngineError as error:
             raise BenchError(str(error)) from error
         finally:
@@ -113,7 +112,7 @@ def _mesh(scratch: Path | None) -> Iterator[Server]:
 
 
 @contextlib.contextmanager
-def _running(name: str, module: list[str], folder: Path) -> Iterator[Server]:
+def _running(name: str, module: list[str], folder: Path) -> Iterator[ServerUnderTest]:
     log = folder / "log"
     # What the operator of this machine has set for servers is not what is to be measured.
     environment = {key: value for key, value in os.environ.items() if not key.startswith("TIDINGS_")}
@@ -131,7 +130,7 @@ def _running(name: str, module: list[str], folder: Path) -> Iterator[Server]:
             process.kill()
             raise BenchError(f"the {name} server did not start:\n{_end_of(log)}")
         try:
-            yield Server(name, line.removeprefix(_READY).strip(), process.pid)
+            yield ServerUnderTest(name, line.removeprefix(_READY).strip(), process.pid)
         except BenchError as error:
             # The server may know more about it, and its log goes with the folder.
             raise BenchError(f"{error}\nThe end of the {name} server's log:\n{_end_of(log)}") from error

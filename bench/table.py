@@ -11,7 +11,7 @@ from rich.table import Table
 
 from bench.figures import Spread, reached
 from bench.growth import Growth
-from bench.plan import Sizes
+from bench.plan import RunSizes
 from bench.run import Measured
 
 _WIDTH = 130
@@ -58,7 +58,7 @@ _CONNECTIONS = (
 )
 
 
-def show(console: Console, results: Sequence[Measured], sizes: Sizes, machine: Mapping[str, Any]) -> None:
+def show(console: Console, results: Sequence[Measured], sizes: RunSizes, machine: Mapping[str, Any]) -> None:
     """Prints the results: medians, and below them least and most where there was more than one run."""
     console.width = max(console.width, _WIDTH)
     flows = [each for each in results if each.load.kind in ("pairs", "group", "rate")]
@@ -116,7 +116,7 @@ def _parts(measured: Measured) -> dict[str, Spread]:
     return {name.removesuffix(ending): each for name, each in measured.spreads().items() if name.endswith(ending)}
 
 
-def _figures(title: str, results: Sequence[Measured], names: Sequence[str], sizes: Sizes) -> Table:
+def _figures(title: str, results: Sequence[Measured], names: Sequence[str], sizes: RunSizes) -> Table:
     runs = "one run" if sizes.runs == 1 else f"median, least–most of {sizes.runs} runs"
     table = _table(f"{title} ({runs})", "load", "server")
     for name in names:

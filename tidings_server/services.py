@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from api_server.account_service import AccountService, ContactService
 from api_server.accounts import Accounts
 from api_server.channel_service import ChannelService, HistoryService, PushService
-from api_server.channels import Channels
+from api_server.channels import ChannelCalls
 from api_server.contacts import Contacts
 from api_server.history import HistoryReader
 from api_server.passwords import PasswordCost, Passwords
@@ -110,7 +110,7 @@ def serve_api(listener: GrpcServer, parts: ApiParts, settings: Settings) -> None
         parts.shared_rates,
     )
     contacts = Contacts(parts.contacts, parts.accounts, parts.writer, parts.clock)
-    channels = Channels(parts.writer, parts.memberships, parts.accounts, parts.contacts)
+    channels = ChannelCalls(parts.writer, parts.memberships, parts.accounts, parts.contacts)
     server = listener.server
     account_pb2_grpc.add_AccountServiceServicer_to_server(AccountService(accounts), server)
     contact_pb2_grpc.add_ContactServiceServicer_to_server(ContactService(contacts), server)

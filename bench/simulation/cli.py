@@ -13,7 +13,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from bench.simulation.placement import Balance, Spread
+from bench.simulation.placement import Balance, Placed
 from bench.simulation.placement import simulate as simulate_placement
 from bench.simulation.recommendation import Agreement, Newcomers, agreement, newcomers
 from bench.simulation.storm import Costs, Storm, storm
@@ -70,7 +70,7 @@ def _show(console: Console, title: str, rows: Rows) -> None:
     console.print(table)
 
 
-def _of_placement(found: Spread, servers: int, lost: int) -> Rows:
+def _of_placement(found: Placed, servers: int, lost: int) -> Rows:
     yield "channels a server, least / p99 / most, in means", _balance(found.drawn)
     yield "messages a server, busy fifth of channels having 4/5 of them", _balance(found.activity)
     yield (

@@ -112,7 +112,7 @@ def moves(before: Placement, after: Placement, channel_ids: Sequence[str]) -> Mo
 
 
 @dataclass(frozen=True, slots=True)
-class Spread:
+class Placed:
     """What became of it."""
 
     placement: Balance
@@ -133,7 +133,7 @@ class Spread:
     """What asking the placement for a channel costs that it does not remember: CPU time."""
 
 
-def simulate(servers: int, channels: int, sample: int, lost: int, seed: int, cpu: Callable[[], float]) -> Spread:
+def simulate(servers: int, channels: int, sample: int, lost: int, seed: int, cpu: Callable[[], float]) -> Placed:
     """Looks at a mesh.
 
     Args:
@@ -154,7 +154,7 @@ def simulate(servers: int, channels: int, sample: int, lost: int, seed: int, cpu
     # The channels of those that died are spread like any others, over those that are left.
     survivors = counts[lost:]
     inherited = drawn_sequencers(len(survivors), sum(counts[:lost]), draw)
-    return Spread(
+    return Placed(
         placement=balance(per_server(placement, chosen)),
         drawn_sample=balance(drawn_sequencers(servers, sample, draw)),
         drawn=balance(counts),

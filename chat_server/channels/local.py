@@ -12,10 +12,11 @@ from typing import Protocol
 from chat_server import events
 from chat_server.channels import push_decider, receipts
 from chat_server.channels.fanout import Fanout, Item
+from chat_server.channels.listener import SequencerListener
 from chat_server.channels.push_decider import DecisionPorts, PushDecider
 from chat_server.channels.receipts import Receipts
 from chat_server.channels.rules import Channel, Draft
-from chat_server.channels.sequencer import Sequencer, SequencerListener
+from chat_server.channels.sequencer import Sequencer
 from tidings.core.actions import Accepted, Refresh, ShowTyping
 from tidings.core.clock import Clock
 from tidings.core.errors import Refusal, not_found, without_message

@@ -17,13 +17,13 @@ from typer.testing import CliRunner
 from bench import generator
 from bench.cli import bench
 from bench.curves import Curve
-from bench.plan import LOADS, Load, Sizes, rate
-from bench.relay import Relay, Room, Session, framed
+from bench.plan import LOADS, Load, RunSizes, rate
+from bench.relay import Relay, Room, Stream, framed
 from bench.run import measure
-from bench.servers import BenchError, Server, Start, relay, tidings
+from bench.servers import BenchError, ServerUnderTest, Start, relay, tidings
 from tidings.v1 import chat_pb2
 
-SIZES = Sizes(runs=1, warm_up_seconds=0.3, measured_seconds=1.0, pairs=2, connections=60, missed=300)
+SIZES = RunSizes(runs=1, warm_up_seconds=0.3, measured_seconds=1.0, pairs=2, connections=60, missed=300)
 GROUP = Load("group-3", "group of 3", "group", ("-members=3", "-in-flight=2"), "delivery")
 BY_NAME = {load.name: load for load in LOADS}
 SERVERS: dict[str, Start] = {"tidings": tidings, "relay": relay}
@@ -94,7 +94,7 @@ class Lossy(Relay):
         super().__init__()
         self._count = 0
 
-    def deliver(self, room: Room, frame: bytes, origin: Session) -> None:
+    def deliver(self, room: Room, frame: bytes, origin: Stream) -> None:
         self._count += 1
         if self._count != 5:
             super().deliver(room, frame, origin)
@@ -103,19 +103,19 @@ class Lossy(Relay):
 class Refusing(Relay):
     """Refuses what it is sent."""
 
-    def _send(self, user_id: str, origin: Session, command_id: int, message: chat_pb2.SendMessage) -> None:
+    def _send(self, user_id: str, origin: Stream, command_id: int, message: chat_pb2.SendMessage) -> None:
         error = status_pb2.Status(code=8, message="not so fast")
         origin.send(framed(chat_pb2.Event(command_result=chat_pb2.CommandResult(command_id=command_id, error=error))))
 
 
 @contextlib.asynccontextmanager
-async def serving(service: Relay) -> AsyncIterator[Server]:
+async def serving(service: Relay) -> AsyncIterator[ServerUnderTest]:
     server = aio.server()
     service.serve(server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     try:
-        yield Server("test", f"127.0.0.1:{port}", pid=0)
+        yield ServerUnderTest("test", f"127.0.0.1:{port}", pid=0)
     finally:
         await server.stop(None)
 

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from api_server.accounts import Accounts, DeviceToSignIn, SignedIn
+from api_server.account_values import DeviceToSignIn, SignedIn
+from api_server.accounts import Accounts
 from api_server.contacts import Contacts
 from api_server.passwords import PasswordCost, Passwords
 from api_server.throttle import AccountLimits

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from api_server.channels import Channels
+from api_server.channels import ChannelCalls
 from api_server.history import HistoryReader
 from api_server.push_tokens import PushTokens
 from chat_server.channels.sequencer import Sequencer
@@ -27,7 +27,7 @@ from tidings.core.values import Device, Platform, User
 
 @dataclass(frozen=True)
 class World:
-    channels: Channels
+    channels: ChannelCalls
     history: HistoryReader
     push_tokens: PushTokens
     push_token_store: SqlitePushTokenStore
@@ -58,7 +58,7 @@ async def open_world(folder: Path) -> AsyncIterator[World]:
     accounts, contacts = SqliteAccountStore(database), SqliteContactStore(database)
     tokens = SqlitePushTokenStore(database)
     yield World(
-        Channels(owner, SqliteMemberships(database), accounts, contacts),
+        ChannelCalls(owner, SqliteMemberships(database), accounts, contacts),
         HistoryReader(SqliteHistory(database)),
         PushTokens(tokens),
         tokens,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from chat_server.channels.sequencer import SequencerListener
+from chat_server.channels.listener import SequencerListener
 from tidings.core.requests import Outcome
 
 

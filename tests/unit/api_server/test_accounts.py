@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from google.rpc import error_details_pb2
 
-from api_server.accounts import Accounts, DeviceToSignIn
+from api_server.account_values import DeviceToSignIn
+from api_server.accounts import Accounts
 from api_server.passwords import PasswordCost, Passwords
 from api_server.throttle import AccountLimits
 from tests.support.accounts import PASSWORD, SERVERS, TOKEN_MS, World, log_in, open_world, sign_up
