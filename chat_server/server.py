@@ -37,11 +37,17 @@ _DAY_MS = 24 * 3600 * 1000
 
 @dataclass(frozen=True, slots=True)
 class ChatSettings:
-    """What an operator may set."""
+    """What an operator may set of a chat server."""
 
     commands: Rate = field(default_factory=lambda: Rate(per_second=100, burst=1_000))
     """How fast one user may send commands."""
     session: SessionLimits = field(default_factory=SessionLimits)
+    push_delay: float = 5.0
+    """Seconds without an acknowledgement after which a push goes out."""
+    inbox_days: int = 30
+    """Days that an inbox keeps what was not received."""
+    restored: Sequence[tuple[int, int]] = ()
+    """What was lost when older copies of the data were restored; see `CatchUp`."""
 
 
 class Registrar(Protocol):

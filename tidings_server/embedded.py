@@ -1,17 +1,13 @@
-"""All services in one process, on one SQLite database: nothing else has to be installed."""
+"""The embedded backend: SQLite in the data folder, memory for the rest, and every service in this process."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from typing import Self
 
-from chat_server.channels.local import ChannelPorts, LocalChannels
+from chat_server.channels.local import ChannelPorts
 from chat_server.channels.push_decider import DecisionPorts
-from chat_server.server import ChatServer, ChatSettings
-from chat_server.sessions.catch_up import CatchUp
-from chat_server.sessions.registry import SessionRegistry
-from discovery.recommender import NearestFirst
+from chat_server.standalone import StandaloneChatServer
 from presence_server.contacts import AnnouncedContacts
 from presence_server.tracker import Tracker
 from tidings.backends.memory.presence import MemoryPresencePubSub, MemoryPresenceStore
@@ -26,202 +22,118 @@ from tidings.backends.sqlite.memberships import SqliteMemberships
 from tidings.backends.sqlite.pending_push import SqlitePendingPush
 from tidings.backends.sqlite.push_queue import SqlitePushQueue
 from tidings.backends.sqlite.push_tokens import SqlitePushTokenStore
-from tidings.core.clock import SystemClock
-from tidings.core.ids import new_server_id
+from tidings.core.clock import Clock
 from tidings.core.positions import Positions
-from tidings.core.values import Server
-from tidings.rpc.interceptor import CallInterceptor
-from tidings.rpc.server import GrpcServer
-from tidings.rpc.tokens import Revocations, TokenIssuer, TokenVerifier
-from tidings_server.certificates import public_certificate
+from tidings_server.device_streams import AllStreams
+from tidings_server.engines import Engines, NodeContext, Services
 from tidings_server.keys import TokenKeys
-from tidings_server.metrics import Metrics
 from tidings_server.push import Notifier, NotifierPorts
-from tidings_server.services import (
-    KINDS,
-    ApiParts,
-    password_hashing,
-    rate,
-    serve_api,
-    serve_chat,
-    serve_discovery,
-    serve_presence,
-)
+from tidings_server.servicers import chat_settings
 from tidings_server.settings import Settings
-from tidings_server.streams import AllStreams
-
-_LOAD_SECONDS = 5.0
-_STOP_SECONDS = 1.0
 
 
-class Embedded:
-    """The services and their engines, from opening the database to closing it."""
+class EmbeddedEngines(Engines):
+    """One SQLite database; nothing else has to be installed. See `open`.
 
-    def __init__(self, settings: Settings, database: Database, first_position: int) -> None:
-        """Puts everything together; nothing runs before `start`. See `open`."""
-        self._settings = settings
-        self._database = database
-        clock = SystemClock()
-        token_ms = round(settings.access_token_seconds * 1000)
-        keys = TokenKeys.load(settings.token_key or settings.data / "token-key.pem", make=True)
-        self._revocations = Revocations(clock, token_ms)
-        verifier = TokenVerifier(keys.public, clock, self._revocations)
-        self._server_id = new_server_id()
-        self._registry = MemoryRegistry()
-        recommender = NearestFirst(self._registry)
+    Args:
+        settings: Say where the token key is, if it is not in the data folder.
+        database: The database in the data folder; closed by `close`.
+        positions: Numbers events.
+        clock: Tells the time.
 
-        self._accounts = SqliteAccountStore(database)
-        stored_contacts = SqliteContactStore(database)
-        tokens = SqlitePushTokenStore(database)
-        queue = SqlitePushQueue(database)
-        log, history, memberships = SqliteChannelLog(database), SqliteHistory(database), SqliteMemberships(database)
+    Raises:
+        SettingsError: The token key cannot be used.
+    """
 
-        self._tracker = Tracker(MemoryPresenceStore(), MemoryPresencePubSub(), stored_contacts, clock)
-        contacts = AnnouncedContacts(stored_contacts, self._tracker.relation_changed)
-        self._metrics = Metrics()
-        notifier_ports = NotifierPorts(queue, tokens, memberships, self._accounts)
-        notifier = Notifier(settings.push, notifier_ports, clock, self._metrics.registry)
-        self._dispatcher = notifier.dispatcher
-        sessions = SessionRegistry()
-        self._channels = LocalChannels(
-            ChannelPorts(
-                log, history, DecisionPorts(SqlitePendingPush(database), memberships, contacts, notifier.sink)
-            ),
-            sessions,
-            Positions(clock, after=first_position),
-            clock,
-            settings.push_delay_seconds,
-        )
-        set_back = [each.span_ms for each in settings.set_back]
-        self._chat = ChatServer(
-            sessions,
-            self._channels,
-            CatchUp(self._server_id, log, SqliteInbox(database), clock, settings.inbox_days, set_back),
-            verifier,
-            clock,
-            ChatSettings(rate(settings.rates.commands)),
-        )
-        self._metrics.chat(
-            lambda: len(self._chat.sessions),
-            lambda: len(self._channels.sequencer),
-            lambda: self._channels.messages_accepted,
-        )
-        self._passwords = password_hashing(settings)
+    load_seconds = 5.0
 
-        self._listener = listener = GrpcServer([CallInterceptor(verifier)])
-        if "chat" in settings.services:
-            serve_chat(listener, self._chat)
-        if "api" in settings.services:
-            parts = ApiParts(
-                self._accounts,
-                contacts,
-                memberships,
-                history,
-                tokens,
-                self._channels.sequencer,
-                AllStreams(self._chat, self._tracker),
-                recommender,
-                TokenIssuer(keys.private, keys.key_id, clock, token_ms),
-                self._revocations,
-                self._passwords,
-                clock,
-            )
-            serve_api(listener, parts, settings)
-        if "presence" in settings.services:
-            serve_presence(listener, self._tracker)
-        if "discovery" in settings.services:
-            serve_discovery(listener, recommender, self._registry)
-        self._endpoint = ""
-        self._background: asyncio.Task[None] | None = None
+    def __init__(self, settings: Settings, database: Database, positions: Positions, clock: Clock) -> None:
+        self.database = database
+        self.positions = positions
+        self.keys = TokenKeys.load(settings.token_key or settings.data / "token-key.pem", make=True)
+        self.accounts = SqliteAccountStore(database)
+        self.contacts = SqliteContactStore(database)
+        self.memberships = SqliteMemberships(database)
+        self.history = SqliteHistory(database)
+        self.push_tokens = SqlitePushTokenStore(database)
+        self.registry = MemoryRegistry()
+        self.shared_rates = None
 
     @classmethod
-    async def open(cls, settings: Settings) -> Self:
-        """Opens the data folder and puts everything together.
+    async def open(cls, settings: Settings, clock: Clock) -> Self:
+        """Open the data folder.
 
         Raises:
             DataFolderError: The folder cannot be used.
-            SettingsError: A setting cannot be followed.
+            SettingsError: The token key cannot be used.
         """
         database = Database(settings.data)
         try:
-            return cls(settings, database, await SqliteChannelLog(database).committed_position())
+            last_position = await SqliteChannelLog(database).committed_position()
+            return cls(settings, database, Positions(clock, after=last_position), clock)
         except BaseException:
             await database.close()
             raise
 
-    async def start(self) -> str:
-        """Begins to serve.
-
-        Returns:
-            HOST:PORT that is listened at.
-
-        Raises:
-            ListenError: The address cannot be listened at.
-            SettingsError: The certificate cannot be read.
-        """
-        settings = self._settings
-        self._revocations.add(await self._accounts.revoked_since(self._revocations.oldest_ms()))
-        await self._channels.change_hands()
-        listening = await self._listener.start(settings.listen, public_certificate(settings), settings.plaintext)
-        self._endpoint = settings.advertise or listening
-        self._metrics.start(settings.metrics_listen)
-        await self._register()
-        self._background = asyncio.create_task(self._run())
-        return listening
-
-    async def wait(self) -> None:
-        """Waits for what runs in the background, which ends only by failing."""
-        if self._background is not None:
-            await asyncio.shield(self._background)
-
-    async def drain(self) -> None:
-        """Takes no new streams, finishes what is under way, and ends the streams there are."""
-        await self._listener.drain()
-        await self._register(draining=True)
-        # There is no other server here that clients could move to while this one still works.
-        self._chat.drain(())
-        self._tracker.drain()
-        await self._channels.close()
-        self._chat.close()
-
     async def close(self) -> None:
-        """Stops everything and lets go of the data folder."""
-        await self._listener.stop(_STOP_SECONDS)
-        if self._background is not None:
-            self._background.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._background
-        self._metrics.stop()
-        await self._dispatcher.close()
-        await self._passwords.close()
-        await self._database.close()
+        """See `Engines.close`."""
+        await self.database.close()
 
-    async def _run(self) -> None:
+
+class EmbeddedServices(Services):
+    """All services, whichever are offered: they call one another, and nobody else would do the work of one.
+
+    Args:
+        engines: Where everything is kept.
+        node: What all services are given.
+
+    Raises:
+        SettingsError: A setting cannot be followed.
+    """
+
+    def __init__(self, engines: EmbeddedEngines, node: NodeContext) -> None:
+        self._accounts = engines.accounts
+        self._revocations = node.revocations
+        settings, clock, database = node.settings, node.clock, engines.database
+        self.tracker = tracker = Tracker(MemoryPresenceStore(), MemoryPresencePubSub(), engines.contacts, clock)
+        self.contacts = AnnouncedContacts(engines.contacts, tracker.relation_changed)
+        notifier_ports = NotifierPorts(
+            SqlitePushQueue(database), engines.push_tokens, engines.memberships, engines.accounts
+        )
+        notifier = Notifier(settings.push, notifier_ports, clock, node.metrics)
+        decision = DecisionPorts(SqlitePendingPush(database), engines.memberships, engines.contacts, notifier.sink)
+        self.chat = chat_server = StandaloneChatServer(
+            node.server_id,
+            ChannelPorts(SqliteChannelLog(database), engines.history, decision),
+            SqliteInbox(database),
+            engines.positions,
+            node.verifier,
+            clock,
+            chat_settings(settings),
+        )
+        self.writer = chat_server.channels.sequencer
+        self.device_streams = AllStreams(chat_server.chat, tracker)
+        self._chat_server, self._tracker, self._dispatcher = chat_server, tracker, notifier.dispatcher
+
+    async def start(self) -> str:
+        """See `Services.start`: nobody else is there."""
+        self._revocations.add(await self._accounts.revoked_since(self._revocations.oldest_ms()))
+        await self._chat_server.start()
+        return ""
+
+    async def run(self) -> None:
+        """See `Services.run`."""
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._channels.run())
-            group.create_task(self._chat.run())
+            group.create_task(self._chat_server.run())
             group.create_task(self._tracker.run())
             group.create_task(self._dispatcher.run())
-            group.create_task(self._report_load())
 
-    async def _report_load(self) -> None:
-        while True:
-            await asyncio.sleep(_LOAD_SECONDS)
-            await self._register()
+    async def drain(self) -> None:
+        """See `Services.drain`: there is no other server."""
 
-    async def _register(self, draining: bool = False) -> None:
-        settings = self._settings
-        for service in settings.services:
-            load = len(self._chat.sessions) / settings.capacity
-            await self._registry.register(
-                Server(
-                    self._server_id,
-                    KINDS[service],
-                    self._endpoint,
-                    settings.region,
-                    min(1.0, load),
-                    settings.latitude,
-                    settings.longitude,
-                    draining,
-                )
-            )
+    async def stop(self, grace: float) -> None:
+        """See `Services.stop`: there is no other server."""
+
+    async def close(self) -> None:
+        """See `Services.close`."""
+        await self._dispatcher.close()

@@ -11,26 +11,30 @@ from prometheus_client.metrics_core import CounterMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from tidings.rpc.server import ListenError
+from tidings_server.engines import ChatHost
 
 
 class Metrics:
-    """The metrics of this process."""
+    """The metrics of this process: what the operating system tells about it, and what services add to `registry`."""
 
     def __init__(self) -> None:
-        """Knows what the operating system tells about the process; services enter more into `registry`."""
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
         PlatformCollector(registry=self.registry)
         self._server: tuple[WSGIServer, Thread] | None = None
 
-    def chat(self, sessions: Callable[[], int], channels: Callable[[], int], accepted: Callable[[], int]) -> None:
-        """Enters what a chat server tells: streams, channels in memory, messages accepted since it began."""
-        Gauge("tidings_sessions", "Streams of devices", registry=self.registry).set_function(sessions)
-        Gauge("tidings_channels", "Channels owned and in memory", registry=self.registry).set_function(channels)
-        self.registry.register(_Count("tidings_messages_accepted", "Messages accepted", accepted))
+    def chat(self, host: ChatHost) -> None:
+        """Add those of a chat server: streams, channels in memory, messages accepted since it began."""
+        sessions, channels = host.chat.sessions, host.channels
+        streams = Gauge("tidings_sessions", "Streams of devices", registry=self.registry)
+        streams.set_function(lambda: len(sessions))
+        loaded = Gauge("tidings_channels", "Channels owned and in memory", registry=self.registry)
+        loaded.set_function(lambda: len(channels.sequencer))
+        accepted = _Count("tidings_messages_accepted", "Messages accepted", lambda: channels.messages_accepted)
+        self.registry.register(accepted)
 
     def start(self, listen: str) -> None:
-        """Serves HTTP at HOST:PORT; nothing happens when that is empty.
+        """Serve HTTP at HOST:PORT; nothing happens when that is empty.
 
         Raises:
             ListenError: The address cannot be listened at.
@@ -44,7 +48,7 @@ class Metrics:
             raise ListenError(f"metrics cannot be served at {listen}: {error}") from error
 
     def stop(self) -> None:
-        """Stops serving."""
+        """Stop serving."""
         if self._server is not None:
             server, thread = self._server
             server.shutdown()
@@ -54,7 +58,7 @@ class Metrics:
 
 
 class _Count(Collector):
-    """A number that somebody else counts."""
+    """A counter whose number is kept elsewhere."""
 
     def __init__(self, name: str, help_text: str, count: Callable[[], int]) -> None:
         self._name = name

@@ -13,9 +13,12 @@ import typer
 import uvloop
 
 from tidings.backends.sqlite.database import DataFolderError
+from tidings.core.clock import SystemClock
 from tidings.rpc.server import ListenError
-from tidings_server.embedded import Embedded
-from tidings_server.mesh import MeshNode
+from tidings_server.embedded import EmbeddedEngines, EmbeddedServices
+from tidings_server.mesh.engines import MeshEngines
+from tidings_server.mesh.services import MeshServices
+from tidings_server.node import Node
 from tidings_server.settings import SERVICES, Settings, SettingsError, load
 
 _log = logging.getLogger(__name__)
@@ -48,7 +51,7 @@ async def _serve(settings: Settings) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
-    node = await (MeshNode if settings.backend == "mesh" else Embedded).open(settings)
+    node = await _open_node(settings)
     try:
         endpoint = await node.start()
         spare_collector()
@@ -64,6 +67,14 @@ async def _serve(settings: Settings) -> None:
         failure.cancel()
     finally:
         await node.close()
+
+
+async def _open_node(settings: Settings) -> Node:
+    """Connect to the engines of the backend that is set, and put its services together."""
+    clock = SystemClock()
+    if settings.backend == "mesh":
+        return await Node.open(settings, await MeshEngines.open(settings, clock), MeshServices, clock)
+    return await Node.open(settings, await EmbeddedEngines.open(settings, clock), EmbeddedServices, clock)
 
 
 def spare_collector() -> None:

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    AliasChoices,
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import (
     BaseSettings,
     NoDecode,
@@ -178,7 +188,7 @@ class PushSection(BaseModel):
     web_push: WebPushSection | None = None
 
 
-class SetBack(BaseModel):
+class Restored(BaseModel):
     """That an older copy of the data was restored, so that what was accepted between two moments is gone."""
 
     model_config = ConfigDict(extra="forbid")
@@ -197,7 +207,9 @@ class SetBack(BaseModel):
 class Settings(BaseSettings):
     """The settings of one process."""
 
-    model_config = SettingsConfigDict(env_prefix="TIDINGS_", env_nested_delimiter="__", extra="forbid")
+    model_config = SettingsConfigDict(
+        env_prefix="TIDINGS_", env_prefix_target="all", env_nested_delimiter="__", extra="forbid"
+    )
 
     listen: str = "127.0.0.1:7400"
     """HOST:PORT for clients."""
@@ -230,8 +242,9 @@ class Settings(BaseSettings):
     metrics_listen: str = ""
     """HOST:PORT for Prometheus, over plain HTTP; not served when empty."""
     inbox_days: Annotated[int, Field(ge=1)] = 30
-    set_back: tuple[SetBack, ...] = ()
-    """When older copies of the data were restored: devices that have seen what was lost are told to begin again."""
+    restored: Annotated[tuple[Restored, ...], Field(validation_alias=AliasChoices("restored", "set_back"))] = ()
+    """When older copies of the data were restored: devices that have seen what was lost are told to begin again. Its
+    earlier name, set_back, is accepted as well."""
     drain_seconds: Annotated[float, Field(ge=0)] = 5.0
     """How long clients have to move when the server stops."""
     mesh: MeshSection = MeshSection()
@@ -289,9 +302,13 @@ def load(file: Path | None, **given: Any) -> Settings:
         model_config = SettingsConfigDict(toml_file=file)
 
     try:
+        names = {name.lower().removeprefix("tidings_") for name in os.environ if name.lower().startswith("tidings_")}
         if file is not None:
-            # The library takes a file that is not there for an empty one.
-            file.open("rb").close()
+            # The library takes a file that is not there for an empty one, and one of two names of a setting for both.
+            with file.open("rb") as opened:
+                names.update(tomllib.load(opened))
+        if names >= {"restored", "set_back"}:
+            raise SettingsError("restored and set_back are two names of one setting: give restored alone")
         return FromFile(**given)
     except OSError as error:
         raise SettingsError(f"{file} cannot be read: {error.strerror}") from error

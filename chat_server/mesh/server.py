@@ -22,7 +22,7 @@ from tidings.core.clock import Clock
 from tidings.core.errors import Refusal
 from tidings.core.ports import Inbox, Registry, Routes
 from tidings.core.positions import Positions
-from tidings.core.values import Server, ServerKind
+from tidings.core.values import ServerKind
 from tidings.mesh.peer_outbox import Peers
 from tidings.mesh.placement import Placement
 from tidings.mesh.router import ChannelRouter
@@ -52,11 +52,8 @@ class MeshChatServer:
         positions: Numbers events.
         verifier: Checks newer tokens.
         clock: Tells the time.
-        settings: Of the sessions.
+        settings: What an operator may set.
         dial: Makes a channel to another server's internal endpoint.
-        push_delay: Seconds without an acknowledgement after which a push goes out.
-        inbox_days: Days that an inbox keeps what was not received.
-        set_back: What was lost when older copies of the data were restored; see `CatchUp`.
     """
 
     def __init__(
@@ -67,26 +64,22 @@ class MeshChatServer:
         verifier: TokenVerifier,
         clock: Clock,
         settings: ChatSettings,
-        *,
         dial: Callable[[str], aio.Channel],
-        push_delay: float,
-        inbox_days: int,
-        set_back: Sequence[tuple[int, int]] = (),
     ) -> None:
         self._server_id = server_id
         self._registry = ports.registry
-        self.sessions = SessionRegistry()
+        sessions = SessionRegistry()
         self._peers = Peers()
-        self._routes = OwnRoutes(ports.routes, server_id, self.sessions, self._peers, clock)
-        self._fanout = MeshFanout(self.sessions, self._peers, TrustedRoutes(ports.routes, clock), ports.inbox)
-        self._receiver = DeliveryReceiver(self.sessions)
+        self._routes = OwnRoutes(ports.routes, server_id, sessions, self._peers, clock)
+        self._fanout = MeshFanout(sessions, self._peers, TrustedRoutes(ports.routes, clock), ports.inbox)
+        self._receiver = DeliveryReceiver(sessions)
         self.router = ChannelRouter(ports.registry, dial, server_id, self._receiver)
         self.channels = LocalChannels(
             ports.channels,
             self._fanout,
             positions,
             clock,
-            push_delay,
+            settings.push_delay,
             is_mine=self.router.is_mine,
             is_finished=self._fanout.is_finished,
         )
@@ -95,9 +88,9 @@ class MeshChatServer:
         # The placement as channels were taken up last, and those since.
         self._placements = [Placement()]
         self.chat = ChatServer(
-            self.sessions,
+            sessions,
             RoutedChannels(self.channels, self.router),
-            CatchUp(server_id, ports.channels.log, ports.inbox, clock, inbox_days, set_back),
+            CatchUp(server_id, ports.channels.log, ports.inbox, clock, settings.inbox_days, settings.restored),
             verifier,
             clock,
             settings,
@@ -119,15 +112,11 @@ class MeshChatServer:
             ):
                 group.create_task(work())
 
-    async def drain(self, others: Sequence[Server]) -> None:
-        """Refuse new sessions, and tell the present ones which other servers there are.
-
-        The registry must know the server as draining already, so that others sequence its channels.
-        """
-        self.chat.drain(others)
-
     async def close(self) -> None:
-        """Finish what is under way, and end the sessions that are left."""
+        """Finish what is under way, and end the sessions that are left.
+
+        The server must be registered as draining before, so that others sequence its channels.
+        """
         await self.channels.close()
         await self._fanout.finish()
         self.chat.close()

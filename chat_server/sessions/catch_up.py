@@ -33,7 +33,7 @@ class CatchUp:
         inbox: Has what was missed.
         clock: Tells how old it is.
         keeps_days: How long an inbox keeps what was not received; what lies further back makes a SyncReset.
-        set_back: Milliseconds since 1970, from and to, between which everything was lost because an older copy of the
+        restored: Milliseconds since 1970, from and to, between which everything was lost because an older copy of the
             data was restored. A cursor from then says that its device has seen what is there no more.
     """
 
@@ -42,7 +42,7 @@ class CatchUp:
     inbox: Inbox
     clock: Clock
     keeps_days: int
-    set_back: Sequence[tuple[int, int]] = ()
+    restored: Sequence[tuple[int, int]] = ()
 
     async def run(self, session: Session, cursor: int, write: Write) -> None:
         """Replays to a session that is held back (`Session.begin_replay`) and reachable for what happens meanwhile.
@@ -57,7 +57,7 @@ class CatchUp:
                 meanwhile.
         """
         upto = await self.log.committed_position()
-        is_lost = any(positions.at(since) <= cursor < positions.at(until) for since, until in self.set_back)
+        is_lost = any(positions.at(since) <= cursor < positions.at(until) for since, until in self.restored)
         if is_lost or cursor > upto + positions.span(self.log.ahead_ms):
             why = "from a time whose data was lost" if is_lost else f"beyond {upto}, the highest position there is"
             raise Refusal(

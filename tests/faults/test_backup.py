@@ -88,7 +88,7 @@ async def test_a_copy_taken_under_load_is_restored(
         lost = accepted(members).keys() - kept.keys()
         await server.kill()
 
-        lost_between = f"set_back = [{{ since = {since.isoformat()}, until = {datetime.now(UTC).isoformat()} }}]"
+        lost_between = f"restored = [{{ since = {since.isoformat()}, until = {datetime.now(UTC).isoformat()} }}]"
         async with ServerProcess(copy, config=f"{lost_between}\n{UNLIMITED}", listen=server.endpoint):
             # From now on there is something later than what was lost, and who comes next has still to begin again.
             await members[0].say("first")

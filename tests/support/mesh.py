@@ -84,9 +84,7 @@ class Node:
             mesh.verifier,
             clock,
             ChatSettings(Rate(1e6, 1e6)),
-            dial=aio.insecure_channel,
-            push_delay=5.0,
-            inbox_days=30,
+            aio.insecure_channel,
         )
         self._public = GrpcServer([CallInterceptor(mesh.verifier)])
         ChatService(self.chat_server.chat).add_to(self._public.server)
@@ -119,7 +117,7 @@ class Node:
             )
         )
         others = [node._here for node in self._mesh.nodes if node is not self and node._here is not None]
-        await self.chat_server.drain(others)
+        self.chat_server.chat.drain(others)
         await self.chat_server.close()
         await self._mesh.registry.unregister(self.server_id, ServerKind.CHAT)
         await self.vanish()

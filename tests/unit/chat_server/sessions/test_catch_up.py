@@ -95,7 +95,7 @@ async def test_a_cursor_from_what_was_lost_is_refused_once_there_is_something_la
     assert kept < lost < last
     assert await world.open(lost) == ["welcome", "2", "sync_complete"]
     now = world.clock.now_ms()
-    world.replayer = replace(world.replayer, set_back=[(now - 90_000, now)])
+    world.replayer = replace(world.replayer, restored=[(now - 90_000, now)])
     with pytest.raises(Refusal, match="a time whose data was lost") as refused:
         await world.open(lost)
     assert refused.value.reason == "CURSOR_FROM_THE_FUTURE"

@@ -1,4 +1,4 @@
-"""All that holds streams of devices in this process, as one."""
+"""Everything in this process that holds streams of devices, as one."""
 
 from __future__ import annotations
 
@@ -8,10 +8,13 @@ from tidings.core.ports import DeviceStreams
 
 
 class AllStreams(DeviceStreams):
-    """Passes on to several services what concerns the streams of each."""
+    """Pass on to several services what concerns the streams of each.
+
+    Args:
+        *services: Are told, one after the other.
+    """
 
     def __init__(self, *services: DeviceStreams) -> None:
-        """Tells every one of `services`."""
         self._services = services
 
     async def end_devices(self, device_ids: Collection[str]) -> None:

@@ -1,4 +1,4 @@
-"""Devices that are signed out, on whichever server their streams are."""
+"""Sign-outs reach every server: whichever has the device's streams ends them."""
 
 from __future__ import annotations
 
@@ -14,41 +14,52 @@ from tidings.rpc.tokens import Revocations
 
 _log = logging.getLogger(__name__)
 
-# News may be lost; the accounts know. This often they are asked.
+# What is published may be lost; the accounts know. This often they are asked.
 _LOOK_SECONDS = 5.0
 # Accounts are asked a little further back than the last time: clocks differ.
 _OVERLAP_MS = 30_000
 
 
 class SignOutPublisher(DeviceStreams):
-    """Tells all servers."""
+    """Tell all servers which devices are signed out.
 
-    def __init__(self, news: SignOutPubSub, clock: Clock) -> None:
-        """Publishes to `news`."""
-        self._news = news
+    Args:
+        pubsub: Reaches them.
+        clock: Tells when.
+    """
+
+    def __init__(self, pubsub: SignOutPubSub, clock: Clock) -> None:
+        self._pubsub = pubsub
         self._clock = clock
 
     async def end_devices(self, device_ids: Collection[str]) -> None:
-        """See `DeviceStreams.end_devices`. It is stored already: should the news be lost, everyone asks for it soon."""
+        """See `DeviceStreams.end_devices`. It is stored already: a server that is not told asks for it soon."""
         try:
-            await self._news.publish(device_ids, self._clock.now_ms())
+            await self._pubsub.publish(device_ids, self._clock.now_ms())
         except Refusal as refusal:
             _log.warning("sign-outs are found out later: %s", refusal)
 
 
 class SignOutFollower:
-    """Ends the streams of this process's devices that were signed out anywhere, and has their tokens refused."""
+    """End the streams in this process of devices that are signed out anywhere, and have their tokens refused.
+
+    Args:
+        pubsub: Tells of sign-outs at once.
+        accounts: Are asked again and again, since what is published may be lost.
+        revocations: Refuse the tokens.
+        streams: End the streams.
+        clock: Tells the time.
+    """
 
     def __init__(
         self,
-        news: SignOutPubSub,
+        pubsub: SignOutPubSub,
         accounts: AccountStore,
         revocations: Revocations,
         streams: DeviceStreams,
         clock: Clock,
     ) -> None:
-        """Hears of them from `news`, and asks `accounts` as well; tells `revocations` and `streams`."""
-        self._news = news
+        self._pubsub = pubsub
         self._accounts = accounts
         self._revocations = revocations
         self._streams = streams
@@ -58,7 +69,7 @@ class SignOutFollower:
         self._asked_ms = 0
 
     async def start(self) -> None:
-        """Learns what was signed out before; no token is to be checked until then.
+        """Ask for what was signed out before, which has to be known before the first token is checked.
 
         Raises:
             Refusal: UNAVAILABLE, the accounts cannot be asked.
@@ -67,7 +78,7 @@ class SignOutFollower:
         self._revocations.add(await self._accounts.revoked_since(self._revocations.oldest_ms()))
 
     async def run(self) -> None:
-        """Follows, until cancelled."""
+        """Follow, until cancelled."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._subscribe())
             group.create_task(self._obey())
@@ -76,7 +87,7 @@ class SignOutFollower:
     async def _subscribe(self) -> None:
         while True:
             try:
-                unsubscribe = await self._news.subscribe(
+                unsubscribe = await self._pubsub.subscribe(
                     lambda device_ids, at_ms: self._heard.put_nowait((device_ids, at_ms)), self._ask.set
                 )
                 break
@@ -105,14 +116,14 @@ class SignOutFollower:
                 _log.warning("sign-outs are not known: %s", refusal)
                 continue
             self._asked_ms = now
-            news = {device: at for device, at in revoked.items() if not self._revocations.covers(device, at)}
-            if news:
-                await self._end(news)
+            unknown = {device: at for device, at in revoked.items() if not self._revocations.covers(device, at)}
+            if unknown:
+                await self._end(unknown)
 
     async def _end(self, revoked: Mapping[str, int]) -> None:
         self._revocations.add(revoked)
         try:
             await self._streams.end_devices(revoked.keys())
         except Refusal as refusal:
-            # Their streams are ended; that they are gone shows when their time is over.
+            # Their streams are ended; their users go offline when their last heartbeat is too old.
             _log.warning("devices that were signed out are not shown as gone yet: %s", refusal)

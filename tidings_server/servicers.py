@@ -1,4 +1,4 @@
-"""The services that both compositions put together in the same way, and how each gets onto a listener."""
+"""The services as the settings say, and how each gets onto the listener for clients."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from api_server.history import HistoryReader
 from api_server.passwords import PasswordCost, Passwords
 from api_server.push_tokens import PushTokens
 from api_server.throttle import AccountLimits
-from chat_server.server import ChatServer
+from chat_server.server import ChatServer, ChatSettings
 from chat_server.service import ChatService
 from discovery.service import DiscoveryService
 from presence_server.service import PresenceService
@@ -61,23 +61,32 @@ KINDS = {
     "discovery": ServerKind.DISCOVERY,
     "notifier": ServerKind.NOTIFIER,
 }
-"""The services by the names that settings know them by."""
+"""The kinds of servers, by their names in the settings."""
 
 
-def rate(settings: RateSettings) -> Rate:
-    """A rate as it was set."""
+def _rate(settings: RateSettings) -> Rate:
     return Rate(settings.per_second, settings.burst)
 
 
+def chat_settings(settings: Settings) -> ChatSettings:
+    """What is set for a chat server."""
+    return ChatSettings(
+        commands=_rate(settings.rates.commands),
+        push_delay=settings.push_delay_seconds,
+        inbox_days=settings.inbox_days,
+        restored=[each.span_ms for each in settings.restored],
+    )
+
+
 def password_hashing(settings: Settings) -> Passwords:
-    """Password hashing at the cost that was set."""
+    """Password hashing at the cost that is set."""
     cost = settings.passwords
     return Passwords(PasswordCost(cost.memory_kib, cost.iterations, cost.parallelism))
 
 
 @dataclass(frozen=True, slots=True)
 class ApiParts:
-    """What the api services stand on."""
+    """What the api services need."""
 
     accounts: AccountStore
     contacts: ContactStore
@@ -92,11 +101,11 @@ class ApiParts:
     passwords: Passwords
     clock: Clock
     shared_rates: SharedRates | None = None
-    """Counts what comes through any api server; None where there is one."""
+    """Counts what comes through any api server; None when there is one."""
 
 
-def serve_api(listener: GrpcServer, parts: ApiParts, settings: Settings) -> None:
-    """Puts accounts, contacts, channels, history and push tokens onto a listener."""
+def add_api(listener: GrpcServer, parts: ApiParts, settings: Settings) -> None:
+    """Put accounts, contacts, channels, history and push tokens onto a listener."""
     rates = settings.rates
     accounts = Accounts(
         parts.accounts,
@@ -106,7 +115,7 @@ def serve_api(listener: GrpcServer, parts: ApiParts, settings: Settings) -> None
         parts.streams,
         parts.recommender,
         parts.clock,
-        AccountLimits(rate(rates.sign_ups), rate(rates.failed_log_ins), rate(rates.failed_log_ins_by_address)),
+        AccountLimits(_rate(rates.sign_ups), _rate(rates.failed_log_ins), _rate(rates.failed_log_ins_by_address)),
         parts.shared_rates,
     )
     contacts = Contacts(parts.contacts, parts.accounts, parts.writer, parts.clock)
@@ -121,19 +130,19 @@ def serve_api(listener: GrpcServer, parts: ApiParts, settings: Settings) -> None
         listener.serves(file.DESCRIPTOR)
 
 
-def serve_chat(listener: GrpcServer, chat: ChatServer) -> None:
-    """Puts the stream onto a listener."""
+def add_chat(listener: GrpcServer, chat: ChatServer) -> None:
+    """Put the stream onto a listener."""
     ChatService(chat).add_to(listener.server)
     listener.serves(chat_pb2.DESCRIPTOR)
 
 
-def serve_presence(listener: GrpcServer, tracker: Tracker) -> None:
-    """Puts presence onto a listener."""
+def add_presence(listener: GrpcServer, tracker: Tracker) -> None:
+    """Put presence onto a listener."""
     presence_pb2_grpc.add_PresenceServiceServicer_to_server(PresenceService(tracker), listener.server)
     listener.serves(presence_pb2.DESCRIPTOR)
 
 
-def serve_discovery(listener: GrpcServer, recommender: Recommender, registry: Registry) -> None:
-    """Puts discovery onto a listener."""
+def add_discovery(listener: GrpcServer, recommender: Recommender, registry: Registry) -> None:
+    """Put discovery onto a listener."""
     discovery_pb2_grpc.add_DiscoveryServiceServicer_to_server(DiscoveryService(recommender, registry), listener.server)
     listener.serves(discovery_pb2.DESCRIPTOR)
