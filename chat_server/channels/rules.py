@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from chat_server import events
 from tidings.core import actions, positions
-from tidings.core.actions import Accepted, Action
+from tidings.core.actions import Accepted, Action, Aside
 from tidings.core.errors import denied, invalid, not_found, precondition
 from tidings.core.limits import check_group_size
 from tidings.core.positions import Positions
@@ -123,7 +123,7 @@ class Channel:
         for key, (seq, position) in first_results.items():
             self._recent[key] = Accepted(self.channel_id, seq, position)
 
-    def apply(self, actor_id: str, action: Action, draft: Draft) -> Accepted:
+    def apply(self, actor_id: str, action: Action | Aside, draft: Draft) -> Accepted:
         """Carry an action out on the draft.
 
         Returns:
@@ -131,6 +131,7 @@ class Channel:
 
         Raises:
             Refusal: The action is not allowed; nothing has changed.
+            TypeError: The action is in no log.
         """
         match action:
             case actions.Send():
@@ -153,6 +154,8 @@ class Channel:
                 return self._retitle(actor_id, action, draft)
             case actions.ChangeRole():
                 return self._change_role(actor_id, action, draft)
+            case actions.Refresh() | actions.ShowTyping():
+                raise TypeError(f"{action} changes nothing in the log")
 
     def delivered(self, user_id: str, seq: int) -> bool:
         """Move a member's delivered mark forward; False when that changes nothing."""

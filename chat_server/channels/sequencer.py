@@ -11,7 +11,6 @@ import logging
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import cast
 
 from chat_server.channels.fanout import Fanout, Item
 from chat_server.channels.listener import SequencerListener
@@ -349,8 +348,7 @@ class Sequencer(ChannelWriter):
 
 def _apply(channel: Channel, request: ChannelRequest, draft: Draft) -> Outcome:
     try:
-        # What is beside the log never comes here.
-        return channel.apply(request.actor_id, cast(Action, request.action), draft)
+        return channel.apply(request.actor_id, request.action, draft)
     except Refusal as refusal:
         return refusal
 

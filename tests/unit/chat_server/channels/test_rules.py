@@ -18,9 +18,11 @@ from tidings.core.actions import (
     Edit,
     Leave,
     MarkRead,
+    Refresh,
     RemoveMember,
     Retitle,
     Send,
+    ShowTyping,
 )
 from tidings.core.errors import Code, Refusal
 from tidings.core.positions import Positions
@@ -161,6 +163,13 @@ def test_a_direct_channel_is_made_without_an_entry_for_both_to_see_all() -> None
         ("bob", Role.MEMBER, 1),
     ]
     assert channel.apply("bob", Send("x", "hi"), draft).seq == 1
+
+
+@pytest.mark.parametrize("aside", [Refresh(), ShowTyping(True)])
+def test_what_is_in_no_log_is_a_mistake_of_the_caller(aside: Refresh | ShowTyping) -> None:
+    channel = Channel.unborn("c", ChannelKind.GROUP, 0)
+    with pytest.raises(TypeError):
+        channel.apply("ann", aside, Draft(Positions(FakeClock()), {}))
 
 
 def test_making_a_channel_that_exists_leaves_it_as_it_is() -> None:
