@@ -9,8 +9,8 @@ from google.rpc import status_pb2
 
 from tidings.core import positions
 from tidings.core.actions import Accepted
+from tidings.core.framing import frame
 from tidings.core.values import EntryKind, LogEntry, Marks, Role
-from tidings.rpc.framing import frame
 from tidings.v1 import chat_pb2
 
 

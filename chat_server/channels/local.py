@@ -20,11 +20,11 @@ from chat_server.channels.sequencer import Sequencer
 from tidings.core.actions import Accepted, Refresh, ShowTyping
 from tidings.core.clock import Clock
 from tidings.core.errors import Refusal, not_found, without_message
+from tidings.core.framing import frame
 from tidings.core.ports import ChannelLog, History
 from tidings.core.positions import Positions
 from tidings.core.requests import ChannelRequest
 from tidings.core.values import EntryKind, LogEntry, SeqRange
-from tidings.rpc.framing import frame
 from tidings.rpc.tasks import TaskSet, periodic
 from tidings.v1 import chat_pb2
 

@@ -19,12 +19,12 @@ from tidings.core import actions
 from tidings.core.actions import Accepted, Action
 from tidings.core.clock import Clock
 from tidings.core.errors import Code, Refusal, not_found, unavailable
+from tidings.core.framing import frame
 from tidings.core.ports import ChannelLog, ChannelWriter
 from tidings.core.positions import Positions
 from tidings.core.reasons import Reason
 from tidings.core.requests import ChannelRequest, Outcome, ReplyTo
 from tidings.core.values import AlreadySent, Appended, HeadMoved, LogEntry
-from tidings.rpc.framing import frame
 from tidings.rpc.future_reply import FutureReply
 
 _log = logging.getLogger(__name__)

@@ -10,9 +10,9 @@ from chat_server.sessions.session import Session
 from tidings.core import positions
 from tidings.core.clock import Clock
 from tidings.core.errors import Code, Refusal
+from tidings.core.framing import frame
 from tidings.core.ports import ChannelLog, Inbox
 from tidings.core.reasons import Reason
-from tidings.rpc.framing import frame
 from tidings.v1 import chat_pb2
 
 _DAY_MS = 24 * 3600 * 1000

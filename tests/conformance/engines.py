@@ -11,8 +11,9 @@ from pathlib import Path
 from tests.support.clock import FakeClock
 from tests.support.engines import CassandraSpace
 from tidings.backends.cassandra.accounts import CassandraAccountStore
-from tidings.backends.cassandra.client import CassandraClient, CassandraSettings, Statement
+from tidings.backends.cassandra.client import CassandraClient, Statement
 from tidings.backends.cassandra.contacts import CassandraContactStore
+from tidings.backends.cassandra.driver import CassandraSettings
 from tidings.backends.cassandra.history import CassandraHistory
 from tidings.backends.cassandra.inbox import AHEAD_MS, OVERLAP_MS, CassandraInbox
 from tidings.backends.cassandra.log import CassandraChannelLog

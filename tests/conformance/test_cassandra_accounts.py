@@ -12,8 +12,9 @@ from cassandra.cluster import Session
 from tests.support.clock import FakeClock
 from tests.support.engines import Engines
 from tidings.backends.cassandra.accounts import CassandraAccountStore
-from tidings.backends.cassandra.client import CassandraClient, CassandraSettings, Row, Statement, Write
+from tidings.backends.cassandra.client import CassandraClient, Row, Statement, Write
 from tidings.backends.cassandra.contacts import CassandraContactStore
+from tidings.backends.cassandra.driver import CassandraSettings
 from tidings.backends.cassandra.push_tokens import CassandraPushTokenStore
 from tidings.core.errors import Code, Refusal, unavailable
 from tidings.core.ids import new_device_id, new_user_id

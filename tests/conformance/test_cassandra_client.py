@@ -12,7 +12,8 @@ from cassandra import OperationTimedOut
 from tests.conformance.engines import CassandraEngine
 from tests.support.engines import CassandraSpace
 from tests.support.unreliable import unreliable
-from tidings.backends.cassandra.client import CassandraClient, CassandraSettings, Statement
+from tidings.backends.cassandra.client import CassandraClient, Statement
+from tidings.backends.cassandra.driver import CassandraSettings
 from tidings.backends.cassandra.migrations import CassandraError, migrate
 from tidings.core.errors import Code, Refusal
 
@@ -73,7 +74,7 @@ async def test_a_cassandra_that_is_slow_to_begin_with_is_tried_again(
             raise OperationTimedOut
         migrate(*arguments)
 
-    monkeypatch.setattr("tidings.backends.cassandra.client.migrate", slow_at_first)
+    monkeypatch.setattr("tidings.backends.cassandra.driver.migrate", slow_at_first)
     cassandra = await CassandraClient.open(engine.settings)
     assert tries == 2
     assert await cassandra.execute(ALL, ("nobody",)) == []

@@ -13,10 +13,10 @@ import pytest
 from tests.conformance.engines import CassandraEngine, Ports
 from tests.conformance.scribe import CREATED_AT_MS, Scribe, Ticker
 from tests.support.unreliable import UnreliableSession, unreliable
+from tidings.backends.cassandra.buckets import BUCKET
 from tidings.backends.cassandra.client import CassandraClient, Row, Statement
 from tidings.backends.cassandra.log import CassandraChannelLog
 from tidings.backends.cassandra.pending_push import CassandraPendingPush
-from tidings.backends.cassandra.rows import BUCKET
 from tidings.core.errors import Code, Refusal
 from tidings.core.positions import Positions
 from tidings.core.values import (

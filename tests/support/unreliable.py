@@ -9,7 +9,8 @@ from typing import Any
 from cassandra import OperationTimedOut
 from cassandra.query import BatchStatement, BoundStatement
 
-from tidings.backends.cassandra.client import CassandraClient, CassandraSettings
+from tidings.backends.cassandra.client import CassandraClient
+from tidings.backends.cassandra.driver import CassandraSettings
 
 
 class UnreliableSession:

@@ -6,10 +6,10 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 from tidings.core.errors import Refusal
+from tidings.core.framing import frame
 from tidings.core.requests import Outcome
 from tidings.internal.v1 import peer_pb2
 from tidings.mesh.deliveries import OutgoingDeliveries
-from tidings.rpc.framing import frame
 from tidings.rpc.status import to_status
 from tidings.v1 import chat_pb2
 

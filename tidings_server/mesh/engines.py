@@ -7,8 +7,9 @@ from collections.abc import Callable
 from typing import Self
 
 from tidings.backends.cassandra.accounts import CassandraAccountStore
-from tidings.backends.cassandra.client import CassandraClient, CassandraSettings
+from tidings.backends.cassandra.client import CassandraClient
 from tidings.backends.cassandra.contacts import CassandraContactStore
+from tidings.backends.cassandra.driver import CassandraSettings
 from tidings.backends.cassandra.history import CassandraHistory
 from tidings.backends.cassandra.memberships import CassandraMemberships
 from tidings.backends.cassandra.migrations import CassandraError

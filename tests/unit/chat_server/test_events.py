@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from chat_server import events
 from tests.support.clock import FakeClock
 from tidings.core.actions import Accepted
+from tidings.core.framing import frame
 from tidings.core.positions import Positions
 from tidings.core.values import Marks, Role
-from tidings.rpc.framing import frame
 from tidings.v1 import channel_pb2, chat_pb2
 
 NOW_MS = 1_750_000_000_123

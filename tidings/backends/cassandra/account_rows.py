@@ -1,4 +1,4 @@
-"""One account: a partition of its own, changed by many servers at once and never by two at the same time."""
+"""The rows of an account in Cassandra: one partition, which many servers may change, but never two at the same time."""
 
 from __future__ import annotations
 
@@ -24,25 +24,25 @@ _SEEN = Statement(_LOAD)
 _SETTLED = Statement(_LOAD, serial=True)
 _VERSION = Statement("UPDATE accounts SET version = ? WHERE user_id = ? IF version = ?", conditional=True)
 
-# Losing to another change is no failure: somebody got on. This counts changes whose end Cassandra did not tell.
+# How often a change may end without an answer. Losing to another change does not count, because that one was done.
 _FAILURES = 3
 
 
 @dataclass(frozen=True, slots=True)
 class StoredDevice:
-    """A device that is known."""
+    """A device of an account, signed in or out."""
 
     device: Device
     signed_in: bool
     refresh_hash: bytes | None
-    """Of its working refresh token."""
+    """The hash of its working refresh token."""
     family: bytes | None
-    """The hash of the refresh token that this one descends from."""
+    """The hash of the refresh token from which the working one descends."""
 
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """An account as it is stored; without a user when there is none."""
+    """An account as it is stored. One that does not exist has no user."""
 
     version: str | None = None
     user: User | None = None
@@ -59,46 +59,49 @@ class Account:
 
 @dataclass(frozen=True, slots=True)
 class AccountChange(Generic[T]):
-    """What to do to an account, and what to answer then. Without `writes` there is nothing to do."""
+    """A change of an account: its writes, and the result for the caller. Without `writes`, nothing is changed."""
 
     result: T
     writes: Sequence[Write] = ()
-    """To the account's partition; all are done or none."""
+    """Writes to the account's partition, of which all are done or none."""
     before: Sequence[Write] = ()
-    """To other tables: what must be there when the writes are, and does no harm without them."""
+    """Writes to other tables, done first. They do no harm if `writes` are not done."""
     after: Sequence[Write] = ()
-    """To other tables: what takes away that nobody needs once the writes are there."""
+    """Writes to other tables, done last, that clean up. They do no harm if they are missing."""
 
 
 class AccountRows:
-    """The accounts, one at a time."""
+    """Reads and changes accounts, one at a time.
+
+    Args:
+        cassandra: The storage.
+    """
 
     def __init__(self, cassandra: CassandraClient) -> None:
-        """Reads and writes `cassandra`."""
         self._cassandra = cassandra
 
     async def load(self, user_id: str) -> Account:
-        """An account with all changes that anyone was told of."""
+        """Read an account, with every change whose caller has been answered."""
         return _account(user_id, await self._cassandra.execute(_SEEN, (user_id,)))
 
     async def change(self, user_id: str, plan: Callable[[Account], AccountChange[T]]) -> T:
-        """Changes an account.
+        """Change an account.
 
         Args:
-            user_id: Whose.
-            plan: Says what to do to the account as it is; asked again when that has changed meanwhile. It must know
-                again what it did before, if that could be done a second time.
+            user_id: The user of the account.
+            plan: Makes the change for the account as it is. It is called again when the account has changed in the
+                meantime. It must recognise its own earlier change where a second one would do harm.
 
         Returns:
-            The plan's result, once it is done.
+            The result of the change that was done.
 
         Raises:
-            Exception: What the plan raises.
+            Exception: The exception that the plan raises.
         """
         begun: dict[str, AccountChange[T]] = {}
         account = await self.load(user_id)
         while True:
-            # A change may have been done although Cassandra did not say so.
+            # A change may have been done although Cassandra did not answer.
             change = begun.get(account.version or "") or plan(account)
             if not change.writes or account.version in begun:
                 break
@@ -112,7 +115,7 @@ class AccountRows:
                     raise
                 begun[version] = change
             account = _account(user_id, await self._cassandra.execute(_SETTLED, (user_id,)))
-        # What is left lying about does no harm.
+        # Rows that are not cleaned up do no harm.
         with contextlib.suppress(Refusal):
             await self._all(change.after)
         return change.result
@@ -126,7 +129,7 @@ class AccountRows:
 
 
 def is_id(text: str) -> bool:
-    """Whether something can be the id of anyone: what a caller sends may be too long for a key, or empty."""
+    """Tell whether a text can be an id. A text from a client may be empty, or too long for a key."""
     return 0 < len(text) <= 128
 
 
@@ -143,7 +146,7 @@ def _account(user_id: str, rows: Sequence[Row]) -> Account:
 
 def _device(user_id: str, row: Row) -> StoredDevice | None:
     device_id, device_name, platform, added_at_ms, last_active_at_ms, signed_in, refresh_hash, family = row
-    # A row may have a push token and nothing else.
+    # A row may hold a push token and nothing else.
     if added_at_ms is None:
         return None
     device = Device(device_id, user_id, device_name, Platform(platform), added_at_ms, last_active_at_ms)

@@ -64,16 +64,16 @@ _REVOKED = Statement("SELECT device_id, revoked_at_ms FROM revocations WHERE sha
 _SPENT_KEPT_S = 31 * 24 * 3600
 _REVOCATION_SHARDS = 16
 
-# An account that signs in without the id of its device, and out again, again and again, must not grow without end.
+# Keeps an account from growing without end when a client signs in without the id of its device, again and again.
 _SIGNED_OUT_KEPT = 100
 
-# Some of those found may have blocked the asker, or have another name by now.
+# How many users more than wanted are read: some may have blocked the asker, or have another name by now.
 _SEARCH_SPARE = 10
 
 
 @dataclass(frozen=True, slots=True)
 class _SignOut:
-    """What signs devices out, as parts of an `AccountChange`."""
+    """The writes that sign devices out, as parts of an `AccountChange`."""
 
     writes: list[Write] = field(default_factory=list)
     before: list[Write] = field(default_factory=list)
@@ -81,24 +81,22 @@ class _SignOut:
 
 
 class CassandraAccountStore(AccountStore):
-    """The accounts on a `CassandraClient`.
+    """The accounts in Cassandra.
 
-    What `users` (and so `search`) says of a user may be as old as `users_age_s` when another process has changed it;
-    what this one changes shows at once. Everything else is as it is. Of the devices that are signed out, the hundred
-    that were active last stay known.
+    `users` and `search` may show a user as they were `users_age_s` ago when another process has changed them; changes
+    by this process show at once. Everything else is current. Of the devices that are signed out, the hundred that were
+    active last stay known.
+
+    Args:
+        cassandra: The storage.
+        clock: Tells the age of a read.
+        revocations_kept_s: How long `revoked_since` remembers, in seconds; at least as long as an access token lives.
+        users_age_s: How old a user that is shown may be, in seconds.
     """
 
     def __init__(
         self, cassandra: CassandraClient, clock: Clock, *, revocations_kept_s: int = 3600, users_age_s: float = 2.0
     ) -> None:
-        """Reads and writes `cassandra`.
-
-        Args:
-            cassandra: The cluster.
-            clock: Tells how old what was read is.
-            revocations_kept_s: How long `revoked_since` remembers; at least as long as an access token lives.
-            users_age_s: How old a user may be, in seconds.
-        """
         self._cassandra = cassandra
         self._accounts = AccountRows(cassandra)
         self._device_users = DeviceUsers(cassandra, clock)
@@ -110,12 +108,12 @@ class CassandraAccountStore(AccountStore):
     async def create_user(self, user: User, password_hash: str, device: Device, refresh_hash: bytes) -> None:
         """See `AccountStore.create_user`."""
         made = replace(user, username=user.username.lower())
-        # The name is taken with all that makes the account: if this ends in between, signing in finishes it.
+        # The row of the name holds the whole account, so that signing in can finish it if this process ends here.
         await self._claim(made, password_hash)
 
         def plan(account: Account) -> AccountChange[None]:
             if account.user is not None:
-                # Its owner signed in meanwhile.
+                # The user has signed in since, which finished the account.
                 raise UsernameTaken(made.username)
             change = self._make(made, password_hash)
             return replace(
@@ -214,7 +212,7 @@ class CassandraAccountStore(AccountStore):
 
     async def sign_in_device(self, device: Device, refresh_hash: bytes, most: int) -> Device:
         """See `AccountStore.sign_in_device`."""
-        # Made once: a second look at the account finds what the first may have done.
+        # Made once, so that the plan recognises the device when it is called again.
         new_id = new_device_id()
 
         def plan(account: Account) -> AccountChange[Device]:
@@ -248,7 +246,7 @@ class CassandraAccountStore(AccountStore):
             if stored is None or stored.family != family:
                 return AccountChange(None)
             if stored.refresh_hash == new_hash:
-                # Asked again, or a look at what an earlier try of this change has done.
+                # The client asks again, or an earlier attempt of this change has been done.
                 return AccountChange(stored.device)
             if stored.refresh_hash != spent_hash:
                 out = self._sign_out(account, [device_id], now_ms)
@@ -302,13 +300,12 @@ class CassandraAccountStore(AccountStore):
 
     async def revoked_since(self, ms: int) -> Mapping[str, int]:
         """See `AccountStore.revoked_since`."""
-        shards = await asyncio.gather(
-            *(self._cassandra.execute(_REVOKED, (shard, ms)) for shard in range(_REVOCATION_SHARDS))
-        )
-        # By time: of a device that was signed out twice the later one stays.
-        return {device_id: at for rows in shards for device_id, at in rows}
+        rows = await self._cassandra.execute_many(_REVOKED, [(shard, ms) for shard in range(_REVOCATION_SHARDS)])
+        # A device is in one shard, by time: of one that was signed out twice the later time stays.
+        return dict(rows)
 
     async def _claim(self, user: User, password_hash: str) -> None:
+        """Take a username, with everything that makes the account."""
         unfinished = user.display_name, user.about, password_hash, user.created_at_ms
         try:
             ((applied, *_),) = await self._cassandra.execute(_CLAIM, (user.username, user.user_id, unfinished))
@@ -325,14 +322,14 @@ class CassandraAccountStore(AccountStore):
         return AccountChange(None, writes=[(_MAKE, values)], before=self._names.enter(user, 1))
 
     async def _finish(self, user: User, password_hash: str) -> None:
-        """Makes an account whose name has been taken, unless it is there."""
+        """Make the account of a username that has been taken, unless it exists already."""
         await self._accounts.change(
             user.user_id, lambda account: AccountChange(None) if account.user else self._make(user, password_hash)
         )
         await self._finished(user)
 
     async def _finished(self, user: User) -> None:
-        # If it cannot be noted, the next sign-in finds that nothing is left to do.
+        # If this cannot be noted, the next sign-in finds that nothing is left to do.
         with contextlib.suppress(Refusal):
             await self._cassandra.execute(_FINISHED, (user.username, user.user_id))
 
@@ -341,8 +338,8 @@ class CassandraAccountStore(AccountStore):
         for device_id in device_ids:
             stored = account.devices[device_id]
             out.writes.append((_SIGN_OUT, (stored.device.user_id, device_id)))
-            # First: no device is signed out whose access tokens work on. One that is not signed out in the end gets
-            # another with its refresh token.
+            # First, so that no device is signed out whose access tokens still work. A device that is not signed out in
+            # the end gets a new access token with its refresh token.
             shard = zlib.crc32(device_id.encode()) % _REVOCATION_SHARDS
             out.before.append((_REVOKE, (shard, now_ms, device_id, self._revocations_kept_s)))
             out.after.extend(_forget_token(stored.refresh_hash))
@@ -350,7 +347,7 @@ class CassandraAccountStore(AccountStore):
 
     async def _read_user(self, user_id: str) -> User | None:
         rows = await self._cassandra.execute(_USER, (user_id,))
-        # A partition may have been begun by a push token.
+        # A partition may hold a push token and no account.
         return User(*rows[0]) if rows and rows[0][1] is not None else None
 
 
@@ -368,7 +365,7 @@ def _sign_in(device: Device, refresh_hash: bytes) -> Write:
 
 
 def _known(device: Device, first_hash: bytes) -> Sequence[Write]:
-    """What must be known of a device before it has the first refresh token of a family."""
+    """Return the writes that make a device and the first refresh token of a family known."""
     return [
         (_KEEP_TOKEN, (first_hash, device.user_id, device.device_id, first_hash)),
         DeviceUsers.keep(device.device_id, device.user_id),
@@ -380,7 +377,7 @@ def _forget_token(token_hash: bytes | None, instead: bytes = b"") -> Sequence[Wr
 
 
 def _forget_oldest(account: Account, kept: Device) -> Sequence[Write]:
-    """What takes away devices that have been signed out, when there are too many."""
+    """Return the writes that forget the oldest signed-out devices, when there are too many."""
     out = [
         each.device
         for each in account.devices.values()

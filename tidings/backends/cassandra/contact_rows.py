@@ -1,8 +1,7 @@
-"""What two people are to each other, in Cassandra: in the partition of each, so that nobody need ask about many."""
+"""Contacts and blocks in Cassandra: each relation of two users has a row in the partition of both."""
 
 from __future__ import annotations
 
-import asyncio
 import enum
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
@@ -11,7 +10,7 @@ from tidings.backends.cassandra.client import CassandraClient, Statement
 
 
 class Relation(enum.IntEnum):
-    """What the user of a partition is to somebody; each has a reverse, which the other's partition has."""
+    """What the user of a partition is to another user. The partition of the other has the reverse."""
 
     HAS_CONTACT = 1
     CONTACT_OF = 2
@@ -33,29 +32,31 @@ _AMONG = Statement("SELECT other_id, since_ms FROM relations WHERE user_id = ? A
 _BEGIN = Statement(
     "UPDATE relations USING TIMESTAMP ? SET since_ms = ? WHERE user_id = ? AND kind = ? AND other_id = ?"
 )
-# A plain deletion would leave no time of writing to go beyond, and whoever's clock is behind could not begin again. In
-# a day all clocks have come further.
+# A plain deletion would leave no time of writing to go beyond, so a server whose clock is behind could not begin the
+# relation again. After a day all clocks are further.
 _END = Statement(
     "UPDATE relations USING TTL 86400 AND TIMESTAMP ? SET since_ms = 0 WHERE user_id = ? AND kind = ? AND other_id = ?"
 )
 
-# How many people one request asks about.
+# How many users one request asks about.
 _TOGETHER = 500
 
 
 class ContactRows:
-    """Contacts and blocks by user.
+    """Reads and writes the contacts and blocks of users.
 
-    Both sides of a relation are written in one logged batch, with one time of writing: whatever happens at the same
-    time, both end up with the same.
+    Both rows of a relation are written in one logged batch, with one time of writing. So they always agree in the end,
+    whatever else is written at the same time.
+
+    Args:
+        cassandra: The storage.
     """
 
     def __init__(self, cassandra: CassandraClient) -> None:
-        """Reads and writes `cassandra`."""
         self._cassandra = cassandra
 
     async def begin(self, user_id: str, relation: Relation, other_id: str, now_ms: int) -> int:
-        """Makes somebody something to a user, unless they are; returns since when they are, in ms since 1970."""
+        """Begin a relation of a user to another one, unless it is there; return since when it is, in ms since 1970."""
         since_ms, written_at = await self._one(user_id, relation, other_id)
         if since_ms:
             return since_ms
@@ -70,7 +71,7 @@ class ContactRows:
         return now_ms
 
     async def end(self, user_id: str, relation: Relation, other_id: str, now_ms: int) -> None:
-        """Ends what somebody is to a user, if they are."""
+        """End a relation of a user to another one, if it is there."""
         if not is_id(other_id):
             return
         since_ms, written_at = await self._one(user_id, relation, other_id)
@@ -83,25 +84,23 @@ class ContactRows:
         )
 
     async def all(self, user_id: str, relation: Relation) -> Mapping[str, int]:
-        """Everybody to whom a user is something, with since when."""
+        """Return the users to whom a user has a relation, with since when, in ms since 1970."""
         rows = await self._cassandra.execute(_ALL, (user_id, relation))
         return {other_id: since_ms for other_id, since_ms in rows if since_ms}
 
     async def blocks(self, user_id: str, most: int) -> frozenset[str] | None:
-        """Everybody whom a user blocks or who blocks the user; None when these are more than `most`."""
+        """Return the users whom a user blocks or who block the user; None when there are more than `most`."""
         kinds = [Relation.BLOCKS, Relation.BLOCKED_BY]
         rows = await self._cassandra.execute(_SOME, (user_id, kinds, most + 1))
         return frozenset(other_id for other_id, since_ms in rows if since_ms) if len(rows) <= most else None
 
     async def among(self, user_id: str, relations: Sequence[Relation], others: Collection[str]) -> Collection[str]:
-        """Those of `others` to whom a user is any of these things."""
-        answers = await asyncio.gather(
-            *(self._cassandra.execute(_AMONG, (user_id, relations, part)) for part in _parts(others))
-        )
-        return {other_id for rows in answers for other_id, since_ms in rows if since_ms}
+        """Return those of `others` to whom a user has any of some relations."""
+        rows = await self._cassandra.execute_many(_AMONG, [(user_id, relations, part) for part in _parts(others)])
+        return {other_id for other_id, since_ms in rows if since_ms}
 
     async def blocking(self, user_id: str, others: Collection[str]) -> Collection[str]:
-        """Those of `others` who block a user."""
+        """Return those of `others` who block a user."""
         return await self.among(user_id, [Relation.BLOCKED_BY], others)
 
     async def _one(self, user_id: str, relation: Relation, other_id: str) -> tuple[int, int]:

@@ -9,39 +9,38 @@ from tidings.backends.cache import ReadThroughCache
 from tidings.backends.cassandra.account_rows import is_id
 from tidings.backends.cassandra.client import CassandraClient, Statement
 from tidings.backends.cassandra.contact_rows import ContactRows, Relation
+from tidings.backends.cassandra.memberships import channels_with
 from tidings.core.clock import Clock
 from tidings.core.ids import direct_channel_id
 from tidings.core.ports import AccountStore, ContactStore
 from tidings.core.values import Contact, User
 
-_STAYS = Statement("SELECT channel_id, until_seq FROM memberships_of_user WHERE user_id = ?")
 _STAYS_IN = Statement("SELECT until_seq FROM memberships_of_user WHERE user_id = ? AND channel_id IN ?")
 _STAYS_OF = Statement("SELECT user_id, until_seq FROM memberships WHERE channel_id = ? AND user_id IN ?")
 
-# Of one user; whoever has more blocks is asked about by name.
+# How many blocks of a user are read and cached. For a user with more of them, only those asked about are read.
 _BLOCKS_READ = 1_000
 
 
 class CassandraContactStore(ContactStore):
-    """The contacts on a `CassandraClient`.
+    """The contacts in Cassandra.
 
-    `blocked_either_way` may answer what was true `blocks_age_s` ago when another process has changed it; what this one
-    changes shows at once. Whoever acts on a change when told of it, once (the owner of a channel, a presence server),
-    needs 0; who asks for each decision anew (pushes) can do with 2 s. Everything else is as it is.
+    `blocked_either_way` may answer what was true `blocks_age_s` ago when another process has changed a block; changes
+    by this process show at once. A server that asks once, when it is told of a change (the sequencer of a channel, a
+    presence server), needs 0. One that asks anew for each decision (about pushes) can do with 2 s. Everything else is
+    current.
+
+    Args:
+        cassandra: The storage.
+        accounts: Knows the users.
+        clock: Tells the time of a change and the age of a read.
+        blocks_age_s: How old an answer about blocks may be, in seconds. Questions about one user within that time
+            share one read.
     """
 
     def __init__(
         self, cassandra: CassandraClient, accounts: AccountStore, clock: Clock, *, blocks_age_s: float = 0.0
     ) -> None:
-        """Reads and writes `cassandra`.
-
-        Args:
-            cassandra: The cluster.
-            accounts: Knows the users.
-            clock: Tells the time of changes, and how old what was read is.
-            blocks_age_s: How old an answer about blocks may be, in seconds; those who ask about one user within that
-                time share one read.
-        """
         self._cassandra = cassandra
         self._accounts = accounts
         self._clock = clock
@@ -97,17 +96,17 @@ class CassandraContactStore(ContactStore):
         asked = {each for each in others if is_id(each)}
         if not asked:
             return asked
-        found, stays = await asyncio.gather(
+        found, channel_ids = await asyncio.gather(
             self._contact_rows.among(user_id, [Relation.HAS_CONTACT, Relation.CONTACT_OF], asked),
-            self._cassandra.execute(_STAYS, (user_id,)),
+            channels_with(self._cassandra, user_id),
         )
-        channels = {channel_id for channel_id, until_seq in stays if not until_seq}
+        channels = set(channel_ids)
         rest = asked - {user_id, *found}
         together = {each for each in rest if direct_channel_id(user_id, each) in channels}
         return {*found, *together, *await self._sharing(channels, rest - together)}
 
     async def _sharing(self, channels: Collection[str], others: Collection[str]) -> Collection[str]:
-        """Those of `others` who are in any of the channels: asked by channel or by person, whichever are fewer."""
+        """Return those of `others` who are in any of the channels; ask by channel or by user, whichever are fewer."""
         if not channels or not others:
             return ()
         if len(others) <= len(channels):
@@ -117,8 +116,8 @@ class CassandraContactStore(ContactStore):
             )
             return [other for other, rows in zip(others, answers, strict=True) if any(not until for (until,) in rows)]
         ids = list(others)
-        answers = await asyncio.gather(*(self._cassandra.execute(_STAYS_OF, (each, ids)) for each in channels))
-        return {user_id for rows in answers for user_id, until_seq in rows if not until_seq}
+        rows = await self._cassandra.execute_many(_STAYS_OF, [(each, ids) for each in channels])
+        return {user_id for user_id, until_seq in rows if not until_seq}
 
     async def _by_username(self, user_ids: Collection[str]) -> Sequence[User]:
         users = await self._accounts.users(user_ids)

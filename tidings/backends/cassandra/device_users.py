@@ -1,4 +1,4 @@
-"""Whose a device is, in Cassandra."""
+"""Which user a device belongs to, in Cassandra."""
 
 from __future__ import annotations
 
@@ -10,25 +10,29 @@ from tidings.core.clock import Clock
 _FIND = Statement("SELECT user_id FROM device_users WHERE device_id = ?")
 _KEEP = Statement("INSERT INTO device_users (device_id, user_id) VALUES (?, ?)")
 
-# A device never changes hands: what was true once may be remembered for as long as there is room.
+# A device never changes hands, so an answer stays true.
 _REMEMBERED_S = 24 * 3600.0
 
 
 class DeviceUsers:
-    """The users of devices."""
+    """Finds the users of devices, and remembers them.
+
+    Args:
+        cassandra: The storage.
+        clock: Tells the age of a read.
+    """
 
     def __init__(self, cassandra: CassandraClient, clock: Clock) -> None:
-        """Reads `cassandra`."""
         self._cassandra = cassandra
         self._users = ReadThroughCache(self._read, clock, _REMEMBERED_S)
 
     async def user_of(self, device_id: str) -> str | None:
-        """The user of a device, if there is such a device."""
+        """Return the user of a device; None when there is no such device."""
         return await self._users.get(device_id)
 
     @staticmethod
     def keep(device_id: str, user_id: str) -> Write:
-        """What makes a device known."""
+        """Return the write that makes a device known."""
         return _KEEP, (device_id, user_id)
 
     async def _read(self, device_id: str) -> str | None:

@@ -1,4 +1,4 @@
-"""Reading the channels' logs, a page at a time, in Cassandra."""
+"""Pages of the channels' logs in Cassandra."""
 
 from __future__ import annotations
 
@@ -17,10 +17,13 @@ _STAYS = Statement("SELECT since_seq, until_seq FROM memberships WHERE channel_i
 
 
 class CassandraHistory(History):
-    """History on a `CassandraClient`."""
+    """The history in Cassandra.
+
+    Args:
+        cassandra: The storage.
+    """
 
     def __init__(self, cassandra: CassandraClient) -> None:
-        """Reads `cassandra`."""
         self._cassandra = cassandra
         self._reader = LogReader(cassandra)
 
@@ -72,6 +75,7 @@ class CassandraHistory(History):
     async def _latest_changes(
         self, channel_id: str, seqs: Sequence[int], ranges: Sequence[SeqRange]
     ) -> Mapping[int, LogEntry]:
+        """Read the latest change of each message within the ranges; the log decides whether a candidate is one."""
         changes = await self._reader.changes(channel_id, seqs)
         candidates = {
             target: [seq for seq in changing if any(seq in each for each in ranges)]
@@ -90,7 +94,7 @@ class CassandraHistory(History):
 
 
 async def _page(found: AsyncIterator[tuple[T, int]], limit: int, most_bytes: int) -> list[T]:
-    """As many as there is room for, at least one; each comes with its bytes."""
+    """Collect as many items as a page has room for, at least one. Each comes with its size in bytes."""
     page: list[T] = []
     size = 0
     async for each, each_size in found:

@@ -1,8 +1,9 @@
-"""Each user's own queue, in Cassandra: copies of small events, references to large ones, a partition a user and day.
+"""The inboxes in Cassandra: copies of small events and references to large ones, one partition for a user and day.
 
-A row stands where its first event stands. When it is written much later, by whoever takes a channel over, it stands at
-the time of writing: a device whose cursor has gone on meanwhile finds it there. So that none is missed that was still
-being written when another was read, a replay begins `OVERLAP_MS` before the cursor; a device drops what it has by seq.
+A row stands at the position of its first event. A row that is written much later, by a server that takes a channel
+over, stands at the time of writing, where a device finds it whose cursor has gone on meanwhile. A replay begins
+`OVERLAP_MS` before the cursor, so that it does not miss a row that was still being written when a later one was read. A
+device drops the events that it has already, by seq.
 """
 
 from __future__ import annotations
@@ -15,13 +16,16 @@ from dataclasses import dataclass
 
 from cassandra.query import UNSET_VALUE
 
+from tidings.backends.cassandra.buckets import bucket_of
 from tidings.backends.cassandra.client import CassandraClient, Row, Statement
 from tidings.backends.cassandra.log_reader import LogReader
+from tidings.backends.cassandra.memberships import channels_with
 from tidings.backends.cassandra.range_set import RangeSet
-from tidings.backends.cassandra.rows import bucket_of, decode_marks
+from tidings.backends.rows import decode_marks
 from tidings.core import positions
 from tidings.core.clock import Clock
 from tidings.core.errors import unavailable
+from tidings.core.framing import frame, split_frames
 from tidings.core.ports import Inbox, InboxCopy, Replay, ReplayChunk
 from tidings.core.reasons import Reason
 from tidings.core.values import EntryKind, Marks
@@ -29,16 +33,16 @@ from tidings.core.values import EntryKind, Marks
 OVERLAP_MS = 60_000
 """How far before the cursor a replay begins."""
 AHEAD_MS = 5_000
-"""How far beyond its end a replay may go: the clock of the server that gave out a position may be ahead of ours."""
+"""How far beyond its end a replay goes, because the clock of the server that gave out a position may be ahead."""
 
-# A row that is written later than this is one of a takeover. With what a write may take, it is less than the overlap.
+# A row that is written later than this comes from a takeover. This and the time of a write are less than the overlap.
 _LATE_MS = 15_000
 _WRITE_SECONDS = 30.0
 _DAY_MS = 24 * 3600 * 1000
-# A little longer than promised, so that what is replayed does not expire meanwhile.
+# Rows are kept a little longer than promised, so that none expires while it is replayed.
 _EXPIRES_LATER_DAYS = 1
 
-# Larger ones are read from the log: a hundred copies of them cost more than that.
+# Larger events are read from the log, which costs less than a hundred copies of them.
 _COPY_BYTES = 4 << 10
 # Rows that are made of several batches stay below this, so that a request for two of them stays below what Cassandra
 # warns of.
@@ -53,8 +57,6 @@ _CHUNK_EVENTS = 1_000
 _CHUNK_BYTES = 256 << 10
 _PAGE_ROWS = 250
 _TOGETHER = 50
-# In a frame (an encoded ConverseResponse): field 1, length-delimited.
-_EVENTS_TAG = b"\x0a"
 
 _PUT = Statement(
     "INSERT INTO inbox (user_id, day, position, channel_id, first_seq, last_seq, first_position, last_position,"
@@ -66,14 +68,13 @@ _ROWS = (
 )
 _PAGE = Statement(f"{_ROWS} AND (position, channel_id, first_seq) > (?, ?, ?) AND (position) <= (?) LIMIT {_PAGE_ROWS}")
 _FIRST_STAY = Statement("SELECT min(joined_at_ms) FROM memberships_of_user WHERE user_id = ?")
-_STAYS = Statement("SELECT channel_id, until_seq FROM memberships_of_user WHERE user_id = ?")
 _RECEIPTS = Statement("SELECT channel_id, position, marks FROM receipts WHERE channel_id IN ?")
 _CHANGES = Statement("SELECT channel_id, target_seq, seq, kind FROM changes WHERE channel_id IN ? AND bucket = ?")
 
 
 @dataclass(frozen=True, slots=True)
 class _InboxRow:
-    """Consecutive events of one channel."""
+    """A row of an inbox: consecutive events of one channel, without their bytes when these are large."""
 
     position: int
     channel_id: str
@@ -90,19 +91,24 @@ class _InboxRow:
 
 
 class CassandraInbox(Inbox):
-    """The inbox on a `CassandraClient`."""
+    """The inboxes in Cassandra.
+
+    Args:
+        cassandra: The storage.
+        clock: Tells the time.
+        keeps_days: For how many days copies are kept.
+    """
 
     def __init__(self, cassandra: CassandraClient, clock: Clock, keeps_days: int = 30) -> None:
-        """Reads and writes `cassandra`, and keeps copies for some days."""
         self._cassandra = cassandra
         self._clock = clock
         self._keeps_ms = (keeps_days + _EXPIRES_LATER_DAYS) * _DAY_MS
         self._reader = LogReader(cassandra)
 
     async def put(self, copies: Sequence[InboxCopy]) -> None:
-        """See `Inbox.put`. What a user gets at a time is one write, and goes with that of others in one request.
+        """See `Inbox.put`. The rows of one user are one write, and one request holds the writes of several users.
 
-        Copies of one event differ in the user alone: the rest is encoded once. Ten rows take 17 us to make, not 62.
+        Copies of one event differ in the user alone, so the rest is encoded once. Ten rows take 17 us to make, not 62.
         """
         ttl = self._keeps_ms // 1000
         rows: defaultdict[tuple[str, int], list[Row]] = defaultdict(list)
@@ -141,22 +147,13 @@ class CassandraInbox(Inbox):
 
     async def receipts_since(self, user_id: str, after: int) -> Mapping[str, Mapping[str, Marks]]:
         """See `Inbox.receipts_since`."""
-        stays = await self._cassandra.execute(_STAYS, (user_id,))
-        present = [channel_id for channel_id, until_seq in stays if not until_seq]
-        answers = await asyncio.gather(
-            *(
-                self._cassandra.execute(_RECEIPTS, (present[at : at + _TOGETHER],))
-                for at in range(0, len(present), _TOGETHER)
-            )
-        )
-        return {
-            channel_id: decode_marks(marks)
-            for rows in answers
-            for channel_id, position, marks in rows
-            if position > after
-        }
+        present = await channels_with(self._cassandra, user_id)
+        asked = [(present[at : at + _TOGETHER],) for at in range(0, len(present), _TOGETHER)]
+        rows = await self._cassandra.execute_many(_RECEIPTS, asked)
+        return {channel_id: decode_marks(marks) for channel_id, position, marks in rows if position > after}
 
     def _values(self, copy: InboxCopy) -> Row:
+        """Return the values of a row but the user and the day, which come first, and the TTL, which comes last."""
         entries = copy.entries
         first, last = entries[0], entries[-1]
         now_ms = self._clock.now_ms()
@@ -171,7 +168,7 @@ class CassandraInbox(Inbox):
             first.position,
             last.position,
             targets or UNSET_VALUE,
-            b"".join([_frame(each.body) for each in entries]) if size <= _COPY_BYTES else UNSET_VALUE,
+            b"".join([frame(each.body) for each in entries]) if size <= _COPY_BYTES else UNSET_VALUE,
         )
 
     async def _write(self, rows: Sequence[Row]) -> None:
@@ -179,7 +176,7 @@ class CassandraInbox(Inbox):
 
 
 def merged(copies: Iterable[InboxCopy]) -> Sequence[InboxCopy]:
-    """Batches of a channel that follow one another, to the same people, as one, as long as that is small."""
+    """Merge batches of a channel that follow one another and go to the same users, as long as they are small."""
     result: list[InboxCopy] = []
     latest: dict[str, int] = {}
     for copy in copies:
@@ -203,7 +200,7 @@ def _follows(copy: InboxCopy, following: InboxCopy) -> bool:
 
 
 def _requests(partitions: Iterable[Sequence[Row]]) -> Iterator[Sequence[Row]]:
-    """Rows of several partitions in as few requests as Cassandra likes."""
+    """Group rows of several partitions into as few requests as Cassandra takes without a warning."""
     request: list[Row] = []
     together = size = 0
     for rows in partitions:
@@ -219,18 +216,20 @@ def _requests(partitions: Iterable[Sequence[Row]]) -> Iterator[Sequence[Row]]:
 
 
 class _Expired(Replay):
-    """Something of it may not be there any more. It lies so far back that the device begins anew."""
+    """A replay from so far back that some of its rows may have expired: the device has to begin anew."""
 
     def __init__(self, after: int) -> None:
         self.first_position = after + 1
 
     async def chunks(self) -> AsyncIterator[ReplayChunk]:
-        """See `Replay.chunks`: what is left would have gaps."""
+        """See `Replay.chunks`. It yields nothing, because the rows that are left would have gaps."""
         return
         yield
 
 
 class _CassandraReplay(Replay):
+    """A replay of the rows of an inbox, page by page."""
+
     def __init__(
         self, cassandra: CassandraClient, reader: LogReader, user_id: str, after: int, upto: int, days: range
     ) -> None:
@@ -238,7 +237,7 @@ class _CassandraReplay(Replay):
         self._reader = reader
         self._user_id = user_id
         self._days = days
-        # The key of the row after which it goes on; beyond every row at that position.
+        # The key of the row after which the next page begins. This one is beyond every row at its position.
         self._after: tuple[int, str, int] = (after, "\uffff", 0)
         self._upto = upto
         self._first_page: Sequence[_InboxRow] = ()
@@ -246,7 +245,7 @@ class _CassandraReplay(Replay):
         self.first_position = 0
 
     async def begin(self) -> None:
-        """Finds the first row."""
+        """Read the first page."""
         self._first_page = await self._next_page()
         self.first_position = min((each.first_position for each in self._first_page), default=0)
 
@@ -256,7 +255,7 @@ class _CassandraReplay(Replay):
         chunk = _Chunk()
         while page:
             redacted = await self._redacted(page)
-            # By their own position: a row that was written late stands behind its successors.
+            # By the position of their events: a row that was written late stands behind its successors.
             for row in sorted(page, key=lambda each: each.first_position):
                 for first, last in self._seen[row.channel_id].add(row.first_seq, row.last_seq):
                     async for item in self._items(row, first, last, redacted):
@@ -282,17 +281,17 @@ class _CassandraReplay(Replay):
     async def _items(
         self, row: _InboxRow, first: int, last: int, redacted: Mapping[str, set[int]]
     ) -> AsyncIterator[tuple[Sequence[bytes], int, int]]:
-        """Events of a row, with the last position and seq among them."""
+        """Yield the events of a row from `first` to `last`, with the last position and seq among them."""
         gone = redacted.get(row.channel_id, ())
         if row.events is None or any(first <= seq <= last for seq in gone):
             for entry in await self._reader.range(row.channel_id, first, last):
                 yield [entry.body], entry.position, entry.seq
         else:
-            events = list(_split(row.events))
+            events = list(split_frames(row.events))
             yield events[first - row.first_seq :][: last - first + 1], row.last_position, last
 
     async def _redacted(self, page: Iterable[_InboxRow]) -> Mapping[str, set[int]]:
-        """By channel: the entries whose text has been deleted since they were copied."""
+        """Return the entries of a page whose text has been deleted since they were copied, by channel."""
         wanted: defaultdict[int, set[str]] = defaultdict(set)
         for row in page:
             seqs = row.first_seq, row.last_seq, *(row.targets or ())
@@ -304,10 +303,9 @@ class _CassandraReplay(Replay):
             for ids in [list(channel_ids)]
             for at in range(0, len(ids), _TOGETHER)
         ]
-        answers = await asyncio.gather(*(self._cassandra.execute(_CHANGES, each) for each in asked))
         changing: defaultdict[tuple[str, int], set[int]] = defaultdict(set)
         deleted: set[tuple[str, int]] = set()
-        for channel_id, target_seq, seq, kind in (row for rows in answers for row in rows):
+        for channel_id, target_seq, seq, kind in await self._cassandra.execute_many(_CHANGES, asked):
             changing[channel_id, target_seq].add(seq)
             if kind == EntryKind.DELETION:
                 deleted.add((channel_id, target_seq))
@@ -318,7 +316,7 @@ class _CassandraReplay(Replay):
 
 
 class _Chunk:
-    """Events that are gathered."""
+    """Gathers the events of a `ReplayChunk`."""
 
     def __init__(self) -> None:
         self.events: list[bytes] = []
@@ -340,30 +338,3 @@ class _Chunk:
 
 def _day(position: int) -> int:
     return positions.time_ms(position) // _DAY_MS
-
-
-def _frame(event: bytes) -> bytes:
-    size = len(event)
-    prefix = bytearray(_EVENTS_TAG)
-    while size > 0x7F:
-        prefix.append(size & 0x7F | 0x80)
-        size >>= 7
-    prefix.append(size)
-    return bytes(prefix) + event
-
-
-def _split(frames: bytes) -> Iterator[bytes]:
-    """The events of joined frames."""
-    at = 0
-    while at < len(frames):
-        at += len(_EVENTS_TAG)
-        size = shift = 0
-        while True:
-            byte = frames[at]
-            at += 1
-            size |= (byte & 0x7F) << shift
-            shift += 7
-            if byte < 0x80:
-                break
-        yield frames[at : at + size]
-        at += size

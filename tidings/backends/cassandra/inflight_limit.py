@@ -1,8 +1,8 @@
-"""How many conditional writes are under way at a time: enough to keep a server busy, and no more.
+"""A limit on conditional writes under way: enough to keep a server busy, and no more.
 
-What is asked of a channel while its batch waits goes with it. So when many channels are busy, fewer and larger batches
-do the same work at a fraction of its price, here and in the storage; sent at once, they would wait there, one by one.
-Fifty busy pairs on two servers: 3.9 messages a batch instead of 2.9.
+Requests that reach a channel while its batch waits go with that batch. So when many channels are busy, fewer and larger
+batches do the same work at a fraction of the price, here and in the storage. Sent at once, the batches would wait in
+the storage, one by one. Fifty busy pairs on two servers: 3.9 messages a batch instead of 2.9.
 """
 
 from __future__ import annotations
@@ -13,28 +13,30 @@ from collections import deque
 from collections.abc import Callable
 
 _LEAST = 8
-# More batches than these a second no process makes, so more under way than this times what one takes only wait.
+# No process makes more batches than this a second. Batches under way beyond this times the least duration only wait.
 _BATCHES_A_SECOND = 1_000
-# The least that one takes is forgotten by this much a second, so that a storage that has moved away is noticed.
+# The least duration grows by this part a second, so that a storage that has become slower is noticed.
 _FORGOTTEN_A_SECOND = 0.01
-# Those that take longer keep nobody waiting any more: a partition whose nodes hang must not hold up the others.
+# A batch that takes longer does not count any more: a partition whose nodes hang must not hold up the others.
 _COUNTS_SECONDS = 0.25
 
 
 Begun = tuple[int, float]
+"""A batch under way: its number, and when it began."""
 
 
 class InflightLimit:
-    """Lets batches go. It learns how long one takes when nothing is in its way: the least that was seen lately."""
+    """Limits how many batches are under way at a time.
+
+    It learns how long a batch takes when nothing is in its way: the least duration that was seen lately.
+
+    Args:
+        monotonic: Tells the time, in seconds.
+    """
 
     def __init__(self, monotonic: Callable[[], float]) -> None:
-        """Nothing is under way.
-
-        Args:
-            monotonic: Tells the time, in seconds.
-        """
         self._monotonic = monotonic
-        # By number, the oldest first: when those began that count.
+        # When the batches began that count, by number, oldest first.
         self._under_way: dict[int, float] = {}
         self._numbers = itertools.count()
         self._look: asyncio.TimerHandle | None = None
@@ -44,11 +46,11 @@ class InflightLimit:
 
     @property
     def allowed(self) -> int:
-        """How many may be under way."""
+        """How many batches may be under way."""
         return max(_LEAST, round(self._least * _BATCHES_A_SECOND))
 
     async def ready(self) -> None:
-        """Waits until a batch may go; those who came before go first."""
+        """Wait until a batch may go. Callers go in the order in which they came."""
         if not self._waiting and not self._is_full():
             return
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -57,13 +59,22 @@ class InflightLimit:
         await turn
 
     def begin(self) -> Begun:
-        """A batch goes, whether it waited or not; returns what `end` wants."""
+        """Note that a batch goes, whether it has waited or not.
+
+        Returns:
+            The batch, for `end`.
+        """
         begun = next(self._numbers), self._monotonic()
         self._under_way[begun[0]] = begun[1]
         return begun
 
     def end(self, begun: Begun, done: bool) -> None:
-        """It is over. How long it took tells something if it was `done`."""
+        """Note that a batch is over.
+
+        Args:
+            begun: The batch.
+            done: Whether it was written, so that its duration tells how fast the storage is.
+        """
         number, since = begun
         self._under_way.pop(number, None)
         if done:
@@ -83,7 +94,7 @@ class InflightLimit:
             turn = self._waiting.popleft()
             if not turn.done():
                 turn.set_result(None)
-                # Whoever it was begins before the next one's turn, or has nothing to write after all.
+                # The caller begins before the next one's turn, or has nothing to write after all.
                 asyncio.get_running_loop().call_soon(self._next)
                 return
 

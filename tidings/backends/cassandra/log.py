@@ -15,18 +15,18 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections import OrderedDict
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 
 from cassandra.query import UNSET_VALUE
 
+from tidings.backends.cassandra.buckets import bucket_of
 from tidings.backends.cassandra.client import CassandraClient, Row, Statement
+from tidings.backends.cassandra.derived_tables import DerivedTables, Effects, latest
 from tidings.backends.cassandra.inflight_limit import InflightLimit
 from tidings.backends.cassandra.log_reader import LogReader, is_change
-from tidings.backends.cassandra.log_tail import MOST_SENT, REMEMBERED_MS, Key, LogTail, batch_capacity, latest
+from tidings.backends.cassandra.log_tail import MOST_SENT, REMEMBERED_MS, Key, LogTail, LogTails, batch_capacity
 from tidings.backends.cassandra.pending_push import CassandraPendingPush, Wake
-from tidings.backends.cassandra.rows import bucket_of, by_bucket, decode_marks, encode_marks
+from tidings.backends.rows import decode_marks, encode_marks
 from tidings.core import positions
 from tidings.core.clock import Clock
 from tidings.core.errors import Refusal
@@ -62,8 +62,6 @@ _CHANNEL = Statement(
     " FROM channels WHERE channel_id = ?",
     serial=True,
 )
-_DERIVED = Statement("UPDATE channels USING TIMESTAMP ? SET derived_seq = ? WHERE channel_id = ?")
-
 _FIRST_ENTRY = Statement(
     "INSERT INTO log (channel_id, bucket, seq, position, kind, author_id, client_message_id, target_seq, body,"
     " members, title, redactions) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) IF NOT EXISTS",
@@ -74,9 +72,6 @@ _ENTRY = Statement(
     " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
 _BODY = Statement("UPDATE log SET body = ? WHERE channel_id = ? AND bucket = ? AND seq = ?")
-_REDACTED = Statement(
-    "UPDATE log SET body = ? WHERE channel_id = ? AND bucket = ? AND seq = ? IF EXISTS", conditional=True
-)
 _WRITTEN = Statement(
     "SELECT seq, position, kind, author_id, client_message_id, target_seq FROM log"
     " WHERE channel_id = ? AND bucket = ? AND seq >= ? AND seq <= ? ORDER BY seq ASC",
@@ -90,51 +85,20 @@ _OPEN = Statement(
 _SENT = Statement("SELECT seq, position, author_id, client_message_id FROM log WHERE channel_id = ? AND bucket = ?")
 _CHANGE = Statement("INSERT INTO changes (channel_id, bucket, target_seq, seq, kind) VALUES (?, ?, ?, ?, ?)")
 
-_MEMBERSHIP = Statement(
-    "INSERT INTO memberships (channel_id, user_id, since_seq, until_seq, role, joined_at_ms)"
-    " VALUES (?, ?, ?, ?, ?, ?) USING TIMESTAMP ?"
-)
-_MEMBERSHIP_OF_USER = Statement(
-    "INSERT INTO memberships_of_user (user_id, channel_id, since_seq, until_seq, joined_at_ms)"
-    " VALUES (?, ?, ?, ?, ?) USING TIMESTAMP ?"
-)
-_TITLE = Statement("UPDATE memberships USING TIMESTAMP ? SET title = ? WHERE channel_id = ?")
-
 _SAVE_MARKS = Statement("INSERT INTO receipts (channel_id, position, marks) VALUES (?, ?, ?) USING TIMESTAMP ?")
 _MARKS = Statement("SELECT marks FROM receipts WHERE channel_id = ?")
 
-# All channels together: what is kept of what was sent, and how many are kept. Those used longest ago go first.
-_SENT_KEPT = 1_000_000
-_TAILS_KEPT = 50_000
-
-
-@dataclass(slots=True)
-class _Effects:
-    """What a batch says for other tables, besides its entries."""
-
-    seq: int
-    """The first entry of the batch; 0 for the members of a direct channel, who have none."""
-    members: Sequence[MembershipChange] = ()
-    title: str | None = None
-    redactions: Mapping[int, bytes] = field(default_factory=dict)
-
-    def __bool__(self) -> bool:
-        return bool(self.members or self.redactions or self.title is not None)
-
-    def followed_by(self, later: _Effects) -> _Effects:
-        """Both together."""
-        return _Effects(
-            later.seq,
-            latest((*self.members, *later.members)),
-            self.title if later.title is None else later.title,
-            {**self.redactions, **later.redactions},
-        )
-
 
 class CassandraChannelLog(ChannelLog):
-    """The log on a `CassandraClient`.
+    """The logs in Cassandra.
 
-    A channel is appended to by one caller at a time; several logs may contend for it.
+    One caller at a time appends to a channel; several servers may contend for it.
+
+    Args:
+        cassandra: The storage.
+        contacts: Tells who has blocked whom.
+        pending: Notes the channels that wait for a decision about push.
+        clock: Tells the time.
     """
 
     # The clocks of servers differ.
@@ -143,22 +107,14 @@ class CassandraChannelLog(ChannelLog):
     def __init__(
         self, cassandra: CassandraClient, contacts: ContactStore, pending: CassandraPendingPush, clock: Clock
     ) -> None:
-        """Reads and writes `cassandra`.
-
-        Args:
-            cassandra: The storage.
-            contacts: Tells who has blocked whom.
-            pending: Where a batch that wakes push notes that.
-            clock: Gives the present, for `committed_position`.
-        """
         self._cassandra = cassandra
         self._contacts = contacts
         self._pending = pending
         self._clock = clock
         self._reader = LogReader(cassandra)
         self._inflight = InflightLimit(clock.monotonic)
-        self._tails: OrderedDict[str, LogTail] = OrderedDict()
-        self._sent = 0
+        self._derived = DerivedTables(cassandra)
+        self._tails = LogTails()
         self._committed = 0
 
     async def ready(self) -> None:
@@ -174,12 +130,12 @@ class CassandraChannelLog(ChannelLog):
             return outcome
         finally:
             self._inflight.end(begun, done=isinstance(outcome, Appended) and bool(batch.entries))
-            # Refused, or who knows: the next batch begins from what the storage has.
+            # After a refusal or an error the next batch begins from what the storage has.
             if isinstance(outcome, HeadMoved):
-                self._drop(batch.channel_id)
+                self._tails.drop(batch.channel_id)
 
     def batch_capacity(self, head_seq: int) -> int:
-        """See `ChannelLog.batch_capacity`: a batch is within one partition."""
+        """See `ChannelLog.batch_capacity`. A batch is within one partition."""
         return batch_capacity(head_seq)
 
     async def load(self, channel_id: str) -> ChannelSnapshot | None:
@@ -218,16 +174,17 @@ class CassandraChannelLog(ChannelLog):
 
     async def save_marks(self, channel_id: str, position: int, marks: Mapping[str, Marks]) -> None:
         """See `ChannelLog.save_marks`."""
-        # The position is the time of writing as well: an owner that comes late changes nothing.
+        # The position is the time of writing as well, so a former sequencer that comes late changes nothing.
         await self._cassandra.execute(_SAVE_MARKS, (channel_id, position, encode_marks(marks), position))
 
     async def committed_position(self) -> int:
-        """See `ChannelLog.committed_position`: that of now, since positions are times and no server knows all logs."""
+        """See `ChannelLog.committed_position`. It is the position of now, because no server knows all logs."""
         return max(self._committed, positions.at(self._clock.now_ms() + 1) - 1)
 
     # --- writing ------------------------------------------------------------------------------------------------------
 
     async def _append(self, batch: LogBatch) -> AppendOutcome:
+        """Write a batch: make the channel or open a partition first where that is due."""
         channel_id = batch.channel_id
         if batch.created is not None:
             tail = await self._create(batch, batch.created)
@@ -236,11 +193,11 @@ class CassandraChannelLog(ChannelLog):
         elif batch.entries:
             tail = self._tails.get(channel_id) or await self._load(channel_id)
         else:
-            await self._redact(channel_id, dict(batch.redactions))
+            await self._derived.redact(channel_id, dict(batch.redactions))
             return Appended()
         if tail is None:
             return HeadMoved()
-        refusal = tail.refuses(batch)
+        refusal = tail.check(batch)
         if refusal is not None:
             return refusal
         if bucket_of(batch.entries[0].seq) != tail.bucket and not await self._open_bucket(tail):
@@ -248,12 +205,13 @@ class CassandraChannelLog(ChannelLog):
         return await self._commit(batch)
 
     async def _commit(self, batch: LogBatch) -> AppendOutcome:
+        """Write a batch to its partition, then to the tables that follow from the log."""
         wake = await self._announce(batch)
         statements, redactions = _statements(batch)
         try:
             (applied, *_), *_ = await self._cassandra.batch(statements, conditional=True)
             if not applied:
-                # Usually somebody else's; ours when an answer was lost on the way.
+                # The first entry is there: usually another server's, but ours when an answer was lost on the way.
                 applied = await self._is_ours(batch)
         except Refusal:
             applied = await self._is_ours(batch)
@@ -263,20 +221,15 @@ class CassandraChannelLog(ChannelLog):
             if wake is not None:
                 await self._pending.take_back(batch.channel_id, wake)
             return HeadMoved()
-        first, last = batch.entries[0].seq, batch.entries[-1]
-        effects = _Effects(first, latest(batch.members), batch.title, redactions)
-        await self._derive(batch.channel_id, effects, last.seq)
+        last = batch.entries[-1]
+        effects = Effects(batch.entries[0].seq, latest(batch.members), batch.title, redactions)
+        await self._derived.write(batch.channel_id, effects, last.seq)
         self._committed = max(self._committed, last.position)
-        # It may have been loaded again meanwhile, with or without this batch.
-        tail = self._tails.get(batch.channel_id)
-        if tail is not None and tail.head_seq + 1 == first:
-            self._drop(batch.channel_id)
-            tail.add(batch)
-            self._keep(tail)
+        self._tails.add(batch)
         return Appended()
 
     async def _announce(self, batch: LogBatch) -> Wake | None:
-        """Writes what must be there when the entries are, and does no harm when they never are."""
+        """Write the rows that must be there before the entries, and do no harm if the entries never come."""
         channel_id = batch.channel_id
         changes = [
             self._cassandra.execute(
@@ -291,31 +244,33 @@ class CassandraChannelLog(ChannelLog):
         return wake
 
     async def _is_ours(self, batch: LogBatch) -> bool | None:
-        """Whether the batch is in the log after all; None when nobody's is, so that it may be there yet.
+        """Find out whether a batch is in the log after all.
 
-        Reading at the serial level settles what is under way. But Cassandra may not have given the write up itself.
+        Returns:
+            None when no entry is there. The batch may still come: reading at the serial level settles the writes that
+            are under way, but Cassandra itself may not have given this one up.
         """
         entries = batch.entries
         first, last = entries[0].seq, entries[-1].seq
         rows = await self._cassandra.execute(_WRITTEN, (batch.channel_id, bucket_of(first), first, last))
-        # All of them, since for a moment two servers may give out the same positions. Were they somebody else's and the
-        # same in all this, what the callers are told would still be so.
+        # All columns are compared, since for a moment two servers may give out the same positions. If another server's
+        # batch were the same in all of them, the outcome that the callers get would still be true.
         ours = [(e.seq, e.position, e.kind, e.author_id, e.client_message_id, e.target_seq) for e in entries]
         return rows == ours if rows else None
 
     async def _create(self, batch: LogBatch, record: ChannelRecord) -> LogTail | None:
-        """The tail of a channel that has no entry yet, made by this batch; None when another one made it."""
+        """Make the channel of a batch; return its tail, without an entry, or None when the channel exists already."""
         direct = record.kind is ChannelKind.DIRECT
         values = batch.channel_id, record.kind, record.created_at_ms, _members(batch.members) if direct else None
         (applied, *_), *_ = await self._cassandra.execute(_CREATE, values)
-        # A group is made by its first entry. Its row alone is what is left of somebody who did not come that far.
+        # A group is made by its first entry. A row without an entry is left of a server that did not come that far.
         if not applied and (direct or await self._load(batch.channel_id) is not None):
             return None
         tail = LogTail(record, 0)
         if direct:
-            await self._derive(batch.channel_id, _Effects(0, batch.members), 0)
+            await self._derived.write(batch.channel_id, Effects(0, batch.members), 0)
             tail.change(batch.members, None)
-        self._keep(tail)
+        self._tails.keep(tail)
         return tail
 
     async def _open_bucket(self, tail: LogTail) -> bool:
@@ -325,69 +280,39 @@ class CassandraChannelLog(ChannelLog):
             _OPEN_BUCKET,
             (bucket, tail.head_seq, tail.head_position, tail.title, members, channel_id, tail.bucket),
         )
-        # Somebody who opened the same one did it with the same values: the log up to there says what they are.
+        # Another server that opened the same partition wrote the same values, which follow from the log up to there.
         return bool(applied) or found == [bucket]
-
-    async def _redact(self, channel_id: str, redactions: Mapping[int, bytes]) -> None:
-        for bucket, seqs in by_bucket(redactions).items():
-            await self._cassandra.batch(
-                [(_REDACTED, (redactions[seq], channel_id, bucket, seq)) for seq in seqs], conditional=True
-            )
-
-    async def _derive(self, channel_id: str, effects: _Effects, upto: int) -> None:
-        """Writes the other tables; `upto` is the last entry that is in it.
-
-        Twice, or late, does no harm: that entry is the time of writing, so what is known from a later one stays.
-        """
-        if not effects:
-            return
-        at = upto + 1
-        of_channel: list[tuple[Statement, Row]] = [
-            (_MEMBERSHIP, (channel_id, each.user_id, each.since_seq, each.until_seq, each.role, each.joined_at_ms, at))
-            for each in effects.members
-        ]
-        if effects.title is not None:
-            of_channel.append((_TITLE, (at, effects.title, channel_id)))
-        writes = [
-            self._cassandra.execute(
-                _MEMBERSHIP_OF_USER, (each.user_id, channel_id, each.since_seq, each.until_seq, each.joined_at_ms, at)
-            )
-            for each in effects.members
-        ]
-        if of_channel:
-            writes.append(self._cassandra.batch(of_channel))
-        await asyncio.gather(*writes, self._redact(channel_id, effects.redactions))
-        await self._cassandra.execute(_DERIVED, (at, effects.seq, channel_id))
 
     # --- loading ------------------------------------------------------------------------------------------------------
 
     async def _load(self, channel_id: str) -> LogTail | None:
+        """Read the end of a channel's log, and write what is missing in the tables that follow from it."""
         rows = await self._cassandra.execute(_CHANNEL, (channel_id,))
         if not rows:
             return None
         kind, created_at_ms, bucket, seq, position, title, members, derived_seq = rows[0]
         entries = await self._cassandra.execute(_OPEN, (channel_id, bucket))
         if kind == ChannelKind.GROUP and not bucket and not entries:
-            # Whoever was making it did not come that far.
+            # The server that was making the group did not come as far as its first entry.
             return None
         tail = LogTail(ChannelRecord(channel_id, ChannelKind(kind), created_at_ms), bucket, seq, position, title)
-        state = _Effects(0, _changes(members))
-        missing = _Effects(0) if bucket or derived_seq is not None else state
+        state = Effects(0, _changes(members))
+        missing = Effects(0) if bucket or derived_seq is not None else state
         tail.change(state.members, None)
         for first, _, _, _, changed, new_title, redactions in reversed(entries):
-            effects = _Effects(first, _changes(changed), new_title, redactions or {})
+            effects = Effects(first, _changes(changed), new_title, redactions or {})
             tail.change(effects.members, effects.title)
             if effects and (derived_seq is None or first > derived_seq):
                 missing = missing.followed_by(effects)
         if entries:
             tail.head_seq, tail.head_position = entries[0][:2]
         tail.sent.update(await self._sent_lately(tail, [row[:4] for row in entries]))
-        await self._derive(channel_id, missing, tail.head_seq)
-        self._keep(tail)
+        await self._derived.write(channel_id, missing, tail.head_seq)
+        self._tails.keep(tail)
         return tail
 
     async def _sent_lately(self, tail: LogTail, newest: Sequence[Row]) -> Iterable[tuple[Key, tuple[int, int]]]:
-        """What has been sent, in order: what is in the open partition, and all of the time that counts."""
+        """Return the messages sent in the open partition, and earlier ones that must be known, in order."""
         channel_id, bucket = tail.record.channel_id, tail.bucket
         rows = list(newest)
         since = positions.at(self._clock.now_ms() - REMEMBERED_MS)
@@ -402,25 +327,9 @@ class CassandraChannelLog(ChannelLog):
         one, other = (each.user_id for each in members)
         return bool(await self._contacts.blocked_either_way(one, [other]))
 
-    def _keep(self, tail: LogTail) -> None:
-        channel_id = tail.record.channel_id
-        known = self._tails.get(channel_id)
-        if known is not None and known.head_seq > tail.head_seq:
-            return
-        self._drop(channel_id)
-        self._tails[channel_id] = tail
-        self._sent += len(tail.sent)
-        while len(self._tails) > 1 and (self._sent > _SENT_KEPT or len(self._tails) > _TAILS_KEPT):
-            self._drop(next(iter(self._tails)))
-
-    def _drop(self, channel_id: str) -> None:
-        tail = self._tails.pop(channel_id, None)
-        if tail is not None:
-            self._sent -= len(tail.sent)
-
 
 def _statements(batch: LogBatch) -> tuple[list[tuple[Statement, Row]], Mapping[int, bytes]]:
-    """What writes a batch, and the bodies that are to be replaced afterwards, in other partitions."""
+    """Return the writes of a batch, and the bodies to replace afterwards in other partitions."""
     channel_id, bucket = batch.channel_id, bucket_of(batch.entries[0].seq)
     redactions = dict(batch.redactions)
     rows = [
@@ -433,7 +342,7 @@ def _statements(batch: LogBatch) -> tuple[list[tuple[Statement, Row]], Mapping[i
             each.author_id,
             each.client_message_id,
             each.target_seq,
-            # Written twice in one batch, the larger value would win.
+            # If a body were written twice in one batch, the larger value would win.
             redactions.pop(each.seq, each.body),
         )
         for each in batch.entries
@@ -453,10 +362,10 @@ def _statements(batch: LogBatch) -> tuple[list[tuple[Statement, Row]], Mapping[i
 
 
 def _members(members: Iterable[Member | MembershipChange]) -> list[Row]:
-    """Members for one cell."""
+    """Encode members for one cell."""
     return [(each.user_id, each.role, each.since_seq, each.joined_at_ms) for each in members]
 
 
 def _changes(cell: Iterable[Row] | None) -> Sequence[MembershipChange]:
-    """The members, or what has changed with them, from one cell."""
+    """Decode the members, or the changes of members, of one cell."""
     return [MembershipChange(user_id, Role(role), *rest) for user_id, role, *rest in cell or ()]

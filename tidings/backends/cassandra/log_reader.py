@@ -1,13 +1,13 @@
-"""Reading the channels' logs: entries by number, by range, and what changes them."""
+"""Reading the channels' logs in Cassandra: entries by number and by range, and the changes of messages."""
 
 from __future__ import annotations
 
-import asyncio
 from collections import defaultdict
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 
+from tidings.backends.cassandra.buckets import BUCKET, bucket_of, by_bucket
 from tidings.backends.cassandra.client import CassandraClient, Statement
-from tidings.backends.cassandra.rows import BUCKET, ENTRY_COLUMNS, bucket_of, by_bucket, entry
+from tidings.backends.rows import ENTRY_COLUMNS, entry
 from tidings.core.values import EntryKind, LogEntry, SeqRange
 
 _HEAD_BUCKET = Statement("SELECT head_bucket FROM channels WHERE channel_id = ?")
@@ -22,39 +22,39 @@ _DOWN = Statement(f"{_RANGE} ORDER BY seq DESC LIMIT ?")
 _MESSAGES_UP = Statement(f"{_MESSAGES} ORDER BY seq ASC LIMIT ? ALLOW FILTERING")
 _MESSAGES_DOWN = Statement(f"{_MESSAGES} ORDER BY seq DESC LIMIT ? ALLOW FILTERING")
 
-# A text may have 400 kB. The first answer is of as many entries as may be; the next of as many as fit, by those before.
+# A text may have 400 kB. So the first answer has few entries, and each next one as many as fit, going by the size of
+# those before.
 _FIRST_ROWS = 50
 _MOST_ROWS = 200
 _ANSWER_BYTES = 2 << 20
 
 
 class LogReader:
-    """Reads the logs."""
+    """Reads the logs, for all ports that need entries.
+
+    Args:
+        cassandra: The storage.
+    """
 
     def __init__(self, cassandra: CassandraClient) -> None:
-        """Reads `cassandra`."""
         self._cassandra = cassandra
 
     async def entries(self, channel_id: str, seqs: Collection[int]) -> Mapping[int, LogEntry]:
-        """Those of some entries that there are."""
-        answers = await asyncio.gather(
-            *(self._cassandra.execute(_ENTRIES, (channel_id, bucket, part)) for bucket, part in by_bucket(seqs).items())
-        )
-        return {row[0]: entry(row) for rows in answers for row in rows}
+        """Read some entries; those that do not exist are left out."""
+        asked = [(channel_id, bucket, part) for bucket, part in by_bucket(seqs).items()]
+        return {row[0]: entry(row) for row in await self._cassandra.execute_many(_ENTRIES, asked)}
 
     async def range(self, channel_id: str, first: int, last: int) -> Sequence[LogEntry]:
-        """The entries from `first` to `last`, which are not many."""
-        return [each for part in [part async for part in self._up(channel_id, first, last)] for each in part]
+        """Read the entries from `first` to `last`, which must not be many."""
+        steps = self._steps(_UP, channel_id, first, last, upwards=True, limit=last - first + 1)
+        return [each for part in [part async for part in steps] for each in part]
 
     async def changes(self, channel_id: str, seqs: Collection[int]) -> Mapping[int, Sequence[int]]:
-        """By message: the entries that may change it, in order. What `is_change` denies changes nothing."""
-        answers = await asyncio.gather(
-            *(self._cassandra.execute(_CHANGES, (channel_id, bucket, part)) for bucket, part in by_bucket(seqs).items())
-        )
+        """Read which entries may change some messages, by message, in order; `is_change` tells which of them do."""
+        asked = [(channel_id, bucket, part) for bucket, part in by_bucket(seqs).items()]
         found: defaultdict[int, list[int]] = defaultdict(list)
-        for rows in answers:
-            for target_seq, seq in rows:
-                found[target_seq].append(seq)
+        for target_seq, seq in await self._cassandra.execute_many(_CHANGES, asked):
+            found[target_seq].append(seq)
         return found
 
     async def walk(
@@ -66,15 +66,15 @@ class LogReader:
         limit: int,
         messages_only: bool = False,
     ) -> AsyncIterator[Sequence[LogEntry]]:
-        """The entries that a page may hold, nearest first, some at a time: upwards after a seq, else downwards.
+        """Yield the entries that a page may hold, nearest first, some at a time.
 
         Args:
-            channel_id: Whose log.
-            ranges: Which entries may be seen.
-            before_seq: Downwards from here; 0 is the end of the log.
-            after_seq: Upwards from here, unless it is 0.
-            limit: About how many will be wanted.
-            messages_only: Whether to leave out what is no message.
+            channel_id: The channel.
+            ranges: The entries that may be seen.
+            before_seq: Where to begin downwards, when `after_seq` is 0; 0 is the end of the log.
+            after_seq: Where to begin upwards, unless it is 0.
+            limit: About how many entries will be wanted.
+            messages_only: Whether to leave out all entries but messages.
         """
         rows = await self._cassandra.execute(_HEAD_BUCKET, (channel_id,))
         if not rows:
@@ -89,12 +89,10 @@ class LogReader:
             async for part in self._steps(statement, channel_id, first, last, upwards=bool(after_seq), limit=limit):
                 yield part
 
-    def _up(self, channel_id: str, first: int, last: int) -> AsyncIterator[Sequence[LogEntry]]:
-        return self._steps(_UP, channel_id, first, last, upwards=True, limit=last - first + 1)
-
     async def _steps(
         self, statement: Statement, channel_id: str, first: int, last: int, *, upwards: bool, limit: int
     ) -> AsyncIterator[Sequence[LogEntry]]:
+        """Yield the entries from `first` to `last` in answers of bounded size, each from one partition."""
         most = min(limit, _FIRST_ROWS)
         while first <= last:
             bucket = bucket_of(first if upwards else last)
@@ -104,7 +102,7 @@ class LogReader:
             ]
             if found:
                 yield found
-            # Fewer than asked for: there are no more in this partition.
+            # When there are fewer than asked for, this partition has no more.
             if upwards:
                 first = found[-1].seq + 1 if len(found) == most else high + 1
             else:
@@ -115,5 +113,5 @@ class LogReader:
 
 
 def is_change(found: LogEntry | None, target_seq: int) -> bool:
-    """Whether an entry changes a message. The table of changes is written first; the log has the last word."""
+    """Tell whether an entry changes a message. The table of changes is written first, so the log has the last word."""
     return found is not None and found.target_seq == target_seq and target_seq > 0

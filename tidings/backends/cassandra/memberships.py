@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from tidings.backends.cassandra.buckets import BUCKET, bucket_of
 from tidings.backends.cassandra.client import CassandraClient, Row, Statement
-from tidings.backends.cassandra.rows import BUCKET, bucket_of, decode_marks
+from tidings.backends.rows import decode_marks, in_order
 from tidings.core.limits import UNREAD_COUNT
 from tidings.core.ports import ContactStore, Memberships
 from tidings.core.values import (
@@ -38,17 +39,19 @@ _MUTED_BY = Statement("SELECT user_id FROM mutes WHERE channel_id = ?")
 _MUTE = Statement("INSERT INTO mutes (channel_id, user_id) VALUES (?, ?)")
 _UNMUTE = Statement("DELETE FROM mutes WHERE channel_id = ? AND user_id = ?")
 
-# CQL has no "other than": all messages, less one's own. Counted where they are, within one partition.
+# CQL has no "other than", so the user's own messages are subtracted from all. Both are counted within one partition.
 _MESSAGES = f"SELECT count(*) FROM log WHERE channel_id = ? AND bucket = ? AND seq > ? AND kind = {EntryKind.MESSAGE:d}"
 _ALL_SINCE = Statement(f"{_MESSAGES} ALLOW FILTERING")
 _OWN_SINCE = Statement(f"{_MESSAGES} AND author_id = ? ALLOW FILTERING")
 
-# One request may ask for this many partitions: far fewer requests, and still a small one for the node that takes it.
+# How many partitions one request asks for: far fewer requests, and still a small one for the node that takes it.
 _TOGETHER = 50
 
 
 @dataclass(slots=True)
 class _Channel:
+    """A channel with its open partition and its head."""
+
     record: ChannelRecord
     bucket: int
     head_seq: int
@@ -56,10 +59,14 @@ class _Channel:
 
 
 class CassandraMemberships(Memberships):
-    """The directory on a `CassandraClient`."""
+    """The memberships in Cassandra.
+
+    Args:
+        cassandra: The storage.
+        contacts: Tells who has blocked whom.
+    """
 
     def __init__(self, cassandra: CassandraClient, contacts: ContactStore) -> None:
-        """Reads and writes `cassandra`; `contacts` tells who has blocked whom."""
         self._cassandra = cassandra
         self._contacts = contacts
 
@@ -70,8 +77,7 @@ class CassandraMemberships(Memberships):
 
     async def channels_of(self, user_id: str, after: tuple[int, str] | None, limit: int) -> Sequence[ChannelView]:
         """See `Memberships.channels_of`."""
-        stays = await self._cassandra.execute(_STAYS, (user_id,))
-        channels = await self._channels(channel_id for channel_id, until_seq in stays if not until_seq)
+        channels = await self._channels(await channels_with(self._cassandra, user_id))
         by_activity = sorted(channels, key=_activity, reverse=True)
         page = [each for each in by_activity if after is None or _activity(each) < after][:limit]
         return await self._views(user_id, page)
@@ -85,13 +91,14 @@ class CassandraMemberships(Memberships):
         muting = {user_id for (user_id,) in await self._cassandra.execute(_MUTED_BY, (channel_id,))}
         return muting & set(user_ids)
 
-    async def _channels(self, channel_ids: Iterable[str]) -> Sequence[_Channel]:
+    async def _channels(self, channel_ids: Sequence[str]) -> Sequence[_Channel]:
+        """Read some channels with their heads."""
         channels: dict[str, _Channel] = {}
         by_bucket: defaultdict[int, list[str]] = defaultdict(list)
-        for row in await self._of_channels(_CHANNELS, list(channel_ids)):
+        for row in await self._of_channels(_CHANNELS, channel_ids):
             channel_id, kind, created_at_ms, bucket, seq, position = row
             record = ChannelRecord(channel_id, ChannelKind(kind), created_at_ms)
-            # The head, unless there is something in the open partition.
+            # The row's seq is the head, unless the open partition has an entry.
             channels[channel_id] = _Channel(record, bucket, seq, position)
             by_bucket[bucket].append(channel_id)
         heads = await asyncio.gather(*(self._of_channels(_HEADS, ids, bucket) for bucket, ids in by_bucket.items()))
@@ -100,6 +107,7 @@ class CassandraMemberships(Memberships):
         return list(channels.values())
 
     async def _views(self, user_id: str, channels: Sequence[_Channel]) -> Sequence[ChannelView]:
+        """Read everything else that a user sees of channels, leaving out those that the user is not in."""
         ids = [each.record.channel_id for each in channels]
         member_rows, marks_rows, muted_rows = await asyncio.gather(
             self._of_channels(_MEMBERS, ids),
@@ -122,12 +130,7 @@ class CassandraMemberships(Memberships):
                 ChannelSnapshot(
                     channel.record,
                     titles.get(channel.record.channel_id, ""),
-                    tuple(
-                        sorted(
-                            members[channel.record.channel_id].values(),
-                            key=lambda each: (each.since_seq, -each.role, each.user_id),
-                        )
-                    ),
+                    in_order(members[channel.record.channel_id].values()),
                     channel.head_seq,
                     channel.head_position,
                     marks.get(channel.record.channel_id, {}),
@@ -142,7 +145,7 @@ class CassandraMemberships(Memberships):
     async def _blocked(
         self, user_id: str, records: Iterable[ChannelRecord], members: Mapping[str, Mapping[str, Member]]
     ) -> Collection[str]:
-        """Those of the user's channels that are direct and whose other member is blocked, or blocks."""
+        """Return the direct channels of a user in which either has blocked the other."""
         others = {
             record.channel_id: next(each for each in members[record.channel_id] if each != user_id)
             for record in records
@@ -166,14 +169,14 @@ class CassandraMemberships(Memberships):
             last = bucket * BUCKET
         return min(found, UNREAD_COUNT)
 
-    async def _of_channels(self, statement: Statement, channel_ids: Sequence[str], *values: object) -> Iterator[Row]:
-        answers = await asyncio.gather(
-            *(
-                self._cassandra.execute(statement, (channel_ids[at : at + _TOGETHER], *values))
-                for at in range(0, len(channel_ids), _TOGETHER)
-            )
-        )
-        return (row for rows in answers for row in rows)
+    async def _of_channels(self, statement: Statement, channel_ids: Sequence[str], *values: object) -> Sequence[Row]:
+        asked = [(channel_ids[at : at + _TOGETHER], *values) for at in range(0, len(channel_ids), _TOGETHER)]
+        return await self._cassandra.execute_many(statement, asked)
+
+
+async def channels_with(cassandra: CassandraClient, user_id: str) -> Sequence[str]:
+    """Return the ids of the channels that a user is in."""
+    return [channel_id for channel_id, until_seq in await cassandra.execute(_STAYS, (user_id,)) if not until_seq]
 
 
 def _activity(channel: _Channel) -> tuple[int, str]:
@@ -181,7 +184,7 @@ def _activity(channel: _Channel) -> tuple[int, str]:
 
 
 def _members(rows: Iterable[Row]) -> tuple[Mapping[str, str], Mapping[str, Mapping[str, Member]]]:
-    """The titles and the present members of channels."""
+    """Return the titles and the present members of channels."""
     titles: dict[str, str] = {}
     members: defaultdict[str, dict[str, Member]] = defaultdict(dict)
     for channel_id, user_id, since_seq, until_seq, role, joined_at_ms, title in rows:

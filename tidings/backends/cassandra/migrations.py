@@ -1,7 +1,7 @@
 """The keyspace and its tables, brought up to date by one process at a time.
 
-`migrations/NNNN_name.cql` are done in order of number, each once. Cassandra has no transactions for tables, so a
-process that ends in the middle leaves a part of a migration, and the next one does all of it again: every statement
+`migrations/NNNN_name.cql` are done in order of number, each once. Cassandra has no transactions for tables. A process
+that ends in the middle leaves a migration done in part, and the next process does all of it again. So every statement
 must do no harm when it is done twice (IF NOT EXISTS). Statements end with a semicolon at the end of a line.
 """
 
@@ -16,16 +16,16 @@ from importlib.resources import files
 from cassandra import InvalidRequest
 from cassandra.cluster import NoHostAvailable, ResultSet, Session
 
-# Who holds the lock renews it before every statement. One that is killed keeps the others waiting this long.
+# The holder of the lock renews it before every statement. If it is killed, the others wait this long.
 _LOCK_SECONDS = 30
 _WAIT_SECONDS = 120.0
 _POLL_SECONDS = 0.25
 _STATEMENT_SECONDS = 60.0
-# Cassandra tells of a table a moment before it can be used, which whoever is not the one that makes it may run into.
+# Cassandra tells of a table a moment before it can be used. A process that did not make the table may run into that.
 _HALF_MADE = "Unknown CF"
 _HALF_MADE_SECONDS = 10.0
 
-# Two processes that make a table at the same time would make two tables of the same name, were the id not given.
+# Without a given id, two processes that make a table at the same time would make two tables of the same name.
 _IDS = uuid.UUID("5f3f8d3e-9b1c-4c55-8d07-6f6a6b3b5f10")
 
 _TABLES = (
@@ -39,7 +39,7 @@ class CassandraError(Exception):
 
 
 def migrate(session: Session, keyspace: str, replication: Mapping[str, int]) -> None:
-    """Makes the keyspace, if it is not there, and does the migrations that were not done yet.
+    """Make the keyspace, if it does not exist, and do the migrations that have not been done.
 
     Args:
         session: A session of the driver; it blocks.
@@ -65,7 +65,7 @@ def migrate(session: Session, keyspace: str, replication: Mapping[str, int]) -> 
 
 
 def _scripts() -> dict[int, Sequence[str]]:
-    """The statements of each migration, by number."""
+    """Return the statements of each migration, by number."""
     found = {
         int(each.name[:4]): _statements(each.read_text())
         for each in (files("tidings.backends.cassandra") / "migrations").iterdir()
@@ -100,7 +100,7 @@ def _missing(session: Session, keyspace: str, scripts: Mapping[int, Sequence[str
 
 
 def _migrate(session: Session, keyspace: str, scripts: Mapping[int, Sequence[str]], lock: _Lock) -> None:
-    # Read now: somebody else may have done them while this process waited for the lock.
+    # Read under the lock: another process may have done migrations while this one waited for it.
     missing = _missing(session, keyspace, scripts)
     if missing:
         session.set_keyspace(keyspace)
@@ -113,7 +113,7 @@ def _migrate(session: Session, keyspace: str, scripts: Mapping[int, Sequence[str
 
 
 class _Lock:
-    """A row that one process has at a time, and that goes away by itself."""
+    """A lock among processes: a row with the name of its holder, which expires by itself."""
 
     def __init__(self, session: Session, keyspace: str) -> None:
         self._session = session

@@ -1,11 +1,12 @@
-"""Finding users by the beginning of a name, in Cassandra.
+"""An index of names in Cassandra, which finds users by the beginning of a name.
 
-A user has a row for each beginning, up to 12 characters, of username and display name in small letters. All who share a
-beginning are in one partition, by username: a page is one stretch of it, whatever the length of the prefix. So many
-begin with the same one or two characters that these partitions are split further, by the beginning of the username.
+A user has a row for each beginning, up to 12 characters, of username and display name in small letters. All users that
+share a beginning are in one partition, by username, so a page is one stretch of it, whatever the length of the prefix.
+Very many names share a beginning of one or two characters, so these partitions are split into shards by the beginning
+of the username.
 
-The rows are written before a name is changed, and taken away after; what the account says decides. Their time of
-writing is the number of the change: whoever is late changes nothing.
+The rows of a new name are written before the account is changed, and those of the old name are deleted after it. What
+the account says decides. The time of writing is the number of the change, so a write that comes late changes nothing.
 """
 
 from __future__ import annotations
@@ -32,29 +33,32 @@ _PAGE = Statement(
 _CHARACTERS = 12
 _SPLIT_UP_TO = 2
 
-# One request may ask for this many partitions: far fewer requests, and still a small one for the node that takes it.
+# How many partitions one request asks for: far fewer requests, and still a small one for the node that takes it.
 _TOGETHER = 12
 
-# What usernames are made of, in order.
+# The characters of usernames, in order.
 _FIRST = string.digits + string.ascii_lowercase
 _LATER = "-." + string.digits + "_" + string.ascii_lowercase
 
 
 def begins(user: User, prefix: str) -> bool:
-    """Whether a user's username or display name begins with a prefix in small letters."""
+    """Tell whether a user's username or display name begins with a prefix in small letters."""
     return user.username.startswith(prefix) or user.display_name.lower().startswith(prefix)
 
 
 class NameIndex:
-    """The beginnings of names."""
+    """The index of the beginnings of names.
+
+    Args:
+        cassandra: The storage.
+    """
 
     def __init__(self, cassandra: CassandraClient) -> None:
-        """Reads `cassandra`."""
         self._cassandra = cassandra
 
     @staticmethod
     def enter(user: User, number: int) -> Sequence[Write]:
-        """What makes a user found by the names that they have from change `number` of their profile on."""
+        """Return the writes that enter a user's names as of change `number` of their profile."""
         name = user.display_name.lower()
         return [
             (_ENTER, (prefix, _shard(prefix, user.username), user.username, user.user_id, name, number))
@@ -63,21 +67,27 @@ class NameIndex:
 
     @staticmethod
     def leave(user: User, changed: User, number: int) -> Sequence[Write]:
-        """What makes a user no longer found by a name that change `number` took from them."""
+        """Return the writes that take out the names which change `number` of a profile took from a user.
+
+        Args:
+            user: The user before the change.
+            changed: The user after it.
+            number: The number of the change.
+        """
         return [
             (_LEAVE, (number, prefix, _shard(prefix, user.username), user.username))
             for prefix in sorted(_prefixes(user) - _prefixes(changed))
         ]
 
     async def pages(self, prefix: str, after: str, size: int) -> AsyncGenerator[Sequence[str], None]:
-        """The ids of users who may have a name that begins with `prefix`, by username, some at a time.
+        """Yield the ids of users who may have a name that begins with `prefix`, by username, some at a time.
 
         Args:
-            prefix: In small letters.
-            after: Only users whose username is greater.
-            size: About how many are wanted.
+            prefix: The beginning, in small letters.
+            after: A username; only users with a greater one are returned.
+            size: About how many users are wanted.
         """
-        # A username is shorter: what is cut off decides nothing.
+        # No username is longer than this, so the rest of `after` decides nothing.
         after = after[: USERNAME_CHARACTERS[1] + 1]
         key = prefix[:_CHARACTERS]
         shards = [each for each in _shards(key) if each >= after[: len(each)]]
@@ -94,7 +104,7 @@ class NameIndex:
                     page = await self._rows(key, [shard], page[-1][1], size) if len(page) == size else []
 
     async def _rows(self, prefix: str, shards: Sequence[str], after: str, size: int) -> list[Row]:
-        """The next rows of each of some shards."""
+        """Read the next rows of each of some shards."""
         return await self._cassandra.execute(_PAGE, (prefix, shards, after, size))
 
 
@@ -106,12 +116,12 @@ def _prefixes(user: User) -> set[str]:
 def _shard(prefix: str, username: str) -> str:
     if len(prefix) > _SPLIT_UP_TO:
         return ""
-    # Usernames that begin with the prefix's own letter are by far the most.
+    # Most usernames in the partition begin with the first letter of the prefix, so these are split by two letters.
     return username[:2] if username[0] == prefix[0] else username[0]
 
 
 def _shards(prefix: str) -> Sequence[str]:
-    """All shards of a prefix, in the order of the usernames in them."""
+    """Return all shards of a prefix, in the order of the usernames in them."""
     if len(prefix) > _SPLIT_UP_TO:
         return [""]
     first = prefix[:1]

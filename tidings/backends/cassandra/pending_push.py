@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 import uuid
 import zlib
@@ -13,7 +12,7 @@ from dataclasses import dataclass
 from tidings.backends.cassandra.client import CassandraClient, Row, Statement
 from tidings.core.ports import PendingPush
 
-# Rows come and go; spread, no partition gathers more of what is gone than can be read over.
+# Rows come and go. They are spread so that no partition gathers more deleted rows than can be read over.
 _SHARDS = 256
 
 _ADD = Statement("INSERT INTO pending_push (shard, channel_id, next_seq, wake) VALUES (?, ?, ?, ?)")
@@ -24,42 +23,45 @@ _OF_CHANNEL = Statement("SELECT next_seq, wake FROM pending_push WHERE shard = ?
 
 @dataclass(frozen=True, slots=True)
 class Wake:
-    """One row: a channel waits from a seq on. `name` is unique, so that nobody takes back what another has written."""
+    """One row: a channel waits for a decision from a seq on."""
 
     next_seq: int
     name: str
+    """A unique name, so that no server takes back a row that another one has written."""
 
 
 class CassandraPendingPush(PendingPush):
-    """The channels that wait for a decision about push, on a `CassandraClient`.
+    """The channels that wait for a decision about push, in Cassandra.
 
-    What was decided takes back the rows that this object has read or written, and no others: an owner that comes late
-    cannot take back the wake of its successor.
+    A decision takes back the rows that this object has read or written, and no others. So a former sequencer that comes
+    late cannot take back the row of its successor.
+
+    Args:
+        cassandra: The storage.
     """
 
     def __init__(self, cassandra: CassandraClient) -> None:
-        """Reads and writes `cassandra`."""
         self._cassandra = cassandra
         self._known: defaultdict[str, set[Wake]] = defaultdict(set)
         self._writer = uuid.uuid4().hex
         self._numbers = itertools.count()
 
     async def wake(self, channel_id: str, next_seq: int) -> Wake:
-        """Notes that a channel waits, before what it waits for is written."""
+        """Note that a channel waits, before the entries for which it waits are written."""
         wake = self._new(next_seq)
         self._known[channel_id].add(wake)
         await self._cassandra.execute(_ADD, _values(channel_id, wake))
         return wake
 
     async def take_back(self, channel_id: str, wake: Wake) -> None:
-        """What it would wait for has not been written after all."""
+        """Take a row back whose entries have not been written after all."""
         await self._replace(channel_id, [wake])
 
     async def channels(self) -> Mapping[str, int]:
         """See `PendingPush.channels`."""
-        answers = await asyncio.gather(*(self._cassandra.execute(_OF_SHARD, (shard,)) for shard in range(_SHARDS)))
         found: dict[str, int] = {}
-        for channel_id, next_seq, name in (row for rows in answers for row in rows):
+        shards = [(shard,) for shard in range(_SHARDS)]
+        for channel_id, next_seq, name in await self._cassandra.execute_many(_OF_SHARD, shards):
             self._known[channel_id].add(Wake(next_seq, name))
             found[channel_id] = min(next_seq, found.get(channel_id, next_seq))
         return found

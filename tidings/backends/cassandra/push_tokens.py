@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Collection, Sequence
 
 from tidings.backends.cassandra.account_rows import is_id
@@ -15,7 +14,7 @@ from tidings.core.values import PushPreview, PushProvider, PushToken
 _COLUMNS = "device_id, user_id, push_provider, push_token, push_preview"
 _ONE = Statement(f"SELECT {_COLUMNS} FROM accounts WHERE user_id = ? AND device_id = ?")
 _ALL = Statement(f"SELECT {_COLUMNS} FROM accounts WHERE user_id = ?")
-# Null, of a device that nobody has signed in or out, is not false.
+# A device that was never signed in or out has null there, which is not false.
 _SET = Statement(
     "UPDATE accounts SET push_provider = ?, push_token = ?, push_preview = ? WHERE user_id = ? AND device_id = ?"
     " IF signed_in != false",
@@ -27,16 +26,20 @@ _REMOVE_THIS = Statement(f"{_TAKE} IF push_token = ?", conditional=True)
 
 
 class CassandraPushTokenStore(PushTokenStore):
-    """The push tokens on a `CassandraClient`. A device that has been signed out gets none."""
+    """The push tokens in Cassandra. A device that has been signed out gets none.
+
+    Args:
+        cassandra: The storage.
+        clock: Tells the age of a read.
+    """
 
     def __init__(self, cassandra: CassandraClient, clock: Clock) -> None:
-        """Reads and writes `cassandra`."""
         self._cassandra = cassandra
         self._device_users = DeviceUsers(cassandra, clock)
 
     async def set(self, token: PushToken) -> None:
         """See `PushTokenStore.set`."""
-        # Apps tell their token at every start: mostly it is known.
+        # Apps send their token at every start, so it is usually known.
         if await self.of_device(token.device_id) == token:
             return
         await self._cassandra.execute(*DeviceUsers.keep(token.device_id, token.user_id))
@@ -62,9 +65,8 @@ class CassandraPushTokenStore(PushTokenStore):
     async def of_users(self, user_ids: Collection[str]) -> Sequence[PushToken]:
         """See `PushTokenStore.of_users`."""
         asked = [each for each in dict.fromkeys(user_ids) if is_id(each)]
-        answers = await asyncio.gather(*(self._cassandra.execute(_ALL, (each,)) for each in asked))
-        tokens = (_token(row) for rows in answers for row in rows)
-        return [each for each in tokens if each is not None]
+        rows = await self._cassandra.execute_many(_ALL, [(each,) for each in asked])
+        return [each for each in map(_token, rows) if each is not None]
 
 
 def _token(row: Row) -> PushToken | None:

@@ -1,4 +1,4 @@
-"""Which entries of a channel have been in a replay."""
+"""A set of whole numbers, kept as ranges: the entries of a channel that a replay has yielded."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from dataclasses import dataclass, field
 
 @dataclass(slots=True)
 class RangeSet:
-    """Numbers that have been seen: ranges that do not touch, in order."""
+    """A set of whole numbers."""
 
     ranges: list[tuple[int, int]] = field(default_factory=list)
+    """First and last number of each range. The ranges are in order and do not touch."""
 
     def add(self, first: int, last: int) -> Sequence[tuple[int, int]]:
-        """Adds a range; returns the parts of it that were not there yet."""
+        """Add a range; return the parts of it that were not in the set."""
         new: list[tuple[int, int]] = []
         before = [each for each in self.ranges if each[1] < first - 1]
         after = [each for each in self.ranges if each[0] > last + 1]

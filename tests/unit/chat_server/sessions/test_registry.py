@@ -9,7 +9,7 @@ from chat_server.sessions.reply import SessionReply
 from chat_server.sessions.session import Session
 from tests.support.sessions import session, told
 from tidings.core.errors import Code
-from tidings.rpc.framing import frame
+from tidings.core.framing import frame
 from tidings.v1 import chat_pb2
 
 

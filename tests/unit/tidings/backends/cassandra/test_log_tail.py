@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tidings.backends.cassandra import log_tail as tail_module
+from tidings.backends.cassandra.buckets import BUCKET, by_bucket
 from tidings.backends.cassandra.log_tail import LogTail
 from tidings.backends.cassandra.range_set import RangeSet
-from tidings.backends.cassandra.rows import BUCKET, by_bucket
 from tidings.core import positions
 from tidings.core.values import AlreadySent, ChannelKind, ChannelRecord, EntryKind, LogBatch, LogEntry
 
@@ -33,7 +33,7 @@ def _batch(first: int, last: int, ms: int) -> LogBatch:
 
 def _knows(tail: LogTail, seq: int) -> bool:
     resend = LogEntry(tail.head_seq + 1, 1 << 62, EntryKind.MESSAGE, "ann", b"", f"m{seq}")
-    return isinstance(tail.refuses(LogBatch("ga", (resend,))), AlreadySent)
+    return isinstance(tail.check(LogBatch("ga", (resend,))), AlreadySent)
 
 
 def test_what_was_sent_is_known_for_a_day() -> None:
@@ -67,8 +67,8 @@ def test_a_repeat_within_what_is_new_names_the_repeats_only() -> None:
     tail.add(_batch(1, 2, NOW))
     batch = _batch(3, 4, NOW)
     repeat = LogEntry(5, 9, EntryKind.MESSAGE, "ann", b"", "m2")
-    assert tail.refuses(batch) is None
-    refusal = tail.refuses(LogBatch("ga", (*batch.entries, repeat)))
+    assert tail.check(batch) is None
+    refusal = tail.check(LogBatch("ga", (*batch.entries, repeat)))
     assert refusal == AlreadySent({("ann", "m2"): (2, positions.at(NOW) + 2)})
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 # Field 1, length-delimited.
 _TAG = b"\x0a"
 
@@ -15,3 +17,20 @@ def frame(message: bytes) -> bytes:
         size >>= 7
     prefix.append(size)
     return bytes(prefix) + message
+
+
+def split_frames(frames: bytes) -> Iterator[bytes]:
+    """Yield the messages of joined frames."""
+    at = 0
+    while at < len(frames):
+        at += len(_TAG)
+        size = shift = 0
+        while True:
+            byte = frames[at]
+            at += 1
+            size |= (byte & 0x7F) << shift
+            shift += 7
+            if byte < 0x80:
+                break
+        yield frames[at : at + size]
+        at += size
