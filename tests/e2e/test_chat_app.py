@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 from tests.support.processes import ServerProcess
 from tests.support.settings import CHEAP_SIGN_UPS
 from tests.unit.sdk_fake import Backend, serve
+from tidings.v1 import channel_pb2, chat_pb2
 from tidings_chat.accounts import Accounts
 from tidings_chat.app import ChatApp
 from tidings_chat.channels import Channel
@@ -495,6 +496,57 @@ async def test_where_events_are_missing_everything_is_loaded_anew(accounts: Acco
         await ana.until(lambda: len(ana.messages) >= 2 * PAGE)
         seqs = [row.seq for row in ana.messages]
         assert seqs == list(range(seqs[0], seqs[-1] + 1))
+
+
+async def test_what_is_set_to_what_it_is_already_is_not_sent(accounts: Accounts) -> None:
+    backend = Backend()
+    async with serve(backend) as (endpoint, _), terminal(accounts, endpoint) as ana:
+        await ana.sign_up("ana")
+        me = ana.session.chats.me
+        log = backend.channel([me, "user-ben"])
+        channel = await ana.open(log.channel_id)
+        await ana.say("as it is")
+        await ana.until(lambda: ana.row("as it is").seq > 0)
+        admin = chat_pb2.MemberChange(
+            user_id="user-ben", kind=chat_pb2.MemberChange.KIND_ROLE_CHANGED, role=channel_pb2.MEMBER_ROLE_ADMIN
+        )
+        backend.write(log, "membership_changed", chat_pb2.MembershipChanged(actor_id=me, changes=[admin]))
+        backend.write(log, "channel_updated", chat_pb2.ChannelUpdated(actor_id=me, title="Hike"))
+        await ana.until(lambda: channel.title == "Hike")
+
+        await ana.press("escape", "e")
+        await ana.until(lambda: ana.composer.text == "as it is")
+        await ana.press("enter")
+        await ana.until(lambda: ana.composer.text == "")
+        await ana.say("/edit as it is")
+        await ana.say("after all that")
+        await ana.until(lambda: ana.row("after all that").seq > 0)
+        commands = [command.WhichOneof("body") for command in backend.session_of(ana.session.client.device_id).received]
+        assert "edit_message" not in commands
+        assert not ana.screen.query_one("#banner").display
+        # This backend refuses both calls when they are made.
+        await ana.session.retitle(channel, "Hike")
+        with pytest.raises(TidingsError):
+            await ana.session.retitle(channel, "Walk")
+        await ana.session.change_role(channel, "user-ben", channel_pb2.MEMBER_ROLE_ADMIN)
+        with pytest.raises(TidingsError):
+            await ana.session.change_role(channel, "user-ben", channel_pb2.MEMBER_ROLE_MEMBER)
+
+
+async def test_a_text_that_another_edit_is_about_to_replace_can_be_put_back(accounts: Accounts) -> None:
+    backend = Backend()
+    async with serve(backend) as (endpoint, _), terminal(accounts, endpoint) as ana:
+        await ana.sign_up("ana")
+        log = backend.channel([ana.session.chats.me, "user-ben"])
+        channel = await ana.open(log.channel_id)
+        await ana.say("before")
+        await ana.until(lambda: ana.row("before").seq > 0)
+        seq = ana.row("before").seq
+        ana.session.edit(channel, seq, "between")
+        ana.session.edit(channel, seq, "before")
+        await ana.until(lambda: [row.text for row in ana.messages if row.edited] == ["before"])
+        texts = [event.message_edited.text for event in log.events if event.HasField("message_edited")]
+        assert texts == ["between", "before"]
 
 
 @pytest.mark.parametrize(

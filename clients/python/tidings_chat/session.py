@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from typing import Protocol, TypeVar
 
@@ -76,6 +77,7 @@ class Session:
         self._refreshing: dict[str, bool] = {}
         self._loading: set[Timeline] = set()
         self._marking: set[str] = set()
+        self._editing: Counter[tuple[str, int]] = Counter()
         self._listing = asyncio.Lock()
         self._typing_said: tuple[str, float] = ("", 0.0)
 
@@ -372,11 +374,22 @@ class Session:
             self._listener.changed()
 
     def edit(self, channel: Channel, seq: int, text: str) -> None:
-        """Changes an own message."""
+        """Changes an own message. A text that it has already is not sent."""
+        message = channel.timeline.message(seq)
+        edited = channel.channel_id, seq
+        # While an edit is on its way, the text known here is about to be another one.
+        if message is not None and message.text == text and not self._editing[edited]:
+            return
         name = new_client_message_id()
-        self._attempt(
-            "the message was not changed", lambda: self._live_connection().edit(channel.channel_id, seq, text, name)
-        )
+        self._editing[edited] += 1
+
+        async def act() -> None:
+            try:
+                await self._live_connection().edit(channel.channel_id, seq, text, name)
+            finally:
+                self._editing[edited] -= 1
+
+        self._attempt("the message was not changed", act)
 
     def delete(self, channel: Channel, seq: int) -> None:
         """Deletes a message for everyone."""
@@ -425,11 +438,16 @@ class Session:
         self._put(await self.client.remove_member(channel.channel_id, user_id))
 
     async def change_role(self, channel: Channel, user_id: str, role: channel_pb2.MemberRole) -> None:
-        """Gives a member another role."""
+        """Gives a member another role. One that they have already is not sent."""
+        member = channel.members.get(user_id)
+        if member is not None and member.role == role:
+            return
         self._put(await self.client.change_role(channel.channel_id, user_id, role))
 
     async def retitle(self, channel: Channel, title: str) -> None:
-        """Changes a group's title."""
+        """Changes a group's title. One that it has already is not sent."""
+        if title == channel.title:
+            return
         self._put(await self.client.retitle_group(channel.channel_id, title))
 
     async def leave(self, channel: Channel) -> None:
@@ -441,7 +459,7 @@ class Session:
         self._listener.changed()
 
     async def mute(self, channel: Channel, muted: bool) -> None:
-        """Mutes or unmutes a channel."""
+        """Mutes or unmutes a channel; always asked for, since another device may have changed it unheard."""
         await self.client.set_mute(channel.channel_id, muted)
         channel.muted = muted
         self._listener.changed()

@@ -46,7 +46,8 @@ class _Target:
 
     seq: int
     banner: str
-    is_edit: bool
+    edited: str | None = None
+    """The text to change, as the composer showed it; None when the message is being answered."""
 
 
 @dataclass(slots=True)
@@ -330,8 +331,9 @@ class ChatScreen(Screen[None]):
             return
         self._new_after = 0
         self._aim(None)
-        if target is not None and target.is_edit:
-            self.session.edit(channel, target.seq, parsed)
+        if target is not None and target.edited is not None:
+            if parsed != target.edited:
+                self.session.edit(channel, target.seq, parsed)
         else:
             self.session.send(channel, parsed, target.seq if target is not None else 0)
         pane = self.query_one(MessagePane)
@@ -348,7 +350,7 @@ class ChatScreen(Screen[None]):
     def _left(self, event: Composer.Left) -> None:
         pane = self.query_one(MessagePane)
         if event.key == "escape" and self._target is not None:
-            if self._target.is_edit:
+            if self._target.edited is not None:
                 self.query_one(Composer).text = ""
             self._aim(None)
         elif event.key == "escape":
@@ -394,14 +396,15 @@ class ChatScreen(Screen[None]):
 
     def begin_edit(self, row: MessageRow) -> None:
         """Lets a message be rewritten."""
-        self._begin(_Target(row.seq, "editing; Esc gives it up", is_edit=True))
         item = self.session.current.timeline.message(row.seq) if self.session.current is not None else None
-        self.query_one(Composer).put(item.text if item is not None else row.text)
+        composer = self.query_one(Composer)
+        composer.put(item.text if item is not None else row.text)
+        self._begin(_Target(row.seq, "editing; Esc gives it up", edited=composer.written))
 
     def begin_reply(self, row: MessageRow) -> None:
         """Lets a message be answered."""
         whom = "yourself" if row.is_mine else row.sender
-        self._begin(_Target(row.seq, f"answering {whom}: {clean_line(row.text[:200])}", is_edit=False))
+        self._begin(_Target(row.seq, f"answering {whom}: {clean_line(row.text[:200])}"))
 
     def _begin(self, target: _Target) -> None:
         self._aim(target)

@@ -64,6 +64,11 @@ class Composer(TextArea):
         self._place = 0
         self._unsent = ""
 
+    @property
+    def written(self) -> str:
+        """What Enter would submit."""
+        return self.text.strip("\n")
+
     def put(self, text: str) -> None:
         """Shows a text, with the cursor at its end."""
         self.text = text
@@ -97,7 +102,7 @@ class Composer(TextArea):
                 await super()._on_key(event)
 
     def _submit(self) -> None:
-        text = self.text.strip("\n")
+        text = self.written
         if not text.strip():
             return
         if not self._history or self._history[-1] != text:
