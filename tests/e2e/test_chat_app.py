@@ -248,6 +248,20 @@ async def test_two_people_talk(endpoint: str, accounts: Accounts) -> None:
         await ana.until(lambda: "online" in ana.words("#title"))
 
 
+async def test_a_search_that_is_answered_after_its_dialog_is_gone_shows_nothing(accounts: Accounts) -> None:
+    backend = Backend()
+    async with serve(backend) as (endpoint, _), terminal(accounts, endpoint) as ana:
+        await ana.sign_up("ana")
+        await ana.press("ctrl+n")
+        await ana.until(lambda: isinstance(ana.app.screen, PeopleDialog))
+        dialog = ana.app.screen
+        assert isinstance(dialog, PeopleDialog)
+        await ana.press("escape")
+        await ana.until(lambda: not dialog.is_running)
+        # This backend knows no searches, so it is a refusal that would be shown.
+        await dialog._search("b")
+
+
 async def test_unread_messages_are_counted_until_they_are_looked_at(endpoint: str, accounts: Accounts) -> None:
     async with (
         friend(endpoint, "unread.ben") as ben,

@@ -174,7 +174,8 @@ class ChatScreen(Screen[None]):
 
     def _draw(self) -> None:
         self._is_drawing_due = False
-        if not self.is_mounted:
+        if not self.is_current:
+            # Nothing is left to draw on, or it is drawn when the screen comes back.
             return
         session = self.session
         chats, channel = session.chats, session.current

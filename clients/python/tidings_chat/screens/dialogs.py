@@ -132,6 +132,9 @@ class PeopleDialog(ModalScreen[list[Person]]):
             self._show(found, "" if found else f"nobody’s name begins with “{prefix}”")
 
     def _show(self, people: list[Person], hint: str) -> None:
+        if not self.is_current:
+            # The answer to a search that came after the choice.
+            return
         self._found = [person for person in people if person.user_id not in self._without]
         options = self.query_one("#found", OptionList)
         options.set_options(

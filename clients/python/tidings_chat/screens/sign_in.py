@@ -134,8 +134,7 @@ class SignInScreen(Screen[None]):
         password = self.query_one("#password", Input).value
         for id, value in (("server", server), ("username", username), ("password", password)):
             if not value:
-                self._say(f"the {'name' if id == 'username' else id} is missing")
-                self.query_one(f"#{id}").focus()
+                self._say(f"the {'name' if id == 'username' else id} is missing", focus=f"#{id}")
                 return
         if ":" not in server:
             self._say("the server is given as HOST:PORT")
@@ -159,8 +158,7 @@ class SignInScreen(Screen[None]):
         try:
             client = await signing
         except SignedOutError:
-            self._say(f"{account.username} is signed out here: the password, please")
-            self.query_one("#password").focus()
+            self._say(f"{account.username} is signed out here: the password, please", focus="#password")
         except TidingsError as error:
             self._say(explain(error))
         except OSError as error:
@@ -168,10 +166,15 @@ class SignInScreen(Screen[None]):
         else:
             self._signed_in(client, account)
 
-    def _say(self, text: str, is_busy: bool = False) -> None:
+    def _say(self, text: str, *, is_busy: bool = False, focus: str = "") -> None:
+        if not self.is_current:
+            # The program ended while the server was being asked.
+            return
         message = self.query_one("#message", Static)
         message.set_class(is_busy, "busy")
         message.update(Text(text))
+        if focus:
+            self.query_one(focus).focus()
 
     def _named(self, account: Account) -> str:
         return f"{account.username}  at {account.server}"
