@@ -11,11 +11,11 @@ FROM_SOURCE := --no-binary=http-ece --no-build-isolation
 TOOLS := .build/bin
 PROTOS := $(shell find protos -name '*.proto')
 # All stubs are written together; this one stands for them.
-STUBS := tidings/v1/chat_pb2.py
+STUBS := protos/stubs/tidings/v1/chat_pb2.py
 DEMO_LOG := clients/python/tidings_replay/data/2017-07-15.txt
 
 .DELETE_ON_ERROR:
-.PHONY: setup run demo bench test engines lint docs tools lock clean
+.PHONY: setup run demo bench test engines lint docs tools wheels lock clean
 
 # What a server needs: the locked packages, the stubs and this tree, installed so that edits count at once.
 setup: $(VENV)/.server $(STUBS)
@@ -55,33 +55,48 @@ docs: setup $(VENV)/.dev $(TOOLS)/.built
 # grpcurl and what else is built with Go.
 tools: setup $(TOOLS)/.built
 
-# Pins what pyproject.toml asks for. A pin that still fits stays: `make lock UPGRADE=--upgrade` takes the newest of all.
+# Pins what the pyproject.toml ask for. A pin that still fits stays: `make lock UPGRADE=--upgrade` takes the newest of all.
 UPGRADE :=
 UV_COMPILE = $(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--custom-compile-command "make lock" $(UPGRADE)
+UV_PROJECT = $(UV_COMPILE) pyproject.toml --all-extras --no-emit-package tidings-protos --no-emit-package tidings-client
 BUILD_REQUIRES := import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"], sep="\n")
 
 lock: $(VENV)/.dev
-	$(UV_COMPILE) pyproject.toml --output-file requirements.lock
+	$(UV_PROJECT) --output-file requirements.lock
 	$(PYTHON) -c '$(BUILD_REQUIRES)' | $(UV_COMPILE) - --constraints requirements.lock \
 		--output-file requirements-build.lock
-	$(UV_COMPILE) pyproject.toml --group dev requirements-build.lock --constraints requirements.lock \
+	$(UV_PROJECT) --group dev requirements-build.lock --constraints requirements.lock \
 		--output-file requirements-dev.lock
 
 clean:
-	rm -rf $(VENV) .build build dist tidings.egg-info tidings/v1 tidings/internal bench/loadgen/gen
+	rm -rf $(VENV) .build dist tidings/internal protos/stubs bench/loadgen/gen
+	rm -rf $(OURS:%=%/build) $(wildcard $(OURS:%=%/*.egg-info))
 
 $(VENV)/.made: scripts/make-venv
 	scripts/make-venv $(VENV)
 	@touch $@
 
-$(VENV)/.server: $(VENV)/.made requirements.lock requirements-build.lock pyproject.toml setup.py
+# The three distributions, in the order in which they need one another.
+OURS := ./protos ./clients/python .
+PROJECTS := $(foreach each,$(OURS),$(wildcard $(each)/pyproject.toml $(each)/setup.py))
+
+$(VENV)/.server: $(VENV)/.made requirements.lock requirements-build.lock $(PROJECTS)
 	$(PIP_LOCKED) -r requirements.lock -r requirements-build.lock
-	$(PIP_INSTALL) --no-deps --no-build-isolation --editable .
+	$(PIP_INSTALL) --no-deps --no-build-isolation $(OURS:%=--editable %)
+	@# bench is in no distribution; this is where `tidings bench` finds it.
+	@echo $(CURDIR) > $$($(PYTHON) -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/tidings-source-tree.pth
+	@# Where the stubs were while there was one distribution: there they would come before those of now.
+	@rm -rf tidings/v1
 	@touch $@
 
 $(STUBS): $(PROTOS) protos/generate.py requirements-build.lock | $(VENV)/.server
 	$(PYTHON) protos/generate.py
+
+# What others install, in dist/. What an earlier build has left would be packed again.
+wheels: setup
+	rm -rf dist $(OURS:%=%/build)
+	$(PYTHON) -m pip wheel --quiet --disable-pip-version-check --no-deps --no-build-isolation --wheel-dir dist $(OURS)
 
 $(VENV)/.dev: $(VENV)/.server requirements-dev.lock
 	$(PIP_LOCKED) $(FROM_SOURCE) -r requirements-dev.lock

@@ -1,4 +1,4 @@
-"""Generates the gRPC stubs from protos/ whenever the package is built or installed; all else is in pyproject.toml."""
+"""Generate the internal stubs whenever the package is built or installed; all else is in pyproject.toml."""
 
 from __future__ import annotations
 
@@ -13,14 +13,13 @@ ROOT = Path(__file__).parent
 
 
 class BuildWithStubs(build_py):
-    """Writes tidings/v1 and tidings/internal/v1, then builds as usual."""
+    """Write tidings/internal/v1, then build as usual."""
 
     def run(self) -> None:
-        """Runs when setuptools builds."""
-        subprocess.run([sys.executable, str(ROOT / "protos" / "generate.py")], check=True)
+        """Run when setuptools builds."""
+        subprocess.run([sys.executable, str(ROOT / "protos/generate.py"), "tidings/internal/v1"], check=True)
         # The packages were listed before the stubs existed.
-        generated = ["tidings.v1", "tidings.internal", "tidings.internal.v1"]
-        self.packages = sorted({*(self.packages or []), *generated})
+        self.packages = sorted({*(self.packages or []), "tidings.internal.v1"})
         super().run()
 
 

@@ -13,7 +13,8 @@ from grpc_tools import protoc
 
 PROTOS = Path(__file__).resolve().parent
 ROOT = PROTOS.parent
-PACKAGES = ("tidings/v1", "tidings/internal/v1")
+STUBS = {"tidings/v1": PROTOS / "stubs", "tidings/internal/v1": ROOT}
+"""Where the Python stubs of each package stand: with the contract what all share, in the server what it alone needs."""
 
 
 def includes() -> list[str]:
@@ -32,28 +33,29 @@ def run_protoc(*arguments: str) -> None:
         raise SystemExit("protoc failed")
 
 
-def write_stubs() -> None:
-    """Writes tidings/v1 and tidings/internal/v1 anew, so that no stub outlives its .proto file."""
-    for package in PACKAGES:
-        shutil.rmtree(ROOT / package, ignore_errors=True)
-        (ROOT / package).mkdir(parents=True)
-        (ROOT / package / "__init__.py").touch()
-    (ROOT / "tidings/internal/__init__.py").touch()
+def write_stubs(package: str) -> None:
+    """Write the Python stubs of a package anew, so that none outlives its .proto file."""
+    target = STUBS[package]
+    shutil.rmtree(target / package, ignore_errors=True)
+    (target / package).mkdir(parents=True)
+    # The folders above are namespaces: several distributions put packages into them.
+    (target / package / "__init__.py").touch()
+    (target / package / "py.typed").touch()
     # Beside this interpreter in a virtual environment, on PATH in an isolated build.
     path = os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", "")))
     run_protoc(
-        f"--python_out={ROOT}",
-        f"--pyi_out={ROOT}",
-        f"--grpc_python_out={ROOT}",
+        f"--python_out={target}",
+        f"--pyi_out={target}",
+        f"--grpc_python_out={target}",
         f"--plugin=protoc-gen-mypy_grpc={shutil.which('protoc-gen-mypy_grpc', path=path)}",
-        f"--mypy_grpc_out={ROOT}",
-        *sources(*PACKAGES),
+        f"--mypy_grpc_out={target}",
+        *sources(package),
     )
 
 
 def write_image(path: Path) -> None:
     """Writes the whole contract as one descriptor set: buf has no network to fetch google/rpc with."""
-    run_protoc("--include_imports", "--include_source_info", f"--descriptor_set_out={path}", *sources(*PACKAGES))
+    run_protoc("--include_imports", "--include_source_info", f"--descriptor_set_out={path}", *sources(*STUBS))
 
 
 def write_docs(path: Path) -> None:
@@ -79,6 +81,7 @@ def main() -> None:
     """Writes the one thing that is asked for."""
     parser = argparse.ArgumentParser(description=__doc__)
     choice = parser.add_mutually_exclusive_group()
+    choice.add_argument("packages", nargs="*", default=[*STUBS], metavar="PACKAGE", help="write only these stubs")
     choice.add_argument("--image", type=Path, metavar="FILE", help="write the descriptor set that `buf lint` reads")
     choice.add_argument("--docs", type=Path, metavar="FILE", help="write the API's page, as Markdown")
     choice.add_argument("--go", type=Path, metavar="FOLDER", help="write Go stubs into the Go module there")
@@ -90,7 +93,8 @@ def main() -> None:
     elif options.go:
         write_go(options.go)
     else:
-        write_stubs()
+        for package in options.packages:
+            write_stubs(package)
 
 
 if __name__ == "__main__":

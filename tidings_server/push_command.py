@@ -17,8 +17,6 @@ from rich.console import Console
 from rich.table import Table
 
 from notifier.web_push_encryption import encoded, point
-from tidings.backends.redis.pipeline import AutoPipeline
-from tidings.backends.redis.push_queue import RedisPushQueue
 from tidings.backends.sqlite.database import Database, DataFolderError
 from tidings.backends.sqlite.push_queue import SqlitePushQueue
 from tidings.core.clock import SystemClock
@@ -132,6 +130,10 @@ def _run(where: _Where, work: Callable[[PushQueue], Awaitable[None]]) -> None:
 async def _queue(settings: Settings) -> AsyncIterator[PushQueue]:
     """The queue itself: both engines take several processes at a time."""
     if settings.backend == "mesh":
+        # Not imported before: the engines' drivers come with the extra `mesh`.
+        from tidings.backends.redis.pipeline import AutoPipeline  # noqa: PLC0415
+        from tidings.backends.redis.push_queue import RedisPushQueue  # noqa: PLC0415
+
         pipeline = AutoPipeline(settings.mesh.push_redis)
         try:
             yield RedisPushQueue(pipeline, f"{settings.mesh.prefix}:")

@@ -16,8 +16,6 @@ from tidings.backends.sqlite.database import DataFolderError
 from tidings.core.clock import SystemClock
 from tidings.rpc.server import ListenError
 from tidings_server.embedded import EmbeddedEngines, EmbeddedServices
-from tidings_server.mesh.engines import MeshEngines
-from tidings_server.mesh.services import MeshServices
 from tidings_server.node import Node
 from tidings_server.settings import SERVICES, Settings, SettingsError, load
 
@@ -73,6 +71,10 @@ async def _open_node(settings: Settings) -> Node:
     """Connect to the engines of the backend that is set, and put its services together."""
     clock = SystemClock()
     if settings.backend == "mesh":
+        # Not imported before: the engines' drivers come with the extra `mesh`.
+        from tidings_server.mesh.engines import MeshEngines  # noqa: PLC0415
+        from tidings_server.mesh.services import MeshServices  # noqa: PLC0415
+
         return await Node.open(settings, await MeshEngines.open(settings, clock), MeshServices, clock)
     return await Node.open(settings, await EmbeddedEngines.open(settings, clock), EmbeddedServices, clock)
 

@@ -7,18 +7,22 @@ import os
 import shutil
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
 import psutil
 
+THIS_TREE = (sys.executable, "-m", "tidings_server")
+"""The command `tidings`, as this tree has it."""
 _START_SECONDS = 30.0
 
 
 async def start_tidings(
-    *arguments: str | Path, environment: Mapping[str, str] | None = None
+    *arguments: str | Path,
+    environment: Mapping[str, str] | None = None,
+    program: Sequence[str | Path] = THIS_TREE,
 ) -> asyncio.subprocess.Process:
     """Starts `tidings`, which signals end as they do in a terminal, with its output in pipes.
 
@@ -28,12 +32,13 @@ async def start_tidings(
     Args:
         arguments: The command line, without the program's name.
         environment: What its environment has beside the tests' own.
+        program: Another `tidings` than that of this tree.
     """
     # By its path, since the environment may have a PATH that leads nowhere.
     env = shutil.which("env")
     assert env is not None
     return await asyncio.create_subprocess_exec(
-        *(env, "--default-signal", sys.executable, "-m", "tidings_server"),
+        *(env, "--default-signal", *program),
         *map(str, arguments),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
@@ -59,13 +64,21 @@ async def run_tidings(*arguments: str | Path, environment: Mapping[str, str] | N
 
 
 class ServerProcess:
-    """`tidings serve` on a data folder, on a free port of loopback unless told otherwise."""
+    """`tidings serve` on a data folder, on a free port of loopback and from this tree unless told otherwise."""
 
-    def __init__(self, data: Path, *, config: str = "", listen: str = "127.0.0.1:0") -> None:
+    def __init__(
+        self,
+        data: Path,
+        *,
+        config: str = "",
+        listen: str = "127.0.0.1:0",
+        program: Sequence[str | Path] = THIS_TREE,
+    ) -> None:
         self.data = data
         self.listen = listen
         self.endpoint = ""
         self._config = config
+        self._program = program
         self._process: asyncio.subprocess.Process | None = None
         self._errors: asyncio.Task[bytes] | None = None
 
@@ -83,7 +96,7 @@ class ServerProcess:
             "--config",
             str(config),
         ]
-        self._process = await start_tidings(*arguments)
+        self._process = await start_tidings(*arguments, program=self._program)
         assert self._process.stdout is not None and self._process.stderr is not None
         self._errors = asyncio.create_task(self._process.stderr.read())
         try:

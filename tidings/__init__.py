@@ -1,1 +1,0 @@
-"""tidings, a chat backend on gRPC streams."""
