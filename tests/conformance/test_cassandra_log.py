@@ -93,7 +93,7 @@ class Owner:
 
 
 class Owners:
-    """Makes owners, each with a server number of its own."""
+    """Makes owners, each with a worker id of its own."""
 
     def __init__(self, engine: CassandraEngine, ports: Ports) -> None:
         self._settings = engine.settings

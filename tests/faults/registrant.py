@@ -1,4 +1,4 @@
-"""A process that is registered and holds a server number, and says what becomes of that, for tests that pause it."""
+"""A process that is registered and holds a worker id, and says what becomes of that, for tests that pause it."""
 
 from __future__ import annotations
 

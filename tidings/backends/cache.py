@@ -1,4 +1,4 @@
-"""Reads that are shared: by those who ask for the same at the same time, and for a moment after."""
+"""A cache that shares reads: among callers that ask for the same key at the same time, and for a moment after."""
 
 from __future__ import annotations
 
@@ -20,48 +20,46 @@ class _Read(Generic[ValueT]):
 
 
 class ReadThroughCache(Generic[KeyT, ValueT]):
-    """Reads by key; a read, under way or done, serves whoever asks while it is younger than an age.
+    """Reads values by key. A read, under way or done, serves all callers until it reaches an age.
 
-    An answer is therefore never older than that: a change made elsewhere before is in it. A change made here shows at
-    once, if `forget` is called after it. None is never kept: what is not there may be there in a moment. Neither is a
-    failure, but those who share a read share its failure.
+    So an answer is never older than that age, and contains every change that another process made before. A change by
+    this process shows at once if `forget` is called after it. None is not kept, because the value may exist in a
+    moment. A failure is not kept either, but the callers that share a read share its failure.
+
+    Args:
+        read: Reads the value of a key; None when there is none.
+        clock: Tells the age of a read.
+        age_s: How old a read may be, in seconds from its beginning; with 0 every caller reads for itself.
+        most: How many reads are kept; the oldest go first.
     """
 
     def __init__(
         self, read: Callable[[KeyT], Awaitable[ValueT | None]], clock: Clock, age_s: float, most: int = 10_000
     ) -> None:
-        """Reads with `read`.
-
-        Args:
-            read: Finds what belongs to a key.
-            clock: Tells the age of a read.
-            age_s: How old a read may be, in seconds, counted from its beginning; with 0 all read for themselves.
-            most: How many reads are kept; the oldest go first.
-        """
         self._read = read
         self._clock = clock
         self._age_s = age_s
         self._most = most
-        # In order of beginning.
+        # In the order in which they began.
         self._reads: dict[KeyT, _Read[ValueT]] = {}
 
     def __len__(self) -> int:
         return len(self._reads)
 
     async def get(self, key: KeyT) -> ValueT | None:
-        """What belongs to a key.
+        """Return the value of a key; None when there is none.
 
         Raises:
-            Exception: What the read raised.
+            Exception: The exception of the read.
         """
         read = self._reads.get(key)
         if read is None or not self._is_fresh(read) or _is_fruitless(read.task):
             read = self._begin(key)
-        # The read is not one caller's: who hangs up does not end it for the others.
+        # Callers share the read, so a caller that is cancelled must not end it for the others.
         return read.task.result() if read.task.done() else await asyncio.shield(read.task)
 
     def forget(self, key: KeyT) -> None:
-        """Whoever asks from now on gets what a read finds that begins after this."""
+        """Forget the value of a key: callers from now on get the result of a new read."""
         self._reads.pop(key, None)
 
     def _begin(self, key: KeyT) -> _Read[ValueT]:
@@ -92,5 +90,5 @@ class ReadThroughCache(Generic[KeyT, ValueT]):
 
 
 def _is_fruitless(task: asyncio.Task[ValueT | None]) -> bool:
-    # Asking for the exception also marks it as seen: perhaps nobody waits any more.
+    # Asking for the exception also marks it as seen, since perhaps no caller waits any more.
     return task.done() and (task.cancelled() or task.exception() is not None or task.result() is None)

@@ -1,4 +1,4 @@
-"""A view of the servers alive, as a registry keeps it."""
+"""A view of the servers alive, for the registries of all engines."""
 
 from __future__ import annotations
 
@@ -9,23 +9,22 @@ from tidings.core.values import Server, ServerKind
 
 
 class ServersView:
-    """Servers by kind and id, and whoever watches them."""
+    """Servers by kind and id, which can be watched."""
 
     def __init__(self) -> None:
-        """No server is there."""
         self._servers: dict[ServerKind, dict[str, Server]] = {kind: {} for kind in ServerKind}
         # Set at the next change of a kind, and replaced then.
         self._changes = {kind: asyncio.Event() for kind in ServerKind}
 
     def put(self, server: Server) -> None:
-        """Enters a server, or what has changed of it."""
+        """Add a server, or replace it by its new state."""
         servers = self._servers[server.kind]
         if servers.get(server.server_id) != server:
             servers[server.server_id] = server
             self._changed(server.kind)
 
     def drop(self, server_id: str, kind: ServerKind) -> None:
-        """Takes a server out, if there."""
+        """Take a server out, if it is in the view."""
         if self._servers[kind].pop(server_id, None) is not None:
             self._changed(kind)
 

@@ -1,6 +1,7 @@
-"""Positions: time-ordered 64-bit numbers, unique over all servers.
+"""Positions are Snowflake ids: time-ordered 64-bit numbers, unique over all servers.
 
-A position is, from the top: milliseconds since 2024 (42 bits), the server's number (10 bits), a counter (12 bits).
+From the top, a position has the milliseconds since 2024 (42 bits), the worker id of a server (10 bits), and a counter
+(12 bits).
 """
 
 from __future__ import annotations
@@ -13,61 +14,60 @@ EPOCH_MS = 1_704_067_200_000
 MAX_WORKER_ID = (1 << 10) - 1
 
 _TIME_SHIFT = 22
-_SERVER_SHIFT = 12
-_COUNTER_MASK = (1 << _SERVER_SHIFT) - 1
+_WORKER_SHIFT = 12
+_COUNTER_MASK = (1 << _WORKER_SHIFT) - 1
 
 
 def time_ms(position: int) -> int:
-    """The milliseconds since 1970 at which a position was given out."""
+    """Return when a position was given out, in milliseconds since 1970."""
     return (position >> _TIME_SHIFT) + EPOCH_MS
 
 
 def at(ms: int) -> int:
-    """The lowest position of a moment, given as milliseconds since 1970."""
+    """Return the lowest position of a moment, which is in milliseconds since 1970."""
     return max(0, ms - EPOCH_MS) << _TIME_SHIFT
 
 
 def span(ms: int) -> int:
-    """How far apart positions are that were given out some milliseconds after one another."""
+    """Return the distance between two positions that were given out some milliseconds after one another."""
     return ms << _TIME_SHIFT
 
 
 class Positions:
-    """Gives out the positions of one server, each larger than the last."""
+    """Gives out the positions of one server, each larger than the last.
 
-    def __init__(self, clock: Clock, server_number: int = 0, after: int = 0) -> None:
-        """Begins beyond `after`, the highest position known to be given out, should the clock have gone back.
+    Args:
+        clock: Tells the time.
+        worker_id: 0 to 1023, unique among the servers alive.
+        after: The highest position known to be given out: all are larger, even if the clock has gone back.
 
-        Args:
-            clock: Tells the milliseconds.
-            server_number: 0 to 1023, unique among the servers alive.
-            after: A position.
+    Raises:
+        ValueError: The worker id is out of range.
+    """
 
-        Raises:
-            ValueError: The server number is out of range.
-        """
+    def __init__(self, clock: Clock, worker_id: int = 0, after: int = 0) -> None:
         self._clock = clock
         self._ms = 0
         self._counter = 0
-        self.renumber(server_number)
+        self.change_worker_id(worker_id)
         self._pass(after)
 
-    def renumber(self, server_number: int) -> None:
-        """Goes on with another server number.
+    def change_worker_id(self, worker_id: int) -> None:
+        """Go on with another worker id.
 
         Raises:
-            ValueError: It is out of range.
+            ValueError: The worker id is out of range.
         """
-        if not 0 <= server_number <= MAX_WORKER_ID:
-            raise ValueError(f"server number {server_number} is not within 0 to {MAX_WORKER_ID}")
+        if not 0 <= worker_id <= MAX_WORKER_ID:
+            raise ValueError(f"worker id {worker_id} is not within 0 to {MAX_WORKER_ID}")
         if self._ms:
-            # A smaller number would make a smaller position within the same millisecond.
+            # A smaller worker id would make a smaller position within the same millisecond.
             self._ms += 1
             self._counter = 0
-        self._server = server_number << _SERVER_SHIFT
+        self._worker = worker_id << _WORKER_SHIFT
 
     def next(self, after: int = 0) -> int:
-        """The next position, larger than all before it and than `after` (the head of the channel, say)."""
+        """Give out the next position, larger than all before it and than `after`, such as the head of a channel."""
         ms = self._clock.now_ms() - EPOCH_MS
         if ms > self._ms:
             self._ms = ms
@@ -75,17 +75,17 @@ class Positions:
         else:
             self._step()
         self._pass(after)
-        return self._ms << _TIME_SHIFT | self._server | self._counter
+        return self._ms << _TIME_SHIFT | self._worker | self._counter
 
     def _pass(self, position: int) -> None:
-        # Another server's number may be larger than ours within the same millisecond: go to the next one then.
-        if self._ms << _TIME_SHIFT | self._server | self._counter <= position:
+        # Within the same millisecond another server's worker id may be larger: go to the next millisecond then.
+        if self._ms << _TIME_SHIFT | self._worker | self._counter <= position:
             self._ms = (position >> _TIME_SHIFT) + 1
             self._counter = 0
 
     def _step(self) -> None:
         if self._counter == _COUNTER_MASK:
-            # More than 4,096 in a millisecond: borrow from the next.
+            # There were 4,096 in this millisecond: borrow from the next.
             self._ms += 1
             self._counter = 0
         else:

@@ -34,7 +34,7 @@ class WorkerIdHolder:
         Raises:
             Refusal: UNAVAILABLE or RESOURCE_EXHAUSTED, there is none now.
         """
-        self._positions.renumber(await self._worker_ids.take(lambda: self._tasks.start(self._take_again())))
+        self._positions.change_worker_id(await self._worker_ids.take(lambda: self._tasks.start(self._take_again())))
 
     async def release(self) -> None:
         """Give the id back, for another server."""

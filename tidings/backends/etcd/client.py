@@ -1,7 +1,7 @@
-"""Calls to etcd, at whichever of its members answers.
+"""A client of etcd that calls whichever member answers.
 
-These are the generated stubs of aetcd, without its client: that knows one address only, waits for ever when a watch
-begins at a revision that has been compacted, and does not tell at which revision it shows something.
+It uses the generated stubs of aetcd but not its client, which knows one address only, waits for ever when a watch
+begins at a revision that has been compacted, and does not tell the revision of what it read.
 """
 
 from __future__ import annotations
@@ -24,21 +24,21 @@ CALL_SECONDS = 2.0
 _KEEP_ALIVE_SECONDS = 1.0
 _RETRY_SECONDS = 0.3
 _OPTIONS = [
-    # Finds a connection that is dead without having been closed; etcd allows a ping every 5 s.
+    # Finds a connection that is dead but was not closed; etcd allows a ping every 5 s.
     ("grpc.keepalive_time_ms", 10_000),
     ("grpc.keepalive_timeout_ms", 3_000),
-    # The one before does not bound how long a ping may take, which is a minute unless told.
+    # The option before does not limit how long a ping may take, which is a minute by default.
     ("grpc.http2.ping_timeout_ms", 3_000),
-    # A member that is back is found soon.
+    # To find soon that a member is back.
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.min_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 1_000),
-    # Processes that talk to the same member keep connections of their own.
+    # Clients in one process that talk to the same member keep connections of their own.
     ("grpc.use_local_subchannel_pool", 1),
 ]
 
 KeyChange = tuple[bytes, bytes | None]
-"""A key and what it holds, or None for one that has gone."""
+"""A key and its value, or None for a key that was deleted."""
 
 
 class LeaseGone(Exception):  # noqa: N818 - an outcome, not a malfunction
@@ -46,25 +46,22 @@ class LeaseGone(Exception):  # noqa: N818 - an outcome, not a malfunction
 
 
 class EtcdClient:
-    """A cluster of etcd, by the addresses of its members. One that fails is asked last from then on.
+    """A client of a cluster of etcd. It connects when needed. A member that fails is asked last from then on.
 
-    Every method raises `Refusal` with UNAVAILABLE when none of them answers; whether something was written is not
-    known then.
+    Every method raises `Refusal` with UNAVAILABLE when no member answers. A write may have been done all the same.
+
+    Args:
+        addresses: HOST:PORT of the members.
+        prefix: How all keys begin.
+        credentials: For TLS; None for plaintext.
+
+    Raises:
+        ValueError: There is no address.
     """
 
     def __init__(
         self, addresses: Sequence[str], prefix: str = "/tidings/", credentials: grpc.ChannelCredentials | None = None
     ) -> None:
-        """Connects when needed.
-
-        Args:
-            addresses: HOST:PORT of its members.
-            prefix: Of all keys that are used.
-            credentials: For TLS; without it, in plaintext.
-
-        Raises:
-            ValueError: No address.
-        """
         if not addresses:
             raise ValueError("needs the address of at least one member of etcd")
         self.prefix = prefix.encode()
@@ -76,22 +73,22 @@ class EtcdClient:
         ]
 
     async def get(self, prefix: bytes) -> tuple[int, Sequence[tuple[bytes, bytes]]]:
-        """What all keys with a prefix hold, and the revision at which they did."""
+        """Read all keys with a prefix; return the revision at which they were read, and the keys with their values."""
         answer = await self._call(
             lambda channel: rpc.KVStub(channel).Range, rpc.RangeRequest(key=prefix, range_end=_end(prefix))
         )
         return answer.header.revision, [(each.key, each.value) for each in answer.kvs]
 
     async def put(self, key: bytes, value: bytes, lease: int) -> None:
-        """Sets a key, which goes when the lease does.
+        """Set a key, which is deleted when its lease ends.
 
         Raises:
-            LeaseGone: It has gone already.
+            LeaseGone: The lease has ended already.
         """
         await self._call(lambda channel: rpc.KVStub(channel).Put, rpc.PutRequest(key=key, value=value, lease=lease))
 
     async def put_new(self, key: bytes, value: bytes, lease: int) -> bool:
-        """The same for a key that is not there; False, and nothing done, when it is."""
+        """Set a key that does not exist, as `put` does; return False, without a change, when it exists."""
         absent = Compare(key=key, result=Compare.EQUAL, target=Compare.CREATE, create_revision=0)
         put = rpc.RequestOp(request_put=rpc.PutRequest(key=key, value=value, lease=lease))
         answer = await self._call(
@@ -100,16 +97,16 @@ class EtcdClient:
         return bool(answer.succeeded)
 
     async def delete(self, key: bytes) -> None:
-        """Takes a key out, if there."""
+        """Delete a key, if it exists."""
         await self._call(lambda channel: rpc.KVStub(channel).DeleteRange, rpc.DeleteRangeRequest(key=key))
 
     async def watch(self, prefix: bytes, revision: int) -> AsyncIterator[Sequence[KeyChange]]:
-        """What changes of the keys with a prefix from a revision on.
+        """Yield the changes of all keys with a prefix from a revision on.
 
-        It ends when the changes are not to be had any more, since they have been compacted: read the keys again then.
+        The changes end when etcd has compacted some of them. Read the keys again then.
         """
         channel = self._channels[0]
-        # A member that has lost the others would fall silent otherwise.
+        # Without this a member that has lost the others would fall silent.
         call = rpc.WatchStub(channel).Watch(metadata=(("hasleader", "true"),))
         try:
             create = rpc.WatchCreateRequest(key=prefix, range_end=_end(prefix), start_revision=revision)
@@ -124,20 +121,20 @@ class EtcdClient:
             call.cancel()
 
     async def grant(self, seconds: int) -> int:
-        """Grants a lease."""
+        """Grant a lease; return its id."""
         answer = await self._call(lambda channel: rpc.LeaseStub(channel).LeaseGrant, rpc.LeaseGrantRequest(TTL=seconds))
         return int(answer.ID)
 
     async def revoke(self, lease: int) -> None:
-        """Ends a lease, if there, and all its keys with it."""
+        """End a lease, if it exists, which deletes its keys."""
         with contextlib.suppress(LeaseGone):
             await self._call(lambda channel: rpc.LeaseStub(channel).LeaseRevoke, rpc.LeaseRevokeRequest(ID=lease))
 
     async def kept(self, lease: int, seconds: int) -> AsyncGenerator[bool, None]:
-        """Keeps a lease alive until it has gone, and says each time whether etcd has answered.
+        """Keep a lease alive until it has ended, and yield after each attempt whether etcd has answered.
 
-        While etcd is away the lease may be there still: it counts its time, and gives all leases their full time again
-        when it has been away altogether. So a lease has gone when etcd says so, and not before.
+        While etcd is away the lease may still be alive: etcd counts its time, and after an outage of the whole cluster
+        all leases have their full time again. So a lease has ended only when etcd says so.
         """
         while True:
             channel = self._channels[0]
@@ -158,7 +155,7 @@ class EtcdClient:
             await asyncio.sleep(seconds / 3 if answered else _RETRY_SECONDS)
 
     async def close(self) -> None:
-        """Closes all connections."""
+        """Close all connections."""
         await asyncio.gather(*(channel.close() for channel in self._channels))
 
     async def _call(self, method: Callable[[aio.Channel], Any], request: object) -> Any:
@@ -180,7 +177,7 @@ class EtcdClient:
 
 
 async def pause() -> None:
-    """Waits before the next attempt, for a time that differs from process to process."""
+    """Wait before the next attempt, for a random time, so that processes do not come at once."""
     await asyncio.sleep(random.uniform(_RETRY_SECONDS / 2, _RETRY_SECONDS * 2))
 
 
@@ -190,5 +187,5 @@ def _away(error: BaseException) -> Refusal:
 
 
 def _end(prefix: bytes) -> bytes:
-    """Where the keys that begin with a prefix end. No prefix here ends with the highest byte."""
+    """Return the end of the range of all keys with a prefix. No prefix here ends with the highest byte."""
     return prefix[:-1] + bytes([prefix[-1] + 1])

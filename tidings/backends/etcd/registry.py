@@ -1,4 +1,4 @@
-"""The servers alive, in etcd."""
+"""The registry of the servers alive, in etcd."""
 
 from __future__ import annotations
 
@@ -24,35 +24,35 @@ _FIELDS = {each.name for each in dataclasses.fields(Server)}
 
 
 class EtcdRegistry(Registry):
-    """Servers registered in etcd under a lease of this process, and a view of all that follows a watch.
+    """Registers servers in etcd under a lease of this process, and keeps a view of all servers by a watch.
 
-    The view goes on answering when etcd is away. It also keeps its calm when etcd comes back and everybody's lease has
-    run out meanwhile: whoever leaves at a time when etcd has been away is left in the view for the time of one lease,
-    in which those alive register again.
+    The view goes on answering when etcd is away. When etcd comes back and all leases have run out, the view does not
+    lose all servers at once: a server that leaves shortly after an outage of etcd stays in the view for the time of one
+    lease, in which the servers that are alive register again.
+
+    `start` it before use.
+
+    Args:
+        etcd: The client of etcd; its owner closes it.
+        registered_again: Called when the servers of this process had left the registry and have been registered again.
+            They leave when the process was paused for longer than its lease, for instance, or etcd has lost its data.
+        lease_seconds: After how long a process that has died leaves the registry.
     """
 
     def __init__(
         self, etcd: EtcdClient, registered_again: Callable[[], None] = lambda: None, lease_seconds: int = LEASE_SECONDS
     ) -> None:
-        """Nothing is registered; `start` it.
-
-        Args:
-            etcd: Where; its caller closes it.
-            registered_again: Called when the servers registered here had gone, since the process was paused for longer
-                than its lease, say, or etcd has lost its data, and are there again.
-            lease_seconds: After which a process that has died is found to be gone.
-        """
         self._etcd = etcd
         self._registered_again = registered_again
         self._lease_seconds = lease_seconds
         self._prefix = etcd.prefix + b"servers/"
         self._view = ServersView()
-        # By key: the servers seen, and the timers of those that are about to leave the view.
+        # The servers seen, and the timers of those that are about to leave the view, by key.
         self._seen: dict[bytes, Server] = {}
         self._leaving: dict[bytes, asyncio.TimerHandle] = {}
         self._in_doubt_until = 0.0
         self._has_view = asyncio.Event()
-        # What this process has to say, and what etcd has of it under the lease (0: none).
+        # The servers that this process registers, and those that etcd has under its lease (0: there is no lease).
         self._wanted: dict[bytes, bytes] = {}
         self._stored: dict[bytes, bytes] = {}
         self._lease = 0
@@ -61,10 +61,10 @@ class EtcdRegistry(Registry):
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
-        """Begins to follow, and waits for the first view.
+        """Begin to follow the servers, and wait for the first view.
 
         Raises:
-            Refusal: UNAVAILABLE when there is none after 5 s. It goes on trying then, until it is closed.
+            Refusal: UNAVAILABLE when there is no view after 5 s. The registry goes on trying until it is closed.
         """
         if not self._tasks:
             self._tasks = [asyncio.create_task(self._follow()), asyncio.create_task(self._uphold())]
@@ -75,7 +75,7 @@ class EtcdRegistry(Registry):
             raise unavailable("etcd is away, and the servers are not known", Reason.ENGINE_UNAVAILABLE) from None
 
     async def close(self) -> None:
-        """Takes out all that was registered here, as far as etcd is there, and ends."""
+        """End, and take the servers of this process out of etcd. Without etcd they leave when the lease runs out."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -90,12 +90,12 @@ class EtcdRegistry(Registry):
                 _log.warning("the servers of this process leave when their lease runs out: %s", refusal)
 
     async def register(self, server: Server) -> None:
-        """See `Registry.register`. What etcd was not there for is made up for when it is back."""
+        """See `Registry.register`. If etcd is away, the server is registered as soon as etcd is back."""
         self._wanted[self._key(server.server_id, server.kind)] = _encode(server)
         await self._store()
 
     async def unregister(self, server_id: str, kind: ServerKind) -> None:
-        """See `Registry.unregister`. What etcd was not there for is made up for when it is back."""
+        """See `Registry.unregister`. If etcd is away, the server is taken out as soon as etcd is back."""
         key = self._key(server_id, kind)
         self._wanted.pop(key, None)
         if key in self._stored:
@@ -111,10 +111,10 @@ class EtcdRegistry(Registry):
         """See `Registry.watch`."""
         return self._view.watch(kind)
 
-    # --- what this process says ---------------------------------------------------------------------------------------
+    # --- the servers of this process ----------------------------------------------------------------------------------
 
     async def _store(self) -> None:
-        """Makes etcd have what is wanted, under a lease that lives."""
+        """Bring etcd up to date with the servers of this process, under a lease that is alive."""
         async with self._lock:
             while True:
                 try:
@@ -145,7 +145,7 @@ class EtcdRegistry(Registry):
             self._was_lost = bool(self._wanted)
 
     async def _uphold(self) -> None:
-        """Keeps the lease, and with it an eye on whether etcd is there."""
+        """Keep the lease alive, and notice when etcd is away."""
         while True:
             try:
                 await self._store()
@@ -170,6 +170,7 @@ class EtcdRegistry(Registry):
     # --- what all say -------------------------------------------------------------------------------------------------
 
     async def _follow(self) -> None:
+        """Keep the view up to date."""
         while True:
             try:
                 revision, values = await self._etcd.get(self._prefix)
@@ -181,7 +182,7 @@ class EtcdRegistry(Registry):
                     self._take(changes)
             except Exception as error:
                 _report("the view of the servers stays as it is", error)
-            # Whatever was missed: who is not there when it is read again may be about to register again.
+            # A server that is missing when the keys are read again may be about to register again.
             self._doubt()
             await pause()
 
@@ -196,7 +197,7 @@ class EtcdRegistry(Registry):
         try:
             server = _decode(value)
         except (ValueError, TypeError) as error:
-            # Of a later version, say. It is not for this process then.
+            # Of a later version, perhaps. Such a server is not for this process.
             _log.warning("a server in etcd is not understood: %r: %s", key, error)
             return
         timer = self._leaving.pop(key, None)
@@ -227,7 +228,7 @@ class EtcdRegistry(Registry):
 
 
 def _report(what: str, error: Exception) -> None:
-    """Says why something has to be tried again. It is, whatever it was: nobody else would."""
+    """Log why something is tried again, as it is after every error."""
     if isinstance(error, Refusal):
         _log.warning("%s: %s", what, error)
     else:
@@ -239,6 +240,6 @@ def _encode(server: Server) -> bytes:
 
 
 def _decode(value: bytes) -> Server:
-    """A server with the fields that are known here: during an upgrade, others may write more."""
+    """Decode a server without unknown fields, which other processes may write during an upgrade."""
     fields = {name: each for name, each in json.loads(value).items() if name in _FIELDS}
     return Server(**{**fields, "kind": ServerKind(fields["kind"])})

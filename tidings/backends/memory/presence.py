@@ -1,4 +1,4 @@
-"""Presence in the memory of one process: heartbeats, and the news of changes."""
+"""Presence in the memory of one process: heartbeats, and pub/sub of changes."""
 
 from __future__ import annotations
 
@@ -9,10 +9,9 @@ from tidings.core.values import Presence
 
 
 class MemoryPresenceStore(PresenceStore):
-    """The heartbeats of one process. What it knows is lost with the process, `last_seen` too."""
+    """The heartbeats of one process. All of it is lost with the process, `last_seen` too."""
 
     def __init__(self) -> None:
-        """Nobody has been seen."""
         self._beats: dict[str, tuple[str, int]] = {}
         self._devices: dict[str, set[str]] = {}
         self._last_seen: dict[str, int] = {}
@@ -34,7 +33,7 @@ class MemoryPresenceStore(PresenceStore):
 
     async def expire(self, before_ms: int) -> Sequence[str]:
         """See `PresenceStore.expire`."""
-        # Looking at all of them costs 0.3 ms for 5,000, and holds when the machine's clock is set back.
+        # Looking at all devices costs 0.3 ms for 5,000, and is right also after the machine's clock was set back.
         silent = [(device_id, user_id, at) for device_id, (user_id, at) in self._beats.items() if at < before_ms]
         return [user_id for device_id, user_id, at in silent if self._forget(device_id, at)]
 
@@ -48,7 +47,7 @@ class MemoryPresenceStore(PresenceStore):
         }
 
     def _forget(self, device_id: str, last_seen_ms: int) -> bool:
-        """Forgets a device that is there; True when its user is offline thereby."""
+        """Forget a device that is known; return whether its user is offline now."""
         user_id, _ = self._beats.pop(device_id)
         self._last_seen[user_id] = max(last_seen_ms, self._last_seen.get(user_id, 0))
         devices = self._devices[user_id]
@@ -60,10 +59,9 @@ class MemoryPresenceStore(PresenceStore):
 
 
 class MemoryPresencePubSub(PresencePubSub):
-    """News among the subscribers of one process: `publish` returns when all of them have it."""
+    """Changes for the subscribers of one process; `publish` calls them before it returns."""
 
     def __init__(self) -> None:
-        """Nobody listens."""
         self._subscribers: dict[str, dict[object, Callable[[Presence], None]]] = {}
 
     async def publish(self, presence: Presence, watchers: Collection[str]) -> None:
@@ -71,7 +69,7 @@ class MemoryPresencePubSub(PresencePubSub):
         for user_id in watchers:
             subscribers = self._subscribers.get(user_id, {})
             for key in list(subscribers):
-                # One of them may have unsubscribed another meanwhile.
+                # A subscriber may have unsubscribed another one in the meantime.
                 notify = subscribers.get(key)
                 if notify is not None:
                     notify(presence)

@@ -1,4 +1,4 @@
-"""The servers of one process."""
+"""The registry of the servers of one process."""
 
 from __future__ import annotations
 
@@ -10,10 +10,9 @@ from tidings.core.values import Server, ServerKind
 
 
 class MemoryRegistry(Registry):
-    """What the services of one process have registered; it needs no lease, since they die together."""
+    """The servers of one process. They need no lease, because they end with the process."""
 
     def __init__(self) -> None:
-        """No server is there."""
         self._view = ServersView()
 
     async def register(self, server: Server) -> None:

@@ -19,10 +19,11 @@ from collections.abc import Collection, Sequence
 from typing import Any
 
 from tidings.backends.redis.pipeline import Argument, AutoPipeline, Script
+from tidings.backends.rows import device_push, push_row
 from tidings.core.errors import precondition
 from tidings.core.ports import DeadLetter, DevicePush, PushQueue, PushQueueDepth, QueuedPush
 from tidings.core.reasons import Reason
-from tidings.core.values import PushProvider, PushRequest
+from tidings.core.values import PushProvider
 
 # Keys, after the prefix of all (ARGV[1]):
 #   next                the last id given out
@@ -269,7 +270,7 @@ def _arguments(push: DevicePush) -> tuple[Argument, ...]:
     """Return the arguments of `enqueue` in Lua for one push."""
     request = push.request
     line = _line(push.device_id, request.channel_id)
-    return int(push.provider), line, _rank(*request.rank), _body(push)
+    return int(push.provider), line, _rank(*request.rank), json.dumps(push_row(push))
 
 
 def _line(device_id: str, channel_id: str) -> str:
@@ -281,22 +282,5 @@ def _rank(seq: int, silent: bool) -> int:
     return 2 * seq + silent
 
 
-def _body(push: DevicePush) -> str:
-    request = push.request
-    return json.dumps(
-        [
-            push.device_id,
-            push.provider,
-            request.user_id,
-            request.channel_id,
-            request.seq,
-            request.sender_id,
-            request.preview,
-            request.created_at_ms,
-        ]
-    )
-
-
 def _push(body: bytes) -> DevicePush:
-    device_id, provider, *request = json.loads(body)
-    return DevicePush(PushRequest(*request), device_id, PushProvider(provider))
+    return device_push(json.loads(body))

@@ -17,7 +17,7 @@ from tidings.core.values import Device, Platform, User
 USER_COLUMNS = "user_id, username, display_name, about, created_at_ms"
 _DEVICE_COLUMNS = "device_id, user_id, device_name, platform, created_at_ms, last_active_at_ms"
 
-# Each half is cut to the page by itself and needs nothing but its index, which the first reads in order.
+# Each half is cut to the page by itself and needs only its index, which the half by username reads in order.
 _FOUND = """
 SELECT user_id, username FROM users u
 WHERE {column} >= {from_} AND {column} < :prefix || char(0x10FFFF) AND username > :after
@@ -36,10 +36,13 @@ _SPENT_KEPT_MS = 30 * 24 * 3600 * 1000
 
 
 class SqliteAccountStore(AccountStore):
-    """The accounts on a `Database`."""
+    """The accounts in SQLite.
+
+    Args:
+        database: The database.
+    """
 
     def __init__(self, database: Database) -> None:
-        """Reads and writes `database`."""
         self._database = database
 
     async def create_user(self, user: User, password_hash: str, device: Device, refresh_hash: bytes) -> None:
@@ -186,7 +189,7 @@ class SqliteAccountStore(AccountStore):
                 _spend_refresh_token(connection, device_id, spent_hash, new_hash, now_ms)
             elif not _is_current(connection, device_id, new_hash):
                 _revoke(connection, [device_id], now_ms)
-                # Returned: raised here, it would undo the revocation.
+                # Returned, because raising it here would undo the revocation.
                 return RefreshTokenReused(device_id)
             return _device(
                 connection.execute(
@@ -296,7 +299,7 @@ def _spend_refresh_token(
 
 
 def _is_current(connection: sqlite3.Connection, device_id: str, token_hash: bytes) -> bool:
-    """Whether a token is the one of a device that has not been spent."""
+    """Tell whether a token is the unspent one of a device."""
     found = connection.execute(
         "SELECT 1 FROM refresh_tokens WHERE token_hash = ? AND device_id = ? AND spent_at_ms = 0",
         (token_hash, device_id),

@@ -1,4 +1,4 @@
-"""Copies of a database that is in use."""
+"""A backup: the copy of a database that is in use."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from tidings.backends.sqlite.database import DataFolderError
 
 
 def copy_database(folder: Path, to: Path) -> None:
-    """Copies the database of a data folder as it is at one moment, whoever may be writing to it.
+    """Copy the database of a data folder as it is at one moment, while servers may be writing to it.
 
-    Whatever was committed before the call is in the copy. Writers go on meanwhile: only what they write is kept in the
-    log beside the database until the copy is done. The copy is there wholly and synced, or not at all.
+    The copy contains everything that was committed before the call. Writers are not held up; what they write stays in
+    the log beside the database until the copy is done. In the end the copy is complete and synced, or there is none.
 
     Args:
         folder: A data folder.
-        to: The data folder to be, which must be empty or not be there.
+        to: The new data folder, which must be empty or not exist.
 
     Raises:
-        DataFolderError: There is no database, the copy cannot be written, or a database is there already.
+        DataFolderError: There is no database, the copy cannot be written, or the new folder is not empty.
     """
     source, target = folder / "tidings.db", to / "tidings.db"
     partial = to / "tidings.db.new"
@@ -29,11 +29,11 @@ def copy_database(folder: Path, to: Path) -> None:
         to.mkdir(parents=True, exist_ok=True, mode=0o700)
         if any(to.iterdir()):
             raise DataFolderError(f"{to} is not empty")
-        # The copy holds what the database holds, so it is as private.
+        # The copy is as private as the database.
         os.close(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
         with closing(_open(source, "rw")) as reading, closing(_open(partial, "rw")) as writing:
             reading.execute("PRAGMA query_only = ON")
-            # All pages in one step, or each commit of the server's would make it begin again.
+            # All pages in one step: otherwise each commit of a server would make the copy begin again.
             reading.backup(writing, pages=-1)
             damages = writing.execute("PRAGMA quick_check").fetchall()
             if damages != [("ok",)]:
@@ -50,7 +50,7 @@ def copy_database(folder: Path, to: Path) -> None:
 
 
 def _open(path: Path, mode: str) -> sqlite3.Connection:
-    # The log beside a database in use takes a reader that may write to its index.
+    # A database in use has a log beside it, whose index a reader must be able to write.
     return sqlite3.connect(f"{path.absolute().as_uri()}?mode={mode}", uri=True, isolation_level=None)
 
 

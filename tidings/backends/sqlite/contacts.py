@@ -28,10 +28,13 @@ UNION SELECT theirs.user_id FROM memberships mine JOIN memberships theirs USING 
 
 
 class SqliteContactStore(ContactStore):
-    """The contacts on a `Database`."""
+    """The contacts in SQLite.
+
+    Args:
+        database: The database.
+    """
 
     def __init__(self, database: Database) -> None:
-        """Reads and writes `database`."""
         self._database = database
 
     async def add(self, user_id: str, contact_id: str, now_ms: int) -> int:

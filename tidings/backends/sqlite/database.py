@@ -1,4 +1,4 @@
-"""One SQLite database: one writer whose commits are shared, many readers, numbered migrations, a lock."""
+"""A SQLite database: one writer whose commits are shared, several readers, numbered migrations, a lock."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ _log = logging.getLogger(__name__)
 _APART_SECONDS = 0.002
 """A transaction begins no sooner than this after the one before began; a quiet database commits at once. A commit costs
 some 200 us of CPU, most of it the kernel's, however much is in it, and clients that were answered together have written
-again by then. A group of 10 with 8 messages in flight: 23.7 us a delivery instead of 38.3, and 27,600/s instead of
-24,100; pairs: 79 us a message instead of 91."""
+again after this time. A group of 10 with 8 messages in flight: 23.7 us a delivery instead of 38.3, and 27,600/s instead
+of 24,100; pairs: 79 us a message instead of 91."""
 _READERS = 2
 _STATEMENTS = 256
 
@@ -36,23 +36,23 @@ class DataFolderError(Exception):
 class Database:
     """The database file `tidings.db` of a data folder.
 
-    Writes are functions that get the writing connection and return a result. All that wait are run one after another
-    in one transaction, each in a savepoint of its own, and answered once that is synced (group commit). The next
-    transaction begins when the last has ended, or a moment later when they follow one another.
+    A write is a function that gets the writing connection and returns a result. All writes that wait are run one after
+    another in one transaction, each in a savepoint of its own, and answered once that is synced (group commit). The
+    next transaction begins when the last has ended, or a moment later when they follow one another.
+
+    The constructor opens the database, or makes it, and takes the lock of the folder.
+
+    Args:
+        folder: The data folder.
+        beside: Whether to open the database beside a server that may be running, without the lock: for an operator's
+            look, and for short writes that do not disturb a server. Nothing is made or migrated then.
+
+    Raises:
+        DataFolderError: Another process has the lock, the folder cannot be written, or the database is of a newer
+            tidings or damaged; with `beside`, there is no database or it is of another tidings.
     """
 
     def __init__(self, folder: Path, *, beside: bool = False) -> None:
-        """Opens, or makes, the database of a folder, and takes the folder's lock.
-
-        Args:
-            folder: The data folder.
-            beside: Whether to open it beside a server that may be running, without the lock: for an operator's look
-                and for short writes that a server does not mind. Nothing is made or migrated then.
-
-        Raises:
-            DataFolderError: Another process has the lock, the folder cannot be written, or the database is of a
-                newer tidings or damaged; with `beside`, there is none or it is of another tidings.
-        """
         self._path = folder / "tidings.db"
         self._lock: int | None = None
         if beside:
@@ -83,11 +83,11 @@ class Database:
         self._closed = False
 
     async def write(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """Runs `work` in the next transaction.
+        """Run a function in the next transaction.
 
         Args:
-            work: Executes statements and returns a result. What it raises is raised here, and undoes its own
-                statements only. It runs on the event loop's thread, so it must be short.
+            work: Executes statements and returns a result. An exception that it raises is raised here, and undoes its
+                own statements only. It runs on the event loop's thread, so it must be short.
 
         Returns:
             The result, once the transaction is synced to disk.
@@ -105,21 +105,25 @@ class Database:
         return await future
 
     async def ready(self) -> None:
-        """Waits, after a transaction has begun, until the next one is about to begin.
+        """Wait, after a transaction has begun, until the next one is about to begin.
 
-        A batch that is made only then has more in it, so there are fewer to commit and to announce: 5 % less CPU a
-        message between busy pairs.
+        A batch that is made only then has more in it, so there are fewer batches to commit and to announce: 5 % less
+        CPU a message between busy pairs.
         """
         await self._between_commits.wait()
 
     async def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """Runs `work` on a reading connection, in one snapshot, in another thread."""
+        """Run a function on a reading connection, in one snapshot, in another thread.
+
+        Raises:
+            Refusal: UNAVAILABLE when the disk refuses.
+        """
         if self._closed:
             raise unavailable("the storage is closed", Reason.STORAGE_UNAVAILABLE)
         return await asyncio.get_running_loop().run_in_executor(self._readers, self._read, work)
 
     async def close(self) -> None:
-        """Ends what is under way and lets go of the folder."""
+        """Finish the writes and reads under way, close the database and release the lock of the folder."""
         while self._committing is not None:
             await asyncio.wait([self._committing])
         self._closed = True
@@ -133,6 +137,7 @@ class Database:
             os.close(self._lock)
 
     async def _commit_waiting(self) -> None:
+        """Commit what waits, group by group, until nothing waits."""
         loop = asyncio.get_running_loop()
         try:
             while self._waiting:
@@ -142,15 +147,16 @@ class Database:
                 try:
                     self._writer.execute("BEGIN IMMEDIATE")
                     outcomes = [(future, *self._run(work)) for work, future in group]
-                    # Only the commit, which waits for the disk, runs in the other thread. Statements run there would
-                    # fight this one for the interpreter lock, row by row.
+                    # Only the commit, which waits for the disk, runs in the other thread. Statements that ran there
+                    # would fight this thread for the interpreter lock, row by row.
                     await loop.run_in_executor(self._committer, self._writer.commit)
                 except sqlite3.Error as error:
                     self._fail(group, error)
                 else:
                     _answer(outcomes)
                 await asyncio.sleep(began + _APART_SECONDS - loop.time())
-                # Those who were answered, and those who wait to write, come first: they are in the next transaction.
+                # The callers that were answered, and those that wait to write, run first, so that their writes are in
+                # the next transaction.
                 self._between_commits.set()
                 await asyncio.sleep(0)
         finally:
@@ -257,7 +263,7 @@ def _check_schema(connection: sqlite3.Connection, folder: Path) -> None:
 
 
 def _migrate(connection: sqlite3.Connection, folder: Path) -> None:
-    """Brings the schema up to date: `PRAGMA user_version` is the number of the last migration done."""
+    """Bring the schema up to date. `PRAGMA user_version` is the number of the last migration done."""
     scripts = _scripts()
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     if version > scripts[-1][0]:

@@ -1,4 +1,4 @@
-"""Reading the channels' logs in SQLite."""
+"""Pages of the channels' logs in SQLite."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TypeVar
 
+from tidings.backends.rows import ENTRY_COLUMNS, entry
+from tidings.backends.sqlite.channel_rows import CHANGES_OF_MESSAGE
 from tidings.backends.sqlite.database import Database
-from tidings.backends.sqlite.rows import CHANGES_OF_MESSAGE, ENTRY_COLUMNS, entry
 from tidings.core.limits import HISTORY_PAGE_BYTES
 from tidings.core.ports import History
 from tidings.core.values import EntryKind, LogEntry, MessageRow, SeqRange
@@ -19,10 +20,13 @@ _ENDLESS = (1 << 63) - 1
 
 
 class SqliteHistory(History):
-    """History on a `Database`."""
+    """The history in SQLite.
+
+    Args:
+        database: The database.
+    """
 
     def __init__(self, database: Database) -> None:
-        """Reads `database`."""
         self._database = database
 
     async def visible(self, channel_id: str, user_id: str) -> Sequence[SeqRange]:
@@ -88,7 +92,7 @@ def _walk(
     before_seq: int,
     after_seq: int,
 ) -> Iterator[LogEntry]:
-    """The entries that a page may hold, nearest first: upwards after a seq, else downwards."""
+    """Yield the entries that a page may hold, nearest first: upwards after a seq, else downwards."""
     for stretch in ranges if after_seq else reversed(ranges):
         first = max(stretch.first, after_seq + 1)
         last = min(stretch.last or _ENDLESS, before_seq - 1 if before_seq else _ENDLESS)
@@ -102,7 +106,7 @@ def _walk(
 
 
 def _page(found: Iterable[tuple[T, int]], limit: int, most_bytes: int) -> list[T]:
-    """As many as there is room for, at least one; each comes with its bytes."""
+    """Collect as many items as a page has room for, at least one. Each comes with its size in bytes."""
     page: list[T] = []
     size = 0
     for each, each_size in found:

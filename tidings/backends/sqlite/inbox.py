@@ -1,4 +1,4 @@
-"""The inbox as a view of the logs: one database holds everything, so no copy a recipient is written."""
+"""The inboxes in SQLite, as a view of the logs: one database holds everything, so no copies are written."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import sqlite3
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from tidings.backends.rows import decode_marks
 from tidings.backends.sqlite.database import Database
-from tidings.backends.sqlite.rows import decode_marks
 from tidings.core.ports import Inbox, InboxCopy, Replay, ReplayChunk
 from tidings.core.values import Marks
 
@@ -27,14 +27,17 @@ class _Stretch:
 
 
 class SqliteInbox(Inbox):
-    """The inbox on a `Database`."""
+    """The inboxes in SQLite.
+
+    Args:
+        database: The database.
+    """
 
     def __init__(self, database: Database) -> None:
-        """Reads `database`."""
         self._database = database
 
     async def put(self, copies: Sequence[InboxCopy]) -> None:
-        """See `Inbox.put`: the log has it all."""
+        """See `Inbox.put`. Nothing is to be done, because the logs have all entries."""
 
     async def replay(self, user_id: str, after: int, upto: int) -> Replay:
         """See `Inbox.replay`."""
@@ -56,6 +59,8 @@ class SqliteInbox(Inbox):
 
 
 class _SqliteReplay(Replay):
+    """A replay of stretches of the logs, merged by position."""
+
     def __init__(self, database: Database, stretches: list[_Stretch], upto: int) -> None:
         self._database = database
         self._stretches = stretches
@@ -70,6 +75,7 @@ class _SqliteReplay(Replay):
                 yield chunk
 
     def _next_chunk(self, connection: sqlite3.Connection) -> ReplayChunk:
+        """Read the next chunk, and advance the stretches beyond it."""
         by_channel = {(each.channel_id, each.last_seq): each for each in self._stretches}
         events: list[bytes] = []
         heads: dict[str, tuple[int, int]] = {}
@@ -99,6 +105,7 @@ class _SqliteReplay(Replay):
 
 
 def _stretches(connection: sqlite3.Connection, user_id: str, after: int, upto: int) -> list[_Stretch]:
+    """Find the entries that a user has not seen: one stretch for each stay in a channel with any."""
     found = []
     stays = connection.execute(
         "SELECT channel_id, since_seq, until_seq FROM memberships WHERE user_id = ?", (user_id,)
@@ -118,7 +125,10 @@ def _stretches(connection: sqlite3.Connection, user_id: str, after: int, upto: i
 
 
 def _first_beyond(connection: sqlite3.Connection, channel_id: str, low: int, high: int, after: int) -> tuple[int, int]:
-    """The first entry from `low` to `high` whose position is beyond `after`, by bisection: positions grow with seq."""
+    """Find the first entry from `low` to `high` whose position is beyond `after`, with its position.
+
+    Positions grow with seq, so this is a bisection.
+    """
 
     def position_at(seq: int) -> int:
         row = connection.execute("SELECT position FROM entries WHERE channel_id = ? AND seq = ?", (channel_id, seq))

@@ -5,8 +5,9 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Collection, Mapping, Sequence
 
+from tidings.backends.rows import ENTRY_COLUMNS, encode_marks, entry
+from tidings.backends.sqlite.channel_rows import CHANGES_OF_MESSAGE, load_snapshot
 from tidings.backends.sqlite.database import Database
-from tidings.backends.sqlite.rows import CHANGES_OF_MESSAGE, ENTRY_COLUMNS, entry, load_snapshot
 from tidings.core.ports import ChannelLog
 from tidings.core.values import (
     AlreadySent,
@@ -19,27 +20,29 @@ from tidings.core.values import (
     LogEntry,
     Marks,
 )
-from tidings.v1 import chat_pb2
 
 _LARGEST_SEQ = (1 << 63) - 1
 _HEAD = "SELECT seq FROM entries WHERE channel_id = ? ORDER BY seq DESC LIMIT 1"
 _INSERT_ENTRY = f"INSERT INTO entries ({ENTRY_COLUMNS}, channel_id) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
 _INSERT_SENT = "INSERT INTO sent VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
+_ANY_NUMBER = 1 << 62
 
 
-_ENDLESS = 1 << 62
+class _NotAppended(Exception):  # noqa: N818 - an outcome, not a malfunction
+    """Carries an outcome out of the transaction, which undoes the batch."""
 
-
-class _NotAppended(Exception):  # noqa: N818 - carries an outcome out of the transaction, undoing it
     def __init__(self, outcome: AppendOutcome) -> None:
         self.outcome = outcome
 
 
 class SqliteChannelLog(ChannelLog):
-    """The log on a `Database`: what waits for several channels is written in one transaction."""
+    """The logs in SQLite. Batches of several channels that wait are written in one transaction.
+
+    Args:
+        database: The database.
+    """
 
     def __init__(self, database: Database) -> None:
-        """Reads and writes `database`."""
         self._database = database
         self._committed = 0
 
@@ -58,8 +61,8 @@ class SqliteChannelLog(ChannelLog):
         return Appended()
 
     def batch_capacity(self, head_seq: int) -> int:
-        """See `ChannelLog.batch_capacity`: a transaction takes whatever it is given."""
-        return _ENDLESS
+        """See `ChannelLog.batch_capacity`. A transaction takes any number of entries."""
+        return _ANY_NUMBER
 
     async def load(self, channel_id: str) -> ChannelSnapshot | None:
         """See `ChannelLog.load`."""
@@ -87,13 +90,7 @@ class SqliteChannelLog(ChannelLog):
 
     async def save_marks(self, channel_id: str, position: int, marks: Mapping[str, Marks]) -> None:
         """See `ChannelLog.save_marks`."""
-        receipt = chat_pb2.Receipt(
-            members=[
-                chat_pb2.MemberReceipt(user_id=user_id, delivered_seq=each.delivered_seq, read_seq=each.read_seq)
-                for user_id, each in marks.items()
-            ]
-        )
-        row = (channel_id, position, receipt.SerializeToString())
+        row = (channel_id, position, encode_marks(marks))
         await self._database.write(lambda connection: connection.execute("REPLACE INTO receipts VALUES (?, ?, ?)", row))
 
     async def committed_position(self) -> int:
@@ -102,12 +99,13 @@ class SqliteChannelLog(ChannelLog):
             (found,) = await self._database.read(
                 lambda connection: connection.execute("SELECT position FROM high_water").fetchone()
             )
-            # Something may have been appended meanwhile.
+            # A batch may have been appended in the meantime.
             self._committed = max(self._committed, found)
         return self._committed
 
 
 def _append(connection: sqlite3.Connection, batch: LogBatch) -> None:
+    """Write a batch with everything that follows from it, or raise `_NotAppended`."""
     channel_id, entries = batch.channel_id, batch.entries
     if batch.created is not None:
         record = batch.created
@@ -147,6 +145,7 @@ def _append(connection: sqlite3.Connection, batch: LogBatch) -> None:
 
 
 def _insert_sent(connection: sqlite3.Connection, channel_id: str, entries: Sequence[LogEntry]) -> None:
+    """Note the client message ids of a batch; raise `_NotAppended` when one of them is known already."""
     named = [e for e in entries if e.client_message_id]
     if not named:
         return

@@ -5,13 +5,13 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Collection, Sequence
 
+from tidings.backends.sqlite.channel_rows import load_snapshot
 from tidings.backends.sqlite.database import Database
-from tidings.backends.sqlite.rows import load_snapshot
 from tidings.core.limits import UNREAD_COUNT
 from tidings.core.ports import Memberships
 from tidings.core.values import ChannelView, EntryKind, Marks
 
-# The head is found in the log itself, by one descent of its tree: keeping it elsewhere would cost a write a message.
+# The head is found in the log itself, by one descent of its tree. Keeping it elsewhere would cost a write a message.
 _CHANNELS = """
 SELECT channel_id, coalesce(
     (SELECT position FROM entries e WHERE e.channel_id = m.channel_id ORDER BY seq DESC LIMIT 1), 0
@@ -23,10 +23,13 @@ ORDER BY head_position DESC, channel_id DESC LIMIT :limit
 
 
 class SqliteMemberships(Memberships):
-    """The directory on a `Database`."""
+    """The memberships in SQLite.
+
+    Args:
+        database: The database.
+    """
 
     def __init__(self, database: Database) -> None:
-        """Reads and writes `database`."""
         self._database = database
 
     async def channel_of(self, user_id: str, channel_id: str) -> ChannelView | None:

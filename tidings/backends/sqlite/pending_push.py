@@ -1,4 +1,4 @@
-"""Which channels wait for a decision about push, in SQLite."""
+"""The channels that wait for a decision about push, in SQLite."""
 
 from __future__ import annotations
 
@@ -10,10 +10,13 @@ from tidings.core.ports import PendingPush
 
 
 class SqlitePendingPush(PendingPush):
-    """The channels that wait for a decision about push, on a `Database`."""
+    """The channels that wait for a decision about push, in SQLite.
+
+    Args:
+        database: The database.
+    """
 
     def __init__(self, database: Database) -> None:
-        """Reads and writes `database`."""
         self._database = database
 
     async def channels(self) -> Mapping[str, int]:

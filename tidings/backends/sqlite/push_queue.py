@@ -5,20 +5,21 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Collection, Sequence
-from typing import Any
 
+from tidings.backends.rows import PUSH_COLUMNS, device_push, push_row
 from tidings.backends.sqlite.database import Database
 from tidings.core.ports import DeadLetter, DevicePush, PushQueue, PushQueueDepth, QueuedPush
-from tidings.core.values import PushProvider, PushRequest
-
-_PUSH_COLUMNS = "device_id, provider, user_id, channel_id, seq, sender_id, preview, created_at_ms"
+from tidings.core.values import PushProvider
 
 
 class SqlitePushQueue(PushQueue):
-    """The push queue on a `Database`."""
+    """The push queue in SQLite.
+
+    Args:
+        database: The database.
+    """
 
     def __init__(self, database: Database) -> None:
-        """Reads and writes `database`."""
         self._database = database
 
     async def enqueue(self, pushes: Sequence[DevicePush], now_ms: int) -> None:
@@ -47,9 +48,9 @@ class SqlitePushQueue(PushQueue):
 
         def work(connection: sqlite3.Connection) -> Sequence[QueuedPush]:
             claimed = [
-                QueuedPush(row[0], _push(row[3:]), row[1], row[2])
+                QueuedPush(row[0], device_push(row[3:]), row[1], row[2])
                 for row in connection.execute(
-                    f"SELECT push_id, attempts, queued_at_ms, {_PUSH_COLUMNS} FROM push_queue"
+                    f"SELECT push_id, attempts, queued_at_ms, {PUSH_COLUMNS} FROM push_queue"
                     " WHERE provider = ? AND due_at_ms <= ? ORDER BY due_at_ms, push_id LIMIT ?",
                     (provider, now_ms, limit),
                 )
@@ -102,8 +103,8 @@ class SqlitePushQueue(PushQueue):
 
         def work(connection: sqlite3.Connection) -> None:
             connection.execute(
-                f"REPLACE INTO push_dead_letters (push_id, {_PUSH_COLUMNS}, attempts, error, died_at_ms)"
-                f" SELECT push_id, {_PUSH_COLUMNS}, attempts + 1, ?, ? FROM push_queue WHERE push_id = ?",
+                f"REPLACE INTO push_dead_letters (push_id, {PUSH_COLUMNS}, attempts, error, died_at_ms)"
+                f" SELECT push_id, {PUSH_COLUMNS}, attempts + 1, ?, ? FROM push_queue WHERE push_id = ?",
                 (error, now_ms, push_id),
             )
             _delete(connection, push_id)
@@ -125,9 +126,9 @@ class SqlitePushQueue(PushQueue):
         """See `PushQueue.dead_letters`."""
         return await self._database.read(
             lambda connection: [
-                DeadLetter(row[0], _push(row[4:]), *row[1:4])
+                DeadLetter(row[0], device_push(row[4:]), *row[1:4])
                 for row in connection.execute(
-                    f"SELECT push_id, attempts, error, died_at_ms, {_PUSH_COLUMNS} FROM push_dead_letters"
+                    f"SELECT push_id, attempts, error, died_at_ms, {PUSH_COLUMNS} FROM push_dead_letters"
                     " ORDER BY died_at_ms DESC, push_id DESC LIMIT ?",
                     (limit,),
                 )
@@ -139,11 +140,11 @@ class SqlitePushQueue(PushQueue):
 
         def work(connection: sqlite3.Connection) -> bool:
             row = connection.execute(
-                f"SELECT {_PUSH_COLUMNS} FROM push_dead_letters WHERE push_id = ?", (push_id,)
+                f"SELECT {PUSH_COLUMNS} FROM push_dead_letters WHERE push_id = ?", (push_id,)
             ).fetchone()
             if row is None:
                 return False
-            _enqueue(connection, _push(row), now_ms)
+            _enqueue(connection, device_push(row), now_ms)
             return _drop(connection, push_id)
 
         return await self._database.write(work)
@@ -154,6 +155,7 @@ class SqlitePushQueue(PushQueue):
 
 
 def _enqueue(connection: sqlite3.Connection, push: DevicePush, now_ms: int) -> None:
+    """Enqueue a push in place of earlier ones for its device and channel, unless the queue holds a later one."""
     request = push.request
     held = connection.execute(
         "SELECT push_id, (seq, sender_id = '') >= (?, ?), claimed AND due_at_ms > ?, queued_at_ms, due_at_ms"
@@ -166,25 +168,14 @@ def _enqueue(connection: sqlite3.Connection, push: DevicePush, now_ms: int) -> N
     queued_at_ms = due_at_ms = now_ms
     for push_id, _, under_way, queued_before_ms, due_before_ms in held:
         if not under_way:
-            # The later one takes the place in the line, so that a busy channel is not put off for ever.
+            # The later push takes the place in the queue, so that a busy channel is not put off for ever.
             queued_at_ms = min(queued_at_ms, queued_before_ms)
             due_at_ms = min(due_at_ms, due_before_ms)
             _delete(connection, push_id)
     connection.execute(
-        f"INSERT INTO push_queue ({_PUSH_COLUMNS}, queued_at_ms, due_at_ms, claimed, attempts)"
+        f"INSERT INTO push_queue ({PUSH_COLUMNS}, queued_at_ms, due_at_ms, claimed, attempts)"
         " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, 0)",
-        (
-            push.device_id,
-            push.provider,
-            request.user_id,
-            request.channel_id,
-            request.seq,
-            request.sender_id,
-            request.preview,
-            request.created_at_ms,
-            queued_at_ms,
-            due_at_ms,
-        ),
+        (*push_row(push), queued_at_ms, due_at_ms),
     )
 
 
@@ -194,10 +185,3 @@ def _delete(connection: sqlite3.Connection, push_id: int) -> None:
 
 def _drop(connection: sqlite3.Connection, push_id: int) -> bool:
     return connection.execute("DELETE FROM push_dead_letters WHERE push_id = ?", (push_id,)).rowcount > 0
-
-
-def _push(row: tuple[Any, ...]) -> DevicePush:
-    """A row of _PUSH_COLUMNS."""
-    device_id, provider, user_id, channel_id, seq, sender_id, preview, created_at_ms = row
-    request = PushRequest(user_id, channel_id, seq, sender_id, preview, created_at_ms)
-    return DevicePush(request, device_id, PushProvider(provider))

@@ -14,10 +14,13 @@ _TOKEN_COLUMNS = "device_id, user_id, provider, token, preview"
 
 
 class SqlitePushTokenStore(PushTokenStore):
-    """The push tokens on a `Database`."""
+    """The push tokens in SQLite.
+
+    Args:
+        database: The database.
+    """
 
     def __init__(self, database: Database) -> None:
-        """Reads and writes `database`."""
         self._database = database
 
     async def set(self, token: PushToken) -> None:
@@ -58,6 +61,6 @@ class SqlitePushTokenStore(PushTokenStore):
 
 
 def _token(row: tuple[Any, ...]) -> PushToken:
-    """A row of _TOKEN_COLUMNS."""
+    """Make a token of a row of _TOKEN_COLUMNS."""
     device_id, user_id, provider, token, preview = row
     return PushToken(device_id, user_id, PushProvider(provider), token, PushPreview(preview))

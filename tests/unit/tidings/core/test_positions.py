@@ -82,6 +82,6 @@ def test_a_restart_with_the_clock_set_back_goes_on_beyond() -> None:
 
 
 @pytest.mark.parametrize("number", [-1, MAX_WORKER_ID + 1])
-def test_a_server_number_out_of_range_is_refused(number: int) -> None:
-    with pytest.raises(ValueError, match="server number"):
+def test_a_worker_id_out_of_range_is_refused(number: int) -> None:
+    with pytest.raises(ValueError, match="worker id"):
         Positions(FakeClock(), number)

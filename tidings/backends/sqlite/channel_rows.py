@@ -1,43 +1,25 @@
-"""Rows of the channels' tables as values, for the ports that read them."""
+"""Reads of the channels' tables in SQLite that several ports need."""
 
 from __future__ import annotations
 
 import sqlite3
-from typing import Any
 
+from tidings.backends.rows import decode_marks
 from tidings.core.values import (
     ChannelKind,
     ChannelRecord,
     ChannelSnapshot,
-    EntryKind,
-    LogEntry,
-    Marks,
     Member,
     Role,
 )
-from tidings.v1 import chat_pb2
 
-ENTRY_COLUMNS = "seq, position, kind, author_id, client_message_id, target_seq, body"
-
-# The index has to be named. It holds only entries with a target, and the planner, without statistics, takes the primary
-# key instead: every entry of the channel, to find the changes of one message.
+# The index has to be named. It holds only entries with a target. Without statistics, the planner takes the primary key
+# instead, and reads every entry of the channel to find the changes of one message.
 CHANGES_OF_MESSAGE = "entries INDEXED BY entries_by_target WHERE channel_id = ? AND target_seq = ? AND target_seq > 0"
 
 
-def entry(row: tuple[Any, ...]) -> LogEntry:
-    """A row of ENTRY_COLUMNS."""
-    seq, position, kind, author_id, client_message_id, target_seq, body = row
-    return LogEntry(seq, position, EntryKind(kind), author_id, body, client_message_id, target_seq)
-
-
-def decode_marks(blob: bytes) -> dict[str, Marks]:
-    """The receipts of a channel, as `save_marks` encoded them."""
-    receipt = chat_pb2.Receipt.FromString(blob)
-    return {each.user_id: Marks(each.delivered_seq, each.read_seq) for each in receipt.members}
-
-
 def load_snapshot(connection: sqlite3.Connection, channel_id: str) -> ChannelSnapshot | None:
-    """A channel with its members, head and receipts."""
+    """Read a channel with its members, head and receipts; None when there is no such channel."""
     channel = connection.execute(
         "SELECT kind, title, created_at_ms FROM channels WHERE channel_id = ?", (channel_id,)
     ).fetchone()
