@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tidings_client.backoff import Backoff
+from tidings_client import Backoff
 
 _WELCOME_SECONDS = 10.0
 """How long a client waits for a server's first word before it tries another."""

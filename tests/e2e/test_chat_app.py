@@ -17,25 +17,25 @@ from tests.support.processes import ServerProcess
 from tests.support.settings import CHEAP_SIGN_UPS
 from tests.unit.sdk_fake import Backend, serve
 from tidings.v1 import channel_pb2, chat_pb2
-from tidings_chat.accounts import Accounts
+from tidings_chat.accounts import RememberedAccounts
 from tidings_chat.app import ChatApp
-from tidings_chat.channels import Channel
+from tidings_chat.channels import ChatChannel
 from tidings_chat.cli import CannotStartError, chat, prepare
-from tidings_chat.rows import Mark, MessageRow, NewRow, NoticeRow
+from tidings_chat.rows import ChatMessageRow, Mark, NewRow, NoticeRow
 from tidings_chat.screens.chat import ChatScreen
 from tidings_chat.screens.dialogs import ConfirmDialog, PeopleDialog, TextDialog, TextScreen
 from tidings_chat.screens.sign_in import SignInScreen
-from tidings_chat.session import PAGE, Session
+from tidings_chat.session import PAGE, ChatSession
 from tidings_chat.widgets.composer import Composer
 from tidings_chat.widgets.message_pane import MessagePane
-from tidings_chat.widgets.sidebar import Line, lines
+from tidings_chat.widgets.sidebar import SidebarLine, lines
 from tidings_client import Connection, Status, Tidings, TidingsError
 
 PASSWORD = "correct horse"
 SECONDS = 20.0
 
 
-class Person:
+class TerminalUser:
     """Somebody in front of a terminal."""
 
     def __init__(self, app: ChatApp, pilot: Pilot[None]) -> None:
@@ -75,12 +75,12 @@ class Person:
             )
         )
 
-    async def until_shown(self, text: str) -> MessageRow:
+    async def until_shown(self, text: str) -> ChatMessageRow:
         """Waits until a message is on the screen."""
         await self.until(lambda: text in self.texts)
         return self.row(text)
 
-    async def open(self, channel_id: str) -> Channel:
+    async def open(self, channel_id: str) -> ChatChannel:
         await self.until(lambda: channel_id in self.session.chats.channels)
         channel = self.session.chats.channels[channel_id]
         self.screen.open_channel(channel)
@@ -88,12 +88,12 @@ class Person:
         return channel
 
     @property
-    def session(self) -> Session:
+    def session(self) -> ChatSession:
         assert self.app.session is not None
         return self.app.session
 
     @property
-    def current(self) -> Channel:
+    def current(self) -> ChatChannel:
         assert self.session.current is not None
         return self.session.current
 
@@ -110,8 +110,8 @@ class Person:
         return self.screen.query_one(MessagePane)
 
     @property
-    def messages(self) -> list[MessageRow]:
-        return [row for row in self.pane.rows if isinstance(row, MessageRow)]
+    def messages(self) -> list[ChatMessageRow]:
+        return [row for row in self.pane.rows if isinstance(row, ChatMessageRow)]
 
     @property
     def texts(self) -> list[str]:
@@ -122,7 +122,7 @@ class Person:
         return [row.text for row in self.pane.rows if isinstance(row, NoticeRow)]
 
     @property
-    def sidebar(self) -> list[Line]:
+    def sidebar(self) -> list[SidebarLine]:
         return lines(self.session.chats, self.session.current)
 
     @property
@@ -130,7 +130,7 @@ class Person:
         """What the application has told beside the conversation."""
         return [notification.message for notification in self.app._notifications]
 
-    def row(self, text: str) -> MessageRow:
+    def row(self, text: str) -> ChatMessageRow:
         return next(row for row in self.messages if row.text == text)
 
     def words(self, selector: str) -> str:
@@ -139,11 +139,11 @@ class Person:
 
 
 @contextlib.asynccontextmanager
-async def terminal(accounts: Accounts, endpoint: str = "", user: str = "") -> AsyncIterator[Person]:
+async def terminal(accounts: RememberedAccounts, endpoint: str = "", user: str = "") -> AsyncIterator[TerminalUser]:
     """`tidings chat` in a terminal of 100 by 30."""
     app = await prepare(accounts, endpoint, user, None)
     async with app.run_test(size=(100, 30)) as pilot:
-        yield Person(app, pilot)
+        yield TerminalUser(app, pilot)
 
 
 class Friend:
@@ -182,11 +182,11 @@ async def friend(endpoint: str, username: str) -> AsyncIterator[Friend]:
 
 
 @pytest.fixture
-def accounts(tmp_path: Path) -> Accounts:
-    return Accounts(tmp_path / "accounts")
+def accounts(tmp_path: Path) -> RememberedAccounts:
+    return RememberedAccounts(tmp_path / "accounts")
 
 
-async def test_a_person_signs_up_and_is_remembered(endpoint: str, accounts: Accounts) -> None:
+async def test_a_person_signs_up_and_is_remembered(endpoint: str, accounts: RememberedAccounts) -> None:
     async with terminal(accounts, endpoint) as ana:
         ana.app.screen.query_one("#username", Input).value = "signs.up"
         ana.app.screen.query_one("#password", Input).value = "short"
@@ -206,7 +206,7 @@ async def test_a_person_signs_up_and_is_remembered(endpoint: str, accounts: Acco
             await prepare(accounts, "", "signs.up", None)
 
 
-async def test_a_wrong_password_is_told_and_the_right_one_signs_in(endpoint: str, accounts: Accounts) -> None:
+async def test_a_wrong_password_is_told_and_the_right_one_signs_in(endpoint: str, accounts: RememberedAccounts) -> None:
     async with friend(endpoint, "wrong.password"), terminal(accounts, endpoint) as ana:
         ana.app.screen.query_one("#username", Input).value = "wrong.password"
         ana.app.screen.query_one("#password", Input).focus().value = "not the one"
@@ -218,7 +218,7 @@ async def test_a_wrong_password_is_told_and_the_right_one_signs_in(endpoint: str
         await ana.until_live()
 
 
-async def test_two_people_talk(endpoint: str, accounts: Accounts) -> None:
+async def test_two_people_talk(endpoint: str, accounts: RememberedAccounts) -> None:
     async with friend(endpoint, "talk.ben") as ben, terminal(accounts, endpoint) as ana:
         await ana.sign_up("talk.ana")
         await ana.press("ctrl+n")
@@ -248,7 +248,7 @@ async def test_two_people_talk(endpoint: str, accounts: Accounts) -> None:
         await ana.until(lambda: "online" in ana.words("#title"))
 
 
-async def test_a_search_that_is_answered_after_its_dialog_is_gone_shows_nothing(accounts: Accounts) -> None:
+async def test_a_search_that_is_answered_after_its_dialog_is_gone_shows_nothing(accounts: RememberedAccounts) -> None:
     backend = Backend()
     async with serve(backend) as (endpoint, _), terminal(accounts, endpoint) as ana:
         await ana.sign_up("ana")
@@ -262,7 +262,9 @@ async def test_a_search_that_is_answered_after_its_dialog_is_gone_shows_nothing(
         await dialog._search("b")
 
 
-async def test_unread_messages_are_counted_until_they_are_looked_at(endpoint: str, accounts: Accounts) -> None:
+async def test_unread_messages_are_counted_until_they_are_looked_at(
+    endpoint: str, accounts: RememberedAccounts
+) -> None:
     async with (
         friend(endpoint, "unread.ben") as ben,
         friend(endpoint, "unread.cid") as cid,
@@ -294,7 +296,7 @@ async def test_unread_messages_are_counted_until_they_are_looked_at(endpoint: st
         await ana.until(lambda: ana.current.unread == 0)
 
 
-async def test_messages_are_edited_answered_and_deleted_by_keys(endpoint: str, accounts: Accounts) -> None:
+async def test_messages_are_edited_answered_and_deleted_by_keys(endpoint: str, accounts: RememberedAccounts) -> None:
     async with friend(endpoint, "keys.ben") as ben, terminal(accounts, endpoint) as ana:
         await ana.sign_up("keys.ana")
         await ana.say("/new keys.ben")
@@ -326,7 +328,7 @@ async def test_messages_are_edited_answered_and_deleted_by_keys(endpoint: str, a
         assert [(message.text, message.deleted) for message in log] == [("typo", False), ("What?", False), ("", True)]
 
 
-async def test_the_past_loads_page_by_page_while_scrolling_up(endpoint: str, accounts: Accounts) -> None:
+async def test_the_past_loads_page_by_page_while_scrolling_up(endpoint: str, accounts: RememberedAccounts) -> None:
     async with friend(endpoint, "past.ben") as ben, terminal(accounts, endpoint) as ana:
         await ana.sign_up("past.ana")
         channel = await ben.client.open_direct_channel(ana.session.chats.me)
@@ -351,7 +353,7 @@ async def test_the_past_loads_page_by_page_while_scrolling_up(endpoint: str, acc
         await ana.until(lambda: ana.pane.is_at_end)
 
 
-async def test_a_group_is_made_changed_and_left(endpoint: str, accounts: Accounts) -> None:
+async def test_a_group_is_made_changed_and_left(endpoint: str, accounts: RememberedAccounts) -> None:
     async with (
         friend(endpoint, "group.ben") as ben,
         friend(endpoint, "group.cid") as cid,
@@ -395,7 +397,7 @@ async def test_a_group_is_made_changed_and_left(endpoint: str, accounts: Account
             await cid.client.get_channel(channel.channel_id)
 
 
-async def test_who_is_put_out_of_a_group_sees_so_and_cannot_write(endpoint: str, accounts: Accounts) -> None:
+async def test_who_is_put_out_of_a_group_sees_so_and_cannot_write(endpoint: str, accounts: RememberedAccounts) -> None:
     async with friend(endpoint, "out.ben") as ben, terminal(accounts, endpoint) as ana:
         await ana.sign_up("out.ana")
         group = await ben.client.create_group("Hike", [ana.session.chats.me])
@@ -409,7 +411,9 @@ async def test_who_is_put_out_of_a_group_sees_so_and_cannot_write(endpoint: str,
         await ana.until(lambda: "anybody there?" not in ana.texts)
 
 
-async def test_a_block_is_shown_and_what_it_refused_can_be_sent_again(endpoint: str, accounts: Accounts) -> None:
+async def test_a_block_is_shown_and_what_it_refused_can_be_sent_again(
+    endpoint: str, accounts: RememberedAccounts
+) -> None:
     async with friend(endpoint, "block.ben") as ben, terminal(accounts, endpoint) as ana:
         await ana.sign_up("block.ana")
         await ana.say("/new block.ben")
@@ -430,7 +434,7 @@ async def test_a_block_is_shown_and_what_it_refused_can_be_sent_again(endpoint: 
         await ana.until(lambda: ana.sidebar[0].sign == "●")
 
 
-async def test_it_goes_on_after_the_server_was_killed(tmp_path: Path, accounts: Accounts) -> None:
+async def test_it_goes_on_after_the_server_was_killed(tmp_path: Path, accounts: RememberedAccounts) -> None:
     async with (
         ServerProcess(tmp_path / "server", config=CHEAP_SIGN_UPS) as server,
         friend(server.endpoint, "ben") as ben,
@@ -456,7 +460,9 @@ async def test_it_goes_on_after_the_server_was_killed(tmp_path: Path, accounts: 
         assert ana.texts == [message.text for message in log]
 
 
-async def test_logging_out_and_being_signed_out_lead_to_the_sign_in_screen(endpoint: str, accounts: Accounts) -> None:
+async def test_logging_out_and_being_signed_out_lead_to_the_sign_in_screen(
+    endpoint: str, accounts: RememberedAccounts
+) -> None:
     async with terminal(accounts, endpoint) as ana:
         await ana.sign_up("logs.out")
         await ana.say("/logout")
@@ -475,7 +481,7 @@ async def test_logging_out_and_being_signed_out_lead_to_the_sign_in_screen(endpo
         assert "this device has been signed out" in ana.words("#message")
 
 
-async def test_marks_of_the_last_time_are_still_there(endpoint: str, accounts: Accounts) -> None:
+async def test_marks_of_the_last_time_are_still_there(endpoint: str, accounts: RememberedAccounts) -> None:
     async with friend(endpoint, "marks.ben") as ben:
         async with terminal(accounts, endpoint) as ana:
             await ana.sign_up("marks.ana")
@@ -490,7 +496,7 @@ async def test_marks_of_the_last_time_are_still_there(endpoint: str, accounts: A
             assert (await ana.until_shown("read this")).mark is Mark.READ
 
 
-async def test_where_events_are_missing_everything_is_loaded_anew(accounts: Accounts) -> None:
+async def test_where_events_are_missing_everything_is_loaded_anew(accounts: RememberedAccounts) -> None:
     backend = Backend()
     async with serve(backend) as (endpoint, _), terminal(accounts, endpoint) as ana:
         await ana.sign_up("ana")
@@ -512,7 +518,7 @@ async def test_where_events_are_missing_everything_is_loaded_anew(accounts: Acco
         assert seqs == list(range(seqs[0], seqs[-1] + 1))
 
 
-async def test_what_is_set_to_what_it_is_already_is_not_sent(accounts: Accounts) -> None:
+async def test_what_is_set_to_what_it_is_already_is_not_sent(accounts: RememberedAccounts) -> None:
     backend = Backend()
     async with serve(backend) as (endpoint, _), terminal(accounts, endpoint) as ana:
         await ana.sign_up("ana")
@@ -547,7 +553,7 @@ async def test_what_is_set_to_what_it_is_already_is_not_sent(accounts: Accounts)
             await ana.session.change_role(channel, "user-ben", channel_pb2.MEMBER_ROLE_MEMBER)
 
 
-async def test_a_text_that_another_edit_is_about_to_replace_can_be_put_back(accounts: Accounts) -> None:
+async def test_a_text_that_another_edit_is_about_to_replace_can_be_put_back(accounts: RememberedAccounts) -> None:
     backend = Backend()
     async with serve(backend) as (endpoint, _), terminal(accounts, endpoint) as ana:
         await ana.sign_up("ana")

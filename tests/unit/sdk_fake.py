@@ -90,7 +90,7 @@ class Log:
 
 
 @dataclass(eq=False)
-class Session:
+class FakeSession:
     """A stream."""
 
     device_id: str
@@ -123,7 +123,7 @@ class Backend:
         """How many of the next answers to RefreshTokens are lost."""
         self.revoked: set[str] = set()
         self.channels: dict[str, Log] = {}
-        self.sessions: dict[str, Session] = {}
+        self.sessions: dict[str, FakeSession] = {}
         self.addresses: list[str] = []
         self.draining: set[str] = set()
         self.token_seconds = 900.0
@@ -134,11 +134,13 @@ class Backend:
         self.excluded: list[list[str]] = []
         self.reset = False
         """Whether to answer Hello with SyncReset."""
-        self.on_command: Callable[[Session, chat_pb2.Command], status_pb2.Status | None] = lambda session, command: None
+        self.on_command: Callable[[FakeSession, chat_pb2.Command], status_pb2.Status | None] = lambda *_: None
         """May refuse a command before it is obeyed."""
-        self.on_commit: Callable[[Session, chat_pb2.Command], bool] = lambda session, command: True
+        self.on_commit: Callable[[FakeSession, chat_pb2.Command], bool] = lambda session, command: True
         """After a commit: False keeps its result from the session."""
-        self.on_deliver: Callable[[Session, chat_pb2.Event], Iterable[chat_pb2.Event]] = lambda session, event: [event]
+        self.on_deliver: Callable[[FakeSession, chat_pb2.Event], Iterable[chat_pb2.Event]] = lambda session, event: [
+            event
+        ]
         """What a session is sent live instead of an event."""
         self.on_connect: Callable[[str], status_pb2.Status | None] = lambda server: None
         """May refuse a stream."""
@@ -232,7 +234,7 @@ class Backend:
         log.until[member] = len(log.events)
         log.members.remove(member)
 
-    def write(self, log: Log, kind: str, body: Message, origin: Session | None = None) -> chat_pb2.Accepted:
+    def write(self, log: Log, kind: str, body: Message, origin: FakeSession | None = None) -> chat_pb2.Accepted:
         """Appends to a log and delivers to everyone but the origin."""
         seq, position = len(log.events) + 1, next(self._position)
         created = {"message_edited": "edited_at", "message_deleted": "deleted_at", "channel_updated": "updated_at"}
@@ -257,7 +259,7 @@ class Backend:
         log.results[sender_id, name] = accepted
         return accepted
 
-    def obey(self, session: Session, command: chat_pb2.Command) -> chat_pb2.Accepted | status_pb2.Status:
+    def obey(self, session: FakeSession, command: chat_pb2.Command) -> chat_pb2.Accepted | status_pb2.Status:
         """Does what a command asks."""
         body = getattr(command, str(command.WhichOneof("body")))
         kind = command.WhichOneof("body")
@@ -321,7 +323,7 @@ class Backend:
             my_read_seq=log.reads.get(user_id, 0),
         )
 
-    def session_of(self, device_id: str) -> Session:
+    def session_of(self, device_id: str) -> FakeSession:
         """The live session of a device."""
         return self.sessions[device_id]
 
@@ -516,7 +518,7 @@ class _Chat(chat_pb2_grpc.ChatServiceServicer):
             before = backend.sessions.get(device_id)
             if before is not None:
                 before.end(no("ABORTED", "replaced", reason="SESSION_REPLACED"))
-            session = Session(device_id, user_id, self._address)
+            session = FakeSession(device_id, user_id, self._address)
             server_id = f"server-{backend.addresses.index(self._address)}"
             head = backend.head()
             first = [chat_pb2.Event(welcome=chat_pb2.Welcome(session_id="s", server_id=server_id, position=head))]
@@ -541,7 +543,7 @@ class _Chat(chat_pb2_grpc.ChatServiceServicer):
         except No as error:
             await _abort(context, error)
 
-    async def _read(self, session: Session, frames: AsyncIterator[chat_pb2.ConverseRequest]) -> None:
+    async def _read(self, session: FakeSession, frames: AsyncIterator[chat_pb2.ConverseRequest]) -> None:
         backend = self._backend
         async for frame in frames:
             session.frames += 1

@@ -14,17 +14,17 @@ from rich.console import Console
 from rich.style import Style
 
 from tidings.v1 import account_pb2, channel_pb2, chat_pb2
-from tidings_chat.accounts import Accounts, default_folder
-from tidings_chat.channels import Channel, Sending
+from tidings_chat.accounts import RememberedAccounts, default_folder
+from tidings_chat.channels import ChatChannel, OutgoingMessage
 from tidings_chat.chats import Chats, Need
-from tidings_chat.commands import SPECS, Command, CommandError, complete, parse
-from tidings_chat.rows import DayRow, EdgeRow, Mark, MessageRow, NewRow, NoticeRow, rows
-from tidings_chat.screens.actions import Actions
+from tidings_chat.commands import SPECS, CommandError, SlashCommand, complete, parse
+from tidings_chat.rows import ChatMessageRow, DayRow, EdgeRow, Mark, NewRow, NoticeRow, rows
+from tidings_chat.screens.command_runner import CommandRunner
 from tidings_chat.text import clean, day, explain
 from tidings_chat.timeline import LogEntry, MessageItem, Timeline
 from tidings_chat.widgets.layout import Layout, Styles
 from tidings_client import TidingsError
-from tidings_client.errors import FieldViolation, refusal
+from tidings_client._errors import FieldViolation, refusal
 
 # The server's time of seq 0; a second a seq.
 EPOCH = 1_750_000_000
@@ -132,7 +132,7 @@ def receipt(user_id: str, delivered: int, read: int, channel_id: str = "c") -> c
     return chat_pb2.Event(receipt=chat_pb2.Receipt(channel_id=channel_id, members=members))
 
 
-def opened(made: Chats, entries: Sequence[LogEntry] = (), *, is_last: bool = True) -> Channel:
+def opened(made: Chats, entries: Sequence[LogEntry] = (), *, is_last: bool = True) -> ChatChannel:
     channel = made.channels["c"]
     channel.is_open = True
     channel.timeline.add_page(entries, is_last=is_last)
@@ -403,13 +403,13 @@ def test_an_event_of_an_unknown_channel_asks_for_it() -> None:
 def test_starting_over_keeps_what_is_listed_and_loads_its_history_anew() -> None:
     made = chats(snapshot(3, read=3), snapshot(3, channel_id="left"))
     channel = opened(made, [message(1), message(2), message(3)])
-    channel.sending.append(Sending("x", "on its way", 0))
+    channel.outgoing.append(OutgoingMessage("x", "on its way", 0))
     made.start_over([snapshot(90, read=3, unread=80)])
     assert list(made.channels) == ["c"]
     assert made.channels["c"] is channel
     assert not channel.timeline.is_loaded
     assert channel.unread == 80
-    assert [sending.text for sending in channel.sending] == ["on its way"]
+    assert [sending.text for sending in channel.outgoing] == ["on its way"]
 
 
 def test_all_unread_is_counted_but_for_muted_channels_and_the_one_on_the_screen() -> None:
@@ -432,8 +432,8 @@ def texts(made: Chats, new_after: int = 0, now: datetime = NOW) -> list[str]:
     ]
 
 
-def messages(made: Chats) -> list[MessageRow]:
-    return [row for row in rows(made, made.channels["c"], 0, NOW) if isinstance(row, MessageRow)]
+def messages(made: Chats) -> list[ChatMessageRow]:
+    return [row for row in rows(made, made.channels["c"], 0, NOW) if isinstance(row, ChatMessageRow)]
 
 
 def test_rows_begin_with_the_day_and_tell_where_the_new_begins() -> None:
@@ -442,7 +442,15 @@ def test_rows_begin_with_the_day_and_tell_where_the_new_begins() -> None:
     late.created_at.FromSeconds(EPOCH + 86_400)
     opened(made, [message(1), message(2), late])
     found = rows(made, made.channels["c"], 1, NOW + timedelta(days=1))
-    assert [type(row) for row in found] == [EdgeRow, DayRow, MessageRow, NewRow, MessageRow, DayRow, MessageRow]
+    assert [type(row) for row in found] == [
+        EdgeRow,
+        DayRow,
+        ChatMessageRow,
+        NewRow,
+        ChatMessageRow,
+        DayRow,
+        ChatMessageRow,
+    ]
     assert texts(made, 1, NOW + timedelta(days=1)) == ["Yesterday", "text 1", "new", "text 2", "Today", "text 3"]
 
 
@@ -459,7 +467,7 @@ def test_own_messages_show_how_far_they_came() -> None:
     channel = opened(made, [message(seq, "ann") for seq in (1, 2, 3)] + [message(4, "ben")])
     made.take(receipt("ben", 3, 2), 0.0)
     made.take(receipt("cid", 2, 1), 0.0)
-    channel.sending += [Sending("x", "soon", 0), Sending("y", "never", 0, failure="too long")]
+    channel.outgoing += [OutgoingMessage("x", "soon", 0), OutgoingMessage("y", "never", 0, failure="too long")]
     found = [(row.mark, row.remark) for row in messages(made)]
     assert found == [
         (Mark.READ, "by all"),
@@ -474,7 +482,7 @@ def test_own_messages_show_how_far_they_came() -> None:
 def test_what_was_being_sent_is_replaced_by_the_message_itself() -> None:
     made = chats(snapshot(0))
     channel = opened(made)
-    channel.sending += [Sending("x", "one", 0), Sending("y", "two", 0)]
+    channel.outgoing += [OutgoingMessage("x", "one", 0), OutgoingMessage("y", "two", 0)]
     made.take(event_of(message(1, "ann", "one", name="x")), 0.0)
     assert [(row.text, row.mark) for row in messages(made)] == [("one", Mark.SENT), ("two", Mark.SENDING)]
 
@@ -540,7 +548,7 @@ WORDS = st.text(st.characters(exclude_categories=["Cc", "Cs"]) | st.sampled_from
 
 @given(WORDS, WORDS, st.integers(12, 60), st.booleans(), st.sampled_from(Mark))
 def test_no_line_is_wider_than_the_pane(text: str, name: str, width: int, is_continued: bool, mark: Mark) -> None:
-    row = MessageRow(
+    row = ChatMessageRow(
         "k", 1, "ben", clean(name), True, is_continued, "10:00", clean(text), name, True, False, mark, "why"
     )
     layout = Layout(Console(width=200), width, STYLES)
@@ -549,7 +557,7 @@ def test_no_line_is_wider_than_the_pane(text: str, name: str, width: int, is_con
 
 
 def test_a_long_message_is_folded_until_it_is_asked_for() -> None:
-    row = MessageRow("k", 1, "ben", "Ben", False, False, "10:00", "word " * 20_000, "", False, False, Mark.NONE)
+    row = ChatMessageRow("k", 1, "ben", "Ben", False, False, "10:00", "word " * 20_000, "", False, False, Mark.NONE)
     layout = Layout(Console(width=200), 40, STYLES)
     folded_lines, all_lines = layout.lines(row, False), layout.lines(row, True)
     assert len(folded_lines) < 30
@@ -563,9 +571,9 @@ def test_a_long_message_is_folded_until_it_is_asked_for() -> None:
 def test_commands_are_told_from_texts() -> None:
     assert parse("hello / there") == "hello / there"
     assert parse("//tmp is full") == "/tmp is full"
-    assert parse("/Title  A new one ") == Command("title", "A new one")
-    assert parse("/add @Ben, cid") == Command("add", "@Ben, cid")
-    assert Command("add", "@Ben, cid").names == ["ben", "cid"]
+    assert parse("/Title  A new one ") == SlashCommand("title", "A new one")
+    assert parse("/add @Ben, cid") == SlashCommand("add", "@Ben, cid")
+    assert SlashCommand("add", "@Ben, cid").names == ["ben", "cid"]
 
 
 def test_a_mistyped_command_is_not_sent_as_a_text() -> None:
@@ -582,7 +590,7 @@ def test_a_half_typed_command_is_completed_when_it_is_clear() -> None:
 
 
 def test_every_command_is_done_by_somebody() -> None:
-    assert [spec.word for spec in SPECS if not hasattr(Actions, f"_do_{spec.word}")] == []
+    assert [spec.word for spec in SPECS if not hasattr(CommandRunner, f"_do_{spec.word}")] == []
 
 
 def test_days_are_said_as_people_say_them() -> None:
@@ -617,7 +625,7 @@ def test_errors_are_put_in_words(error: TidingsError, words: str) -> None:
 
 
 def test_accounts_are_found_again_by_name_and_server(tmp_path: Path) -> None:
-    accounts = Accounts(tmp_path)
+    accounts = RememberedAccounts(tmp_path)
     made = [
         accounts.account(name, server)
         for name, server in (("Ana", "127.0.0.1:7400"), ("ben", "127.0.0.1:7400"), ("ana", "[::1]:7400"))

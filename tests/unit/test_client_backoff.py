@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tidings_client.backoff import Backoff
-from tidings_client.pace import Pace
+from tidings_client import Backoff
+from tidings_client._throttle import Throttle
 
 
 def test_backoff_doubles_its_bound_up_to_the_longest() -> None:
@@ -39,30 +39,30 @@ def test_backoff_stays_within_its_bounds(failures: int, drawn: float) -> None:
 
 
 def test_pace_is_soon_after_quiet_and_no_more_often_than_its_interval() -> None:
-    pace = Pace(interval=0.1, soon=0.02)
-    assert pace.due is None
-    pace.ask(10.0)
-    pace.ask(10.015)
-    assert pace.due == pytest.approx(10.02)
-    assert not pace.is_due(10.01)
-    assert pace.is_due(10.02)
-    pace.done(10.02)
-    assert not pace.is_due(11)
-    pace.ask(10.03)
-    assert pace.due == pytest.approx(10.12)
+    throttle = Throttle(interval=0.1, soon=0.02)
+    assert throttle.due is None
+    throttle.ask(10.0)
+    throttle.ask(10.015)
+    assert throttle.due == pytest.approx(10.02)
+    assert not throttle.is_due(10.01)
+    assert throttle.is_due(10.02)
+    throttle.done(10.02)
+    assert not throttle.is_due(11)
+    throttle.ask(10.03)
+    assert throttle.due == pytest.approx(10.12)
 
 
 @given(st.lists(st.floats(0, 0.3), min_size=1, max_size=50))
 def test_pace_loses_no_reason_and_keeps_its_distance(steps: list[float]) -> None:
-    pace, now, done = Pace(0.1, 0.02), 0.0, []
+    throttle, now, done = Throttle(0.1, 0.02), 0.0, []
     asked_since_done = False
     for step in steps:
         now += step
-        pace.ask(now)
+        throttle.ask(now)
         asked_since_done = True
-        if pace.is_due(now):
-            pace.done(now)
+        if throttle.is_due(now):
+            throttle.done(now)
             done.append(now)
             asked_since_done = False
-    assert (pace.due is not None) == asked_since_done
+    assert (throttle.due is not None) == asked_since_done
     assert all(later - earlier >= 0.1 - 1e-9 for earlier, later in itertools.pairwise(done))

@@ -15,11 +15,11 @@ import grpc
 import pytest
 from google.rpc import status_pb2
 
-from tests.unit.sdk_fake import Backend, Log, Session, no, serve, status
+from tests.unit.sdk_fake import Backend, FakeSession, Log, no, serve, status
 from tidings.v1 import chat_pb2, discovery_pb2
 from tidings_client import Connection, ReplacedError, SignedOutError, Status, Tidings, TidingsError
-from tidings_client.progress import Progress, Step
-from tidings_client.state import State
+from tidings_client._progress import Progress, ProgressUpdate
+from tidings_client._storage import Storage
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -112,7 +112,7 @@ async def test_a_stream_lost_between_a_commit_and_its_result(
 ) -> None:
     break_now = Once()
 
-    def commit(session: Session, command: chat_pb2.Command) -> bool:
+    def commit(session: FakeSession, command: chat_pb2.Command) -> bool:
         if command.HasField("send_message") and break_now():
             if not is_replayed:
                 backend.on_replay = lambda events: []
@@ -136,7 +136,7 @@ async def test_a_stream_lost_between_a_commit_and_its_result(
 async def test_many_sends_over_a_stream_that_breaks_again_and_again(backend: Backend, ann: Tidings, group: Log) -> None:
     count = 0
 
-    def commit(session: Session, command: chat_pb2.Command) -> bool:
+    def commit(session: FakeSession, command: chat_pb2.Command) -> bool:
         nonlocal count
         count += command.HasField("send_message")
         if count % 23 == 0:
@@ -218,7 +218,7 @@ async def test_a_command_given_up_before_it_is_on_its_way_is_never_sent(
 async def test_every_sort_of_command(backend: Backend, ann: Tidings, group: Log) -> None:
     typed = asyncio.Event()
 
-    def command(session: Session, command: chat_pb2.Command) -> None:
+    def command(session: FakeSession, command: chat_pb2.Command) -> None:
         if command.HasField("set_typing"):
             typed.set()
 
@@ -250,7 +250,7 @@ async def test_without_echo_only_what_others_do_comes(backend: Backend, ann: Tid
 
 
 async def test_an_event_left_out_is_fetched(backend: Backend, ann: Tidings, group: Log) -> None:
-    def deliver(session: Session, event: chat_pb2.Event) -> Iterable[chat_pb2.Event]:
+    def deliver(session: FakeSession, event: chat_pb2.Event) -> Iterable[chat_pb2.Event]:
         return [] if event.message.text in ("2", "3") else [event]
 
     backend.on_deliver = deliver
@@ -263,7 +263,7 @@ async def test_an_event_left_out_is_fetched(backend: Backend, ann: Tidings, grou
 
 
 async def test_an_event_sent_twice_is_seen_once(backend: Backend, ann: Tidings, group: Log) -> None:
-    def deliver(session: Session, event: chat_pb2.Event) -> Iterable[chat_pb2.Event]:
+    def deliver(session: FakeSession, event: chat_pb2.Event) -> Iterable[chat_pb2.Event]:
         return [event, event, *group.events]
 
     backend.on_deliver = deliver
@@ -303,9 +303,9 @@ async def test_a_reset_is_told_and_the_channels_go_on_from_their_heads(
         logs = [backend.channel([ann.user_id, "user-bob"]) for _ in range(5)]
         say(backend, logs[0], "old", "older")
         user_id = ann.user_id
-    state = State(data)
-    state.save_step(Step(5, {"gone": 7, logs[0].channel_id: 1}, anew=False))
-    state.close()
+    storage = Storage(data)
+    storage.save_progress(ProgressUpdate(5, {"gone": 7, logs[0].channel_id: 1}, anew=False))
+    storage.close()
     backend.reset = True
     async with await Tidings.resume(data) as ann, ann.connect() as connection:
         await take(connection, "sync_reset")
@@ -314,9 +314,9 @@ async def test_a_reset_is_told_and_the_channels_go_on_from_their_heads(
         say(backend, logs[0], "new")
         assert await texts(connection, 1) == ["new"]
     assert backend.asked == ["ListChannels"] * 3
-    state = State(data)
-    progress = state.progress()
-    state.close()
+    storage = Storage(data)
+    progress = storage.progress()
+    storage.close()
     assert progress.seqs == {log.channel_id: 1 for log in logs} | {logs[0].channel_id: 4}
     assert user_id in logs[0].since
 
@@ -324,7 +324,7 @@ async def test_a_reset_is_told_and_the_channels_go_on_from_their_heads(
 async def test_a_slow_application_holds_the_server_back(
     backend: Backend, ann: Tidings, group: Log, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tidings_client.link._MOST_WAITING", 20)
+    monkeypatch.setattr("tidings_client._stream_runner._MOST_WAITING", 20)
     most_ahead = 0
     async with ann.connect() as connection:
         await connection.until_live()
@@ -421,7 +421,7 @@ async def test_a_state_file_in_use_is_refused_clearly(backend: Backend, address:
 async def test_progress_that_cannot_be_saved_ends_the_connection(
     backend: Backend, ann: Tidings, group: Log, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(state: State, step: Step) -> None:
+    def fail(storage: Storage, step: ProgressUpdate) -> None:
         raise sqlite3.OperationalError("database or disk is full")
 
     connection: Connection | None = None
@@ -429,7 +429,7 @@ async def test_progress_that_cannot_be_saved_ends_the_connection(
         async with ann.connect() as connection:
             await connection.until_live()
             with monkeypatch.context() as patch:
-                patch.setattr(State, "save_step", fail)
+                patch.setattr(Storage, "save_progress", fail)
                 async for _ in connection:
                     pass
     assert connection is not None
@@ -446,9 +446,9 @@ async def test_closing_acknowledges_and_saves_what_was_handled(backend: Backend,
             assert await texts(connection, 2) == ["1", "2"]
     last = session.received[-1]
     assert last.acknowledge.position == log.events[2].position
-    state = State(data)
-    assert state.progress() == Progress(log.events[2].position, {log.channel_id: 3})
-    state.close()
+    storage = Storage(data)
+    assert storage.progress() == Progress(log.events[2].position, {log.channel_id: 3})
+    storage.close()
 
 
 # --- the stream -------------------------------------------------------------------------------------------------------
@@ -475,7 +475,7 @@ async def test_a_token_refused_at_connecting_is_renewed_and_the_next_attempt_goe
 async def test_a_token_refused_in_the_middle_of_writing(backend: Backend, ann: Tidings, group: Log) -> None:
     count = 0
 
-    def command(session: Session, command: chat_pb2.Command) -> None:
+    def command(session: FakeSession, command: chat_pb2.Command) -> None:
         nonlocal count
         count += 1
         if count == 50:
@@ -572,9 +572,9 @@ async def test_a_cursor_from_the_future_starts_over(backend: Backend, address: s
     async with await Tidings.sign_up(address, "ann", PASSWORD, data=data) as ann:
         log = backend.channel([ann.user_id, "user-bob"])
         say(backend, log, "1", "2")
-    state = State(data)
-    state.save_step(Step(1 << 60, {log.channel_id: 2}, anew=False))
-    state.close()
+    storage = Storage(data)
+    storage.save_progress(ProgressUpdate(1 << 60, {log.channel_id: 2}, anew=False))
+    storage.close()
     async with await Tidings.resume(data) as ann, ann.connect() as connection:
         # Under a seq that came before there may be another event now, so the application rebuilds.
         await take(connection, "sync_reset")
@@ -582,9 +582,9 @@ async def test_a_cursor_from_the_future_starts_over(backend: Backend, address: s
         say(backend, log, "3")
         assert await texts(connection, 1) == ["3"]
     assert backend.hellos == [1 << 60, 0]
-    state = State(data)
-    assert state.progress() == Progress(log.events[-1].position, {log.channel_id: 4})
-    state.close()
+    storage = Storage(data)
+    assert storage.progress() == Progress(log.events[-1].position, {log.channel_id: 4})
+    storage.close()
 
 
 async def test_a_draining_server_is_left_for_another(backend: Backend) -> None:
@@ -627,7 +627,7 @@ async def test_a_server_that_is_gone_is_left_for_another(backend: Backend) -> No
 
 
 async def test_a_server_that_says_nothing_is_not_waited_for(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tidings_client.link._WELCOME_SECONDS", 0.2)
+    monkeypatch.setattr("tidings_client._stream_runner._WELCOME_SECONDS", 0.2)
     # The system makes connections to it, which nobody takes.
     with socket.create_server(("127.0.0.1", 0)) as silent:
         silent_address = "{}:{}".format(*silent.getsockname())
@@ -650,7 +650,7 @@ async def test_a_token_is_replaced_before_it_runs_out_without_a_break(
     backend.token_seconds = 2.0
     told: asyncio.Queue[str] = asyncio.Queue()
 
-    def command(session: Session, command: chat_pb2.Command) -> None:
+    def command(session: FakeSession, command: chat_pb2.Command) -> None:
         if command.HasField("reauthenticate"):
             told.put_nowait(command.reauthenticate.access_token)
 

@@ -9,7 +9,7 @@ from google.protobuf.message import Message
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 from grpc import aio
 
-from tidings_client.errors import (
+from tidings_client._errors import (
     FieldViolation,
     ReplacedError,
     SignedOutError,

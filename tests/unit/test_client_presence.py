@@ -69,7 +69,7 @@ async def test_only_the_latest_of_what_nobody_took_is_kept(backend: Backend, ann
 async def test_the_device_is_kept_online_although_nobody_listens(
     backend: Backend, ann: Tidings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tidings_client.presence._HEARTBEAT_SECONDS", 0.02)
+    monkeypatch.setattr("tidings_client._presence._HEARTBEAT_SECONDS", 0.02)
     async with ann.presence():
         await backend.beaten(5)
 
@@ -108,7 +108,7 @@ async def test_a_newer_presence_of_the_same_device_ends_this_one(
     backend: Backend, ann: Tidings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Writing all the time, when grpc likes to hide the reason.
-    monkeypatch.setattr("tidings_client.presence._HEARTBEAT_SECONDS", 0.0)
+    monkeypatch.setattr("tidings_client._presence._HEARTBEAT_SECONDS", 0.0)
     async with ann.presence() as presence:
         await first(presence)
         backend.tracks[0].put_nowait(no("ABORTED", "replaced", reason="SESSION_REPLACED"))

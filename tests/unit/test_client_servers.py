@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tidings.v1 import discovery_pb2
-from tidings_client.servers import Servers
+from tidings_client._servers import Servers
 
 
 def server(name: str) -> discovery_pb2.Server:

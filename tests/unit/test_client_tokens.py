@@ -11,8 +11,8 @@ import pytest
 
 from tests.support.clock import FakeClock
 from tidings.v1 import account_pb2
-from tidings_client.errors import SignedOutError, TidingsError, refusal
-from tidings_client.tokens import TokenKeeper, lifetime
+from tidings_client._errors import SignedOutError, TidingsError, refusal
+from tidings_client._tokens import TokenKeeper, lifetime
 
 NOW = FakeClock().now_ms() / 1000
 LIFE = 900.0
@@ -71,7 +71,7 @@ class Server:
 @pytest.fixture
 def time(monkeypatch: pytest.MonkeyPatch) -> Time:
     time = Time()
-    monkeypatch.setattr("tidings_client.tokens.time", time)
+    monkeypatch.setattr("tidings_client._tokens.time", time)
     return time
 
 

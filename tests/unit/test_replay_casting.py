@@ -7,20 +7,20 @@ from collections import Counter
 
 import pytest
 
-from tidings_replay.casting import Part, cast, roles
-from tidings_replay.churn import Churn, Way
-from tidings_replay.irc import Line
+from tidings_replay.casting import ScriptLine, cast, roles
+from tidings_replay.churn import Churn, DropKind
+from tidings_replay.irc import IrcLine
 from tidings_replay.signing import username
 
 
-def lines(nicks: str) -> list[Line]:
-    return [Line(nick, f"{nick}{number}") for number, nick in enumerate(nicks)]
+def lines(nicks: str) -> list[IrcLine]:
+    return [IrcLine(nick, f"{nick}{number}") for number, nick in enumerate(nicks)]
 
 
 def test_everybody_speaks_when_there_is_room() -> None:
     made = cast(lines("aba"), most_speakers=2)
     assert made.speakers == ["a", "b"]
-    assert made.script == [Part(0, "a0"), Part(1, "b1"), Part(0, "a2")]
+    assert made.script == [ScriptLine(0, "a0"), ScriptLine(1, "b1"), ScriptLine(0, "a2")]
     assert (made.left_out_speakers, made.left_out_lines) == (0, 0)
 
 
@@ -37,7 +37,7 @@ def test_among_equals_those_speak_who_spoke_first() -> None:
 
 
 def test_a_group_of_a_hundred_is_filled() -> None:
-    made = cast([Line(f"nick{number}", "hi") for number in range(179)])
+    made = cast([IrcLine(f"nick{number}", "hi") for number in range(179)])
     assert (len(made.speakers), made.left_out_speakers, made.left_out_lines) == (100, 79, 79)
 
 
@@ -67,14 +67,14 @@ def test_a_device_drops_out_again_and_again_in_every_way() -> None:
     churn = Churn(random.Random(7))
     ways = [way for _ in range(1000) if (way := churn.sees()) is not None]
     assert 10 <= len(ways) <= 51
-    assert set(ways) == set(Way)
+    assert set(ways) == set(DropKind)
 
 
 def test_a_device_drops_out_while_it_says_something() -> None:
     churn = Churn(random.Random(7))
     breaks = [each for _ in range(300) if (each := churn.says()) is not None]
     assert 50 < len(breaks) < 150
-    assert {way for way, _ in breaks} == set(Way)
+    assert {way for way, _ in breaks} == set(DropKind)
 
 
 @pytest.mark.parametrize("nick", ["Shawn|i7-720QM", "_root_", "日本", "a" * 64, "^", "x"])

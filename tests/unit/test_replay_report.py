@@ -9,12 +9,12 @@ import pytest
 
 from tidings.v1 import chat_pb2
 from tidings_replay.cli import exit_code
-from tidings_replay.record import Entry, entry_of, message_entry
+from tidings_replay.record import RecordedEntry, entry_of, message_entry
 from tidings_replay.report import Evidence, Said, count, disorder, percentile
 
 
-def entry(seq: int, name: str = "", digest: bytes = b"") -> Entry:
-    return Entry("c", seq, digest or f"{seq}{name}".encode(), name)
+def entry(seq: int, name: str = "", digest: bytes = b"") -> RecordedEntry:
+    return RecordedEntry("c", seq, digest or f"{seq}{name}".encode(), name)
 
 
 JOINED, FIRST, SECOND = entry(1), entry(2, "m1"), entry(3, "m2")
@@ -23,7 +23,7 @@ SAID = [Said("m1", 2, device=0, wait=0.010), Said("m2", 3, device=1, wait=0.030)
 
 
 def evidence(
-    *copies: Sequence[Entry], log: Sequence[Entry] = LOG, said: Sequence[Said] = SAID, messages: int = 2
+    *copies: Sequence[RecordedEntry], log: Sequence[RecordedEntry] = LOG, said: Sequence[Said] = SAID, messages: int = 2
 ) -> Evidence:
     return Evidence(
         messages=messages,

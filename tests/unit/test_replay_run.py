@@ -8,20 +8,20 @@ from pathlib import Path
 import pytest
 from google.rpc import status_pb2
 
-from tests.unit.sdk_fake import Backend, Session, serve, status
+from tests.unit.sdk_fake import Backend, FakeSession, serve, status
 from tidings.v1 import chat_pb2
 from tidings_replay.casting import cast
 from tidings_replay.churn import Churn
 from tidings_replay.errors import ReplayError
-from tidings_replay.irc import Line
+from tidings_replay.irc import IrcLine
 from tidings_replay.report import Figures, count
-from tidings_replay.run import Result, replay
+from tidings_replay.run import ReplayResult, replay
 
 # Four people on six devices, two of which drop out.
-CONVERSATION = cast([Line("abcd"[number % 4], f"line {number}") for number in range(60)])
+CONVERSATION = cast([IrcLine("abcd"[number % 4], f"line {number}") for number in range(60)])
 
 
-async def run(backend: Backend, folder: Path) -> Result:
+async def run(backend: Backend, folder: Path) -> ReplayResult:
     async with serve(backend) as (address, _):
         return await replay(CONVERSATION, address, "A group", folder, lambda what, done, total: None)
 
@@ -54,7 +54,7 @@ async def test_a_line_whose_result_is_lost_is_said_again_and_a_forgetful_server_
     backend = Backend()
     lost: list[str] = []
 
-    def commit(session: Session, command: chat_pb2.Command) -> bool:
+    def commit(session: FakeSession, command: chat_pb2.Command) -> bool:
         """Once, the stream breaks before the result is out, and the server does not remember the message's name."""
         name = command.send_message.client_message_id
         if not name or lost:
@@ -75,7 +75,7 @@ async def test_a_line_whose_result_is_lost_is_said_again_and_a_forgetful_server_
 async def test_a_server_that_writes_a_line_twice_is_found_out(tmp_path: Path) -> None:
     backend = Backend()
 
-    def commit(session: Session, command: chat_pb2.Command) -> bool:
+    def commit(session: FakeSession, command: chat_pb2.Command) -> bool:
         if command.send_message.text == "line 7":
             (log,) = backend.channels.values()
             backend.say(log, session.user_id, "line 7", command.send_message.client_message_id)
@@ -90,7 +90,7 @@ async def test_a_server_that_changes_a_text_on_the_way_is_found_out(tmp_path: Pa
     backend = Backend()
     changed: list[str] = []
 
-    def deliver(session: Session, event: chat_pb2.Event) -> Iterable[chat_pb2.Event]:
+    def deliver(session: FakeSession, event: chat_pb2.Event) -> Iterable[chat_pb2.Event]:
         if is_message(event, "line 7") and not changed:
             changed.append(session.device_id)
             other = chat_pb2.Event()
@@ -108,7 +108,7 @@ async def test_a_server_that_changes_a_text_on_the_way_is_found_out(tmp_path: Pa
 async def test_what_the_sdk_repairs_is_no_fault(tmp_path: Path) -> None:
     backend = Backend()
 
-    def deliver(session: Session, event: chat_pb2.Event) -> Iterable[chat_pb2.Event]:
+    def deliver(session: FakeSession, event: chat_pb2.Event) -> Iterable[chat_pb2.Event]:
         if is_message(event, "line 7"):
             return []
         return [event, event]
@@ -129,7 +129,7 @@ async def test_what_never_comes_is_given_up_and_counted(tmp_path: Path, monkeypa
 async def test_a_refused_line_is_counted_and_the_others_go_on(tmp_path: Path) -> None:
     backend = Backend()
 
-    def refuse(session: Session, command: chat_pb2.Command) -> status_pb2.Status | None:
+    def refuse(session: FakeSession, command: chat_pb2.Command) -> status_pb2.Status | None:
         return status("INVALID_ARGUMENT", "text: not this") if command.send_message.text == "line 7" else None
 
     backend.on_command = refuse

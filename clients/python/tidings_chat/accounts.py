@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote, unquote
 
-from tidings_client import Tidings
-from tidings_client.transport import Tls
+from tidings_client import Tidings, Tls
 
 DEFAULT_SERVER = "127.0.0.1:7400"
 _SUFFIX = ".db"
@@ -25,7 +24,7 @@ def default_folder() -> Path:
 
 
 @dataclass(frozen=True, slots=True)
-class Account:
+class RememberedAccount:
     """A user at a server, and the file of their device here."""
 
     username: str
@@ -33,19 +32,19 @@ class Account:
     path: Path
 
 
-class Accounts:
+class RememberedAccounts:
     """The folder."""
 
     def __init__(self, folder: Path) -> None:
         """The folder is made when somebody signs in."""
         self.folder = folder
 
-    def account(self, username: str, server: str) -> Account:
+    def account(self, username: str, server: str) -> RememberedAccount:
         """The account of a user at a server, whether or not there is a file of it."""
         name = f"{quote(username.lower(), safe='')}@{quote(server, safe='')}"
-        return Account(username.lower(), server, self.folder / f"{name}{_SUFFIX}")
+        return RememberedAccount(username.lower(), server, self.folder / f"{name}{_SUFFIX}")
 
-    def remembered(self, username: str = "", server: str = "") -> list[Account]:
+    def remembered(self, username: str = "", server: str = "") -> list[RememberedAccount]:
         """The accounts with a file, the one used last first.
 
         Args:
@@ -55,12 +54,12 @@ class Accounts:
         found = []
         for path in self.folder.glob(f"*@*{_SUFFIX}"):
             name, _, at = path.name.removesuffix(_SUFFIX).partition("@")
-            account = Account(unquote(name), unquote(at), path)
+            account = RememberedAccount(unquote(name), unquote(at), path)
             if username.lower() in ("", account.username) and server in ("", account.server):
                 found.append(account)
         return sorted(found, key=lambda account: account.path.stat().st_mtime, reverse=True)
 
-    async def resume(self, account: Account, tls: Tls) -> Tidings:
+    async def resume(self, account: RememberedAccount, tls: Tls) -> Tidings:
         """Goes on as a remembered account.
 
         Raises:
@@ -69,7 +68,7 @@ class Accounts:
         """
         return await Tidings.resume(account.path, tls=tls)
 
-    async def sign_up(self, account: Account, password: str, display_name: str, tls: Tls) -> Tidings:
+    async def sign_up(self, account: RememberedAccount, password: str, display_name: str, tls: Tls) -> Tidings:
         """Makes an account and signs this device in.
 
         Raises:
@@ -86,7 +85,7 @@ class Accounts:
                 tls=tls,
             )
 
-    async def log_in(self, account: Account, password: str, tls: Tls) -> Tidings:
+    async def log_in(self, account: RememberedAccount, password: str, tls: Tls) -> Tidings:
         """Signs this device in.
 
         Raises:
@@ -98,7 +97,7 @@ class Accounts:
             )
 
     @contextlib.contextmanager
-    def _tidied(self, account: Account) -> Iterator[None]:
+    def _tidied(self, account: RememberedAccount) -> Iterator[None]:
         """Leaves no file behind of an account that could not be signed in to."""
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         was_there = account.path.exists()

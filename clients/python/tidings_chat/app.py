@@ -11,14 +11,13 @@ from textual.app import App
 from textual.binding import Binding, BindingType
 
 from tidings.v1 import chat_pb2
-from tidings_chat.accounts import Account, Accounts
-from tidings_chat.channels import Channel
+from tidings_chat.accounts import RememberedAccount, RememberedAccounts
+from tidings_chat.channels import ChatChannel
 from tidings_chat.screens.chat import ChatScreen
 from tidings_chat.screens.sign_in import SignInScreen
-from tidings_chat.session import Session
+from tidings_chat.session import ChatSession
 from tidings_chat.text import count, explain
-from tidings_client import ReplacedError, SignedOutError, Tidings, TidingsError
-from tidings_client.transport import Tls
+from tidings_client import ReplacedError, SignedOutError, Tidings, TidingsError, Tls
 
 
 class ChatApp(App[None]):
@@ -35,14 +34,14 @@ class ChatApp(App[None]):
 
     def __init__(
         self,
-        accounts: Accounts,
+        accounts: RememberedAccounts,
         *,
         server: str,
         username: str = "",
         message: str = "",
         tls: Tls = None,
-        signed_in: tuple[Tidings, Account] | None = None,
-        remembered: Sequence[Account] = (),
+        signed_in: tuple[Tidings, RememberedAccount] | None = None,
+        remembered: Sequence[RememberedAccount] = (),
     ) -> None:
         """Nothing is shown before it runs.
 
@@ -63,12 +62,12 @@ class ChatApp(App[None]):
         self._tls: Tls = tls
         self._first = signed_in
         self._remembered = remembered
-        self._session: Session | None = None
+        self._session: ChatSession | None = None
         self._holding: asyncio.Task[None] | None = None
         self._was_warned = False
 
     @property
-    def session(self) -> Session | None:
+    def session(self) -> ChatSession | None:
         """The session of whoever is signed in."""
         return self._session
 
@@ -104,7 +103,7 @@ class ChatApp(App[None]):
 
     # --- signing in and out -------------------------------------------------------------------------------------------
 
-    async def _ask(self, message: str = "", remembered: Sequence[Account] = ()) -> None:
+    async def _ask(self, message: str = "", remembered: Sequence[RememberedAccount] = ()) -> None:
         screen = SignInScreen(
             self._accounts,
             # Not from within the screen, which is to go.
@@ -117,10 +116,10 @@ class ChatApp(App[None]):
         )
         await self._show(screen)
 
-    async def _begin(self, client: Tidings, account: Account) -> None:
+    async def _begin(self, client: Tidings, account: RememberedAccount) -> None:
         self._server, self._username = account.server, account.username
         self._was_warned = False
-        session = self._session = Session(client, _Forward(self))
+        session = self._session = ChatSession(client, _Forward(self))
         await self._show(ChatScreen(session, log_out=self._log_out, leave_app=self.action_quit))
         self._holding = asyncio.create_task(self._hold(session))
 
@@ -132,7 +131,7 @@ class ChatApp(App[None]):
         else:
             await self.push_screen(screen)
 
-    async def _hold(self, session: Session) -> None:
+    async def _hold(self, session: ChatSession) -> None:
         try:
             async with session.client:
                 await session.run()
@@ -182,12 +181,12 @@ class _Forward:
         if (screen := self._screen) is not None:
             screen.changed()
 
-    def arrived(self, channel: Channel, message: chat_pb2.Message) -> None:
+    def arrived(self, channel: ChatChannel, message: chat_pb2.Message) -> None:
         """Somebody else has just written something unread."""
         if (screen := self._screen) is not None:
             screen.arrived(channel, message)
 
-    def appeared(self, channel: Channel) -> None:
+    def appeared(self, channel: ChatChannel) -> None:
         """A channel came up that was not there before."""
         if (screen := self._screen) is not None:
             screen.appeared(channel)

@@ -15,7 +15,7 @@ MOST_UNREAD = 999
 
 
 @dataclass(slots=True)
-class Marks:
+class MemberMarks:
     """How far one member has received and read."""
 
     delivered_seq: int = 0
@@ -46,7 +46,7 @@ class Membership:
 
 
 @dataclass(slots=True, eq=False)
-class Sending:
+class OutgoingMessage:
     """A message that is on its way."""
 
     client_message_id: str
@@ -57,7 +57,7 @@ class Sending:
 
 
 @dataclass(slots=True, eq=False)
-class Channel:
+class ChatChannel:
     """A channel, kept up to date by snapshots from the api and by events, whichever is newer."""
 
     channel_id: str
@@ -73,8 +73,8 @@ class Channel:
     muted: bool = False
     is_fresh: bool = False
     """Whether it was opened just now, and nothing happened in it yet."""
-    marks: dict[str, Marks] = field(default_factory=dict)
-    sending: list[Sending] = field(default_factory=list)
+    marks: dict[str, MemberMarks] = field(default_factory=dict)
+    outgoing: list[OutgoingMessage] = field(default_factory=list)
     timeline: Timeline = field(default_factory=Timeline)
     is_open: bool = False
     """Whether the timeline is kept; until then, only counts are."""
@@ -87,7 +87,7 @@ class Channel:
     _unread: list[int] = field(default_factory=list)
 
     @classmethod
-    def of(cls, snapshot: channel_pb2.Channel, me: str) -> Channel:
+    def of(cls, snapshot: channel_pb2.Channel, me: str) -> ChatChannel:
         """A channel as the api describes it."""
         channel = cls(snapshot.channel_id, me, snapshot.kind)
         channel.refresh(snapshot)
@@ -137,7 +137,7 @@ class Channel:
     def reach(self, seq: int) -> Reach:
         """How far an own message has come: with those who are in the channel now and were when it was written."""
         marks = [
-            self.marks.get(user_id, Marks())
+            self.marks.get(user_id, MemberMarks())
             for user_id, member in self.members.items()
             if user_id != self.me and member.since_seq <= seq
         ]
@@ -153,7 +153,7 @@ class Channel:
         """Takes what the api says. Where events have come further than the snapshot, they count."""
         self.muted = snapshot.muted
         for member in snapshot.members:
-            self.marks.setdefault(member.user_id, Marks()).raise_to(member.delivered_seq, member.read_seq)
+            self.marks.setdefault(member.user_id, MemberMarks()).raise_to(member.delivered_seq, member.read_seq)
         self.read_seq = max(self.read_seq, snapshot.my_read_seq)
         if snapshot.head_seq >= self._counted_to:
             self._counted_to = snapshot.head_seq
@@ -192,7 +192,7 @@ class Channel:
     def take_receipts(self, receipts: Iterable[chat_pb2.MemberReceipt]) -> None:
         """Takes how far members have received and read."""
         for receipt in receipts:
-            marks = self.marks.setdefault(receipt.user_id, Marks())
+            marks = self.marks.setdefault(receipt.user_id, MemberMarks())
             marks.raise_to(receipt.delivered_seq, receipt.read_seq)
             if receipt.user_id == self.me:
                 self.mark_read(receipt.read_seq)
@@ -226,7 +226,7 @@ class Channel:
     def _arrived(self, message: chat_pb2.Message) -> None:
         """What this device was sending may be what has just come."""
         if message.sender_id == self.me:
-            self.sending = [each for each in self.sending if each.client_message_id != message.client_message_id]
+            self.outgoing = [each for each in self.outgoing if each.client_message_id != message.client_message_id]
 
     def _change_member(self, change: chat_pb2.MemberChange, seq: int) -> None:
         if change.kind == chat_pb2.MemberChange.KIND_ADDED:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from tidings.v1 import account_pb2, channel_pb2, chat_pb2
-from tidings_chat.channels import Channel
+from tidings_chat.channels import ChatChannel
 from tidings_chat.text import clean_line
 from tidings_chat.timeline import entry_of
 
@@ -58,7 +58,7 @@ class Chats:
         self.contacts: set[str] = set()
         self.blocked: set[str] = set()
         self.online: dict[str, bool] = {}
-        self.channels: dict[str, Channel] = {}
+        self.channels: dict[str, ChatChannel] = {}
         self.is_loaded = False
         """Whether the channels have been listed."""
         # Receipts may come before the channel that they belong to is known.
@@ -67,7 +67,7 @@ class Chats:
 
     # --- what a screen asks -------------------------------------------------------------------------------------------
 
-    def ordered(self) -> list[Channel]:
+    def ordered(self) -> list[ChatChannel]:
         """The channels, latest activity first; ones just opened before all others, ones without any after."""
         return sorted(
             self.channels.values(),
@@ -83,7 +83,7 @@ class Chats:
             self.strangers.append(user_id)
         return person
 
-    def name_of(self, channel: Channel) -> str:
+    def name_of(self, channel: ChatChannel) -> str:
         """What a channel is called."""
         return self.person(channel.peer).name if channel.is_direct else clean_line(channel.title)
 
@@ -100,11 +100,11 @@ class Chats:
         for user in users:
             self.people[user.user_id] = Person(user.user_id, clean_line(user.username), clean_line(user.display_name))
 
-    def put(self, snapshot: channel_pb2.Channel) -> Channel:
+    def put(self, snapshot: channel_pb2.Channel) -> ChatChannel:
         """The api described a channel."""
         channel = self.channels.get(snapshot.channel_id)
         if channel is None:
-            channel = self.channels[snapshot.channel_id] = Channel.of(snapshot, self.me)
+            channel = self.channels[snapshot.channel_id] = ChatChannel.of(snapshot, self.me)
             channel.take_receipts(self._early.pop(snapshot.channel_id, ()))
         else:
             channel.refresh(snapshot)

@@ -11,11 +11,10 @@ from typing import Annotated
 
 import typer
 
-from tidings_chat.accounts import DEFAULT_SERVER, Account, Accounts, default_folder
+from tidings_chat.accounts import DEFAULT_SERVER, RememberedAccount, RememberedAccounts, default_folder
 from tidings_chat.app import ChatApp
 from tidings_chat.text import explain
-from tidings_client import SignedOutError, Tidings, TidingsError
-from tidings_client.transport import Tls
+from tidings_client import SignedOutError, Tidings, TidingsError, Tls
 
 
 class CannotStartError(Exception):
@@ -43,7 +42,7 @@ def chat(
         tls = _tls(plaintext, ca)
         if not (sys.stdin.isatty() and sys.stdout.isatty()):
             raise CannotStartError("chat needs a terminal to run in")
-        asyncio.run(_chat(Accounts(data or default_folder()), server, user, tls))
+        asyncio.run(_chat(RememberedAccounts(data or default_folder()), server, user, tls))
     except CannotStartError as error:
         typer.echo(f"tidings chat: {error}", err=True)
         raise typer.Exit(1) from None
@@ -60,7 +59,7 @@ def _tls(plaintext: bool, ca: Path | None) -> Tls:
     return False if plaintext else None
 
 
-async def _chat(accounts: Accounts, server: str, user: str, tls: Tls) -> None:
+async def _chat(accounts: RememberedAccounts, server: str, user: str, tls: Tls) -> None:
     # gRPC's own log lines would land in the middle of the screen.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     app = await prepare(accounts, server, user, tls)
@@ -71,7 +70,7 @@ async def _chat(accounts: Accounts, server: str, user: str, tls: Tls) -> None:
         raise typer.Exit(app.return_code)
 
 
-async def prepare(accounts: Accounts, server: str, user: str, tls: Tls) -> ChatApp:
+async def prepare(accounts: RememberedAccounts, server: str, user: str, tls: Tls) -> ChatApp:
     """The application, with the right account signed in, or else the right questions on the sign-in screen.
 
     Args:
@@ -84,7 +83,7 @@ async def prepare(accounts: Accounts, server: str, user: str, tls: Tls) -> ChatA
         remembered = accounts.remembered(user, server)
     except OSError as error:
         raise CannotStartError(f"{accounts.folder} cannot be used: {error.strerror}") from None
-    found: tuple[Tidings, Account] | None = None
+    found: tuple[Tidings, RememberedAccount] | None = None
     message = ""
     if len(remembered) == 1 or (user and remembered):
         account = remembered[0]

@@ -46,7 +46,7 @@ _WORDS = {spec.word: spec for spec in SPECS}
 
 
 @dataclass(frozen=True, slots=True)
-class Command:
+class SlashCommand:
     """A command as it was typed."""
 
     word: str
@@ -62,7 +62,7 @@ class CommandError(ValueError):
     """What was typed is no command; in words."""
 
 
-def parse(text: str) -> Command | str:
+def parse(text: str) -> SlashCommand | str:
     """Reads what was typed.
 
     Args:
@@ -81,7 +81,7 @@ def parse(text: str) -> Command | str:
     word, _, rest = text[1:].partition(" ")
     word = word.strip().lower()
     if word in _WORDS:
-        return Command(word, rest.strip())
+        return SlashCommand(word, rest.strip())
     close = difflib.get_close_matches(word, _WORDS, n=1)
     hint = f"did you mean /{close[0]}?" if close else "/help lists what there is"
     raise CommandError(f"there is no command /{word}: {hint} (// sends a text that begins with a slash)")

@@ -9,7 +9,7 @@ from datetime import date, datetime, timedelta
 from typing import TypeAlias
 
 from tidings.v1 import channel_pb2, chat_pb2
-from tidings_chat.channels import Channel, Sending
+from tidings_chat.channels import ChatChannel, OutgoingMessage
 from tidings_chat.chats import Chats
 from tidings_chat.text import clean, clean_line, day, joined
 from tidings_chat.timeline import Change, Item, MembersItem, MessageItem, TitleItem
@@ -78,7 +78,7 @@ class NoticeRow:
 
 
 @dataclass(frozen=True, slots=True)
-class MessageRow:
+class ChatMessageRow:
     """A message."""
 
     key: str
@@ -101,10 +101,10 @@ class MessageRow:
     """More about the mark: why it failed, how many have read it."""
 
 
-Row: TypeAlias = DayRow | NewRow | EdgeRow | NoticeRow | MessageRow
+Row: TypeAlias = DayRow | NewRow | EdgeRow | NoticeRow | ChatMessageRow
 
 
-def rows(chats: Chats, channel: Channel, new_after: int, now: datetime) -> list[Row]:
+def rows(chats: Chats, channel: ChatChannel, new_after: int, now: datetime) -> list[Row]:
     """The rows of a channel.
 
     Args:
@@ -113,11 +113,11 @@ def rows(chats: Chats, channel: Channel, new_after: int, now: datetime) -> list[
         new_after: The seq after which everything was unread when the channel was opened; 0 for no such line.
         now: The time, in the local time zone.
     """
-    return list(_Rows(chats, channel, new_after, now).rows())
+    return list(_RowBuilder(chats, channel, new_after, now).rows())
 
 
-class _Rows:
-    def __init__(self, chats: Chats, channel: Channel, new_after: int, now: datetime) -> None:
+class _RowBuilder:
+    def __init__(self, chats: Chats, channel: ChatChannel, new_after: int, now: datetime) -> None:
         self._chats = chats
         self._channel = channel
         self._new_after = new_after
@@ -150,10 +150,10 @@ class _Rows:
             else:
                 self._before = None
                 yield NoticeRow(item.seq, self._notice(item), f"{at:%H:%M}")
-        if self._channel.sending and last_day != today:
+        if self._channel.outgoing and last_day != today:
             self._before = None
             yield DayRow(today, day(today, today))
-        for index, sending in enumerate(self._channel.sending):
+        for index, sending in enumerate(self._channel.outgoing):
             yield self._sending(sending, is_first=index == 0)
 
     def _told_together(self, items: Sequence[Item]) -> Iterator[Item]:
@@ -173,11 +173,11 @@ class _Rows:
         if making is not None:
             yield making
 
-    def _message(self, item: MessageItem) -> MessageRow:
+    def _message(self, item: MessageItem) -> ChatMessageRow:
         before = self._before
         is_mine = item.sender_id == self._chats.me
         mark, remark = self._mark(item) if is_mine and not item.deleted else (Mark.NONE, "")
-        return MessageRow(
+        return ChatMessageRow(
             key=f"seq {item.seq}",
             seq=item.seq,
             sender_id=item.sender_id,
@@ -195,11 +195,11 @@ class _Rows:
             remark=remark,
         )
 
-    def _sending(self, sending: Sending, is_first: bool) -> MessageRow:
+    def _sending(self, sending: OutgoingMessage, is_first: bool) -> ChatMessageRow:
         me = self._chats.me
         before = self._before
         follows_own = before is not None and before.sender_id == me and self._now - before.sent_at < _SAME_BREATH
-        return MessageRow(
+        return ChatMessageRow(
             key=f"sending {sending.client_message_id}",
             seq=0,
             sender_id=me,

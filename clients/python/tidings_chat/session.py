@@ -12,11 +12,12 @@ from typing import Protocol, TypeVar
 import grpc
 
 from tidings.v1 import channel_pb2, chat_pb2
-from tidings_chat.channels import Channel, Sending
+from tidings_chat.channels import ChatChannel, OutgoingMessage
 from tidings_chat.chats import Chats, Need, Person
 from tidings_chat.text import explain
 from tidings_chat.timeline import Timeline, entry_of
 from tidings_client import (
+    Backoff,
     Connection,
     Presence,
     SignedOutError,
@@ -25,7 +26,6 @@ from tidings_client import (
     TidingsError,
     new_client_message_id,
 )
-from tidings_client.backoff import Backoff
 
 PAGE = 100
 _PRESENCE_SECONDS = 15.0
@@ -37,26 +37,26 @@ _FOUND_PEOPLE = 50
 Answer = TypeVar("Answer")
 
 
-class Listener(Protocol):
+class SessionListener(Protocol):
     """Who shows it all."""
 
     def changed(self) -> None:
         """The model or the status is another than before."""
 
-    def arrived(self, channel: Channel, message: chat_pb2.Message) -> None:
+    def arrived(self, channel: ChatChannel, message: chat_pb2.Message) -> None:
         """Somebody else has just written something unread."""
 
-    def appeared(self, channel: Channel) -> None:
+    def appeared(self, channel: ChatChannel) -> None:
         """A channel came up that was not there before, with something unread or with the user put in it."""
 
     def failed(self, text: str) -> None:
         """Something did not work, in words."""
 
 
-class Session:
+class ChatSession:
     """A signed-in user's session, for as long as `run` runs."""
 
-    def __init__(self, client: Tidings, listener: Listener) -> None:
+    def __init__(self, client: Tidings, listener: SessionListener) -> None:
         """Nothing happens before `run`.
 
         Args:
@@ -66,7 +66,7 @@ class Session:
         self.client = client
         self.chats = Chats(client.user)
         self.status = Status.CONNECTING
-        self.current: Channel | None = None
+        self.current: ChatChannel | None = None
         """The channel on the screen."""
         self._listener = listener
         self._connection: Connection | None = None
@@ -112,7 +112,7 @@ class Session:
     @property
     def unsent(self) -> int:
         """Messages that no server has accepted yet."""
-        return sum(len(channel.sending) for channel in self.chats.channels.values())
+        return sum(len(channel.outgoing) for channel in self.chats.channels.values())
 
     async def _follow(self, connection: Connection) -> None:
         await self._list_channels(start_over=False)
@@ -234,7 +234,7 @@ class Session:
             self.chats.people[user_id] = Person(user_id, display_name="somebody")
         self._listener.changed()
 
-    async def _learn_quote(self, channel: Channel, timeline: Timeline, seq: int) -> None:
+    async def _learn_quote(self, channel: ChatChannel, timeline: Timeline, seq: int) -> None:
         found = await self._insist(
             lambda: self.client.list_messages(channel.channel_id, before_seq=seq + 1, page_size=1)
         )
@@ -257,7 +257,7 @@ class Session:
 
     # --- what is on the screen ----------------------------------------------------------------------------------------
 
-    def show(self, channel: Channel) -> None:
+    def show(self, channel: ChatChannel) -> None:
         """Puts a channel on the screen; its history is loaded."""
         self.current = channel
         channel.is_open = True
@@ -266,13 +266,13 @@ class Session:
         self._spawn(self._look_around_once())
         self._listener.changed()
 
-    def load_older(self, channel: Channel) -> None:
+    def load_older(self, channel: ChatChannel) -> None:
         """Loads the page of history before what is loaded."""
         timeline = channel.timeline
         if timeline.is_loaded and not timeline.is_complete and timeline not in self._loading:
             self._spawn(self._load(channel))
 
-    async def _load(self, channel: Channel) -> None:
+    async def _load(self, channel: ChatChannel) -> None:
         timeline = channel.timeline
         if timeline in self._loading:
             return
@@ -299,7 +299,7 @@ class Session:
         with contextlib.suppress(TidingsError):
             await self.look_around()
 
-    def read(self, channel: Channel) -> None:
+    def read(self, channel: ChatChannel) -> None:
         """The user has seen all there is in a channel."""
         if channel.is_member and channel.head_seq > channel.read_seq:
             channel.mark_read(channel.head_seq)
@@ -307,7 +307,7 @@ class Session:
                 self._marking.add(channel.channel_id)
                 self._spawn(self._mark_read(channel))
 
-    async def _mark_read(self, channel: Channel) -> None:
+    async def _mark_read(self, channel: ChatChannel) -> None:
         try:
             marked = 0
             while marked < channel.read_seq:
@@ -322,7 +322,7 @@ class Session:
         if channel.is_unsure:
             await self._refresh(channel.channel_id)
 
-    def compose(self, channel: Channel, is_composing: bool) -> None:
+    def compose(self, channel: ChatChannel, is_composing: bool) -> None:
         """The user is writing in a channel, or has stopped."""
         channel_id, at = self._typing_said
         now = time.monotonic()
@@ -339,32 +339,32 @@ class Session:
 
     # --- messages -----------------------------------------------------------------------------------------------------
 
-    def send(self, channel: Channel, text: str, reply_to_seq: int = 0) -> None:
+    def send(self, channel: ChatChannel, text: str, reply_to_seq: int = 0) -> None:
         """Sends a message; it shows at once, and as accepted once it is."""
-        sending = Sending(new_client_message_id(), text, reply_to_seq)
-        channel.sending.append(sending)
+        sending = OutgoingMessage(new_client_message_id(), text, reply_to_seq)
+        channel.outgoing.append(sending)
         self.compose(channel, False)
         self._spawn(self._send(channel, sending))
         self._listener.changed()
 
-    def retry(self, channel: Channel) -> int:
+    def retry(self, channel: ChatChannel) -> int:
         """Sends again what failed; gives how many messages that is."""
-        failed = [sending for sending in channel.sending if sending.failure]
+        failed = [sending for sending in channel.outgoing if sending.failure]
         for sending in failed:
             sending.failure = ""
             self._spawn(self._send(channel, sending))
         self._listener.changed()
         return len(failed)
 
-    def discard(self, channel: Channel) -> int:
+    def discard(self, channel: ChatChannel) -> int:
         """Forgets what failed; gives how many messages that is."""
-        kept = [sending for sending in channel.sending if not sending.failure]
-        discarded = len(channel.sending) - len(kept)
-        channel.sending = kept
+        kept = [sending for sending in channel.outgoing if not sending.failure]
+        discarded = len(channel.outgoing) - len(kept)
+        channel.outgoing = kept
         self._listener.changed()
         return discarded
 
-    async def _send(self, channel: Channel, sending: Sending) -> None:
+    async def _send(self, channel: ChatChannel, sending: OutgoingMessage) -> None:
         try:
             await self._live_connection().send(
                 channel.channel_id, sending.text, sending.reply_to_seq, sending.client_message_id
@@ -373,7 +373,7 @@ class Session:
             sending.failure = explain(error)
             self._listener.changed()
 
-    def edit(self, channel: Channel, seq: int, text: str) -> None:
+    def edit(self, channel: ChatChannel, seq: int, text: str) -> None:
         """Changes an own message. A text that it has already is not sent."""
         message = channel.timeline.message(seq)
         edited = channel.channel_id, seq
@@ -391,7 +391,7 @@ class Session:
 
         self._attempt("the message was not changed", act)
 
-    def delete(self, channel: Channel, seq: int) -> None:
+    def delete(self, channel: ChatChannel, seq: int) -> None:
         """Deletes a message for everyone."""
         self._attempt("the message was not deleted", lambda: self._live_connection().delete(channel.channel_id, seq))
 
@@ -419,38 +419,38 @@ class Session:
                 return person
         return None
 
-    async def open_direct(self, user_id: str) -> Channel:
+    async def open_direct(self, user_id: str) -> ChatChannel:
         """The direct channel with a person."""
         channel = self.chats.put(await self.client.open_direct_channel(user_id))
         channel.is_fresh = not channel.head_seq
         return channel
 
-    async def create_group(self, title: str, user_ids: Sequence[str]) -> Channel:
+    async def create_group(self, title: str, user_ids: Sequence[str]) -> ChatChannel:
         """Makes a group."""
         return self.chats.put(await self.client.create_group(title, user_ids))
 
-    async def add(self, channel: Channel, user_ids: Sequence[str]) -> None:
+    async def add(self, channel: ChatChannel, user_ids: Sequence[str]) -> None:
         """Adds people to a group."""
         self._put(await self.client.add_members(channel.channel_id, user_ids))
 
-    async def remove(self, channel: Channel, user_id: str) -> None:
+    async def remove(self, channel: ChatChannel, user_id: str) -> None:
         """Puts somebody out of a group."""
         self._put(await self.client.remove_member(channel.channel_id, user_id))
 
-    async def change_role(self, channel: Channel, user_id: str, role: channel_pb2.MemberRole) -> None:
+    async def change_role(self, channel: ChatChannel, user_id: str, role: channel_pb2.MemberRole) -> None:
         """Gives a member another role. One that they have already is not sent."""
         member = channel.members.get(user_id)
         if member is not None and member.role == role:
             return
         self._put(await self.client.change_role(channel.channel_id, user_id, role))
 
-    async def retitle(self, channel: Channel, title: str) -> None:
+    async def retitle(self, channel: ChatChannel, title: str) -> None:
         """Changes a group's title. One that it has already is not sent."""
         if title == channel.title:
             return
         self._put(await self.client.retitle_group(channel.channel_id, title))
 
-    async def leave(self, channel: Channel) -> None:
+    async def leave(self, channel: ChatChannel) -> None:
         """Leaves a group, which goes from the list."""
         await self.client.leave_group(channel.channel_id)
         self.chats.channels.pop(channel.channel_id, None)
@@ -458,7 +458,7 @@ class Session:
             self.current = None
         self._listener.changed()
 
-    async def mute(self, channel: Channel, muted: bool) -> None:
+    async def mute(self, channel: ChatChannel, muted: bool) -> None:
         """Mutes or unmutes a channel; always asked for, since another device may have changed it unheard."""
         await self.client.set_mute(channel.channel_id, muted)
         channel.muted = muted

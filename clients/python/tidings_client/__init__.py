@@ -1,13 +1,19 @@
-"""The Python SDK of tidings, for asyncio: `Tidings` signs a device in, `Tidings.connect` holds its stream."""
+"""The Python SDK of tidings, for asyncio: `Tidings` signs a device in, `Tidings.connect` holds its stream.
 
-from tidings_client.client import Tidings
-from tidings_client.connection import Connection
-from tidings_client.errors import FieldViolation, ReplacedError, SignedOutError, TidingsError
-from tidings_client.link import Status
-from tidings_client.names import new_client_message_id
-from tidings_client.presence import Presence
+All that an application uses is imported from here; the modules are private.
+"""
+
+from tidings_client._backoff import Backoff
+from tidings_client._client import Tidings
+from tidings_client._connection import Connection
+from tidings_client._errors import FieldViolation, ReplacedError, SignedOutError, TidingsError
+from tidings_client._names import new_client_message_id
+from tidings_client._presence import Presence
+from tidings_client._stream_runner import Status
+from tidings_client._transport import Tls
 
 __all__ = [
+    "Backoff",
     "Connection",
     "FieldViolation",
     "Presence",
@@ -16,5 +22,10 @@ __all__ = [
     "Status",
     "Tidings",
     "TidingsError",
+    "Tls",
     "new_client_message_id",
 ]
+
+# A traceback names an error as an application imports it.
+for _error in (ReplacedError, SignedOutError, TidingsError):
+    _error.__module__ = __name__

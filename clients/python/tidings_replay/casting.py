@@ -6,14 +6,14 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tidings_replay.irc import Line
+from tidings_replay.irc import IrcLine
 
 MOST_SPEAKERS = 100
 """As many members as a group may have."""
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class ScriptLine:
     """One line of the script."""
 
     speaker: int
@@ -27,7 +27,7 @@ class Cast:
 
     speakers: Sequence[str]
     """Their nicks, in the order of their first lines."""
-    script: Sequence[Part]
+    script: Sequence[ScriptLine]
     """What they say, in order."""
     left_out_speakers: int
     """How many people there was no room for."""
@@ -36,7 +36,7 @@ class Cast:
 
 
 @dataclass(frozen=True, slots=True)
-class Role:
+class DeviceRole:
     """One device."""
 
     speaker: int
@@ -47,7 +47,7 @@ class Role:
     """Whether it loses its connection again and again."""
 
 
-def cast(lines: Sequence[Line], most_speakers: int = MOST_SPEAKERS) -> Cast:
+def cast(lines: Sequence[IrcLine], most_speakers: int = MOST_SPEAKERS) -> Cast:
     """Gives the lines to those who have most of them; among equals, to who spoke first.
 
     Args:
@@ -59,11 +59,11 @@ def cast(lines: Sequence[Line], most_speakers: int = MOST_SPEAKERS) -> Cast:
     chosen = {nick for nick, _ in counts.most_common(most_speakers)}
     speakers = [nick for nick in counts if nick in chosen]
     number = {nick: index for index, nick in enumerate(speakers)}
-    script = [Part(number[line.nick], line.text) for line in lines if line.nick in chosen]
+    script = [ScriptLine(number[line.nick], line.text) for line in lines if line.nick in chosen]
     return Cast(speakers, script, len(counts) - len(speakers), len(lines) - len(script))
 
 
-def roles(speakers: int) -> list[Role]:
+def roles(speakers: int) -> list[DeviceRole]:
     """The devices: every other speaker has a second one, every fifth of all devices drops out.
 
     Args:
@@ -71,4 +71,4 @@ def roles(speakers: int) -> list[Role]:
     """
     owned = [(speaker, is_second) for speaker in range(speakers) for is_second in (False, True)[: 1 + speaker % 2]]
     # Counted from 2, so that the devices that drop out are first, second and only ones in turn, the very first never.
-    return [Role(speaker, is_second, index % 5 == 2) for index, (speaker, is_second) in enumerate(owned)]
+    return [DeviceRole(speaker, is_second, index % 5 == 2) for index, (speaker, is_second) in enumerate(owned)]

@@ -7,7 +7,7 @@ import itertools
 import random
 
 
-class Way(enum.Enum):
+class DropKind(enum.Enum):
     """How a device loses its connection."""
 
     RECONNECT = enum.auto()
@@ -38,10 +38,10 @@ class Churn:
             chance: Decides.
         """
         self._chance = chance
-        self._ways = itertools.cycle(Way)
+        self._ways = itertools.cycle(DropKind)
         self._events_left = chance.randint(1, self._FIRST_WITHIN)
 
-    def sees(self) -> Way | None:
+    def sees(self) -> DropKind | None:
         """An event arrives.
 
         Returns:
@@ -53,7 +53,7 @@ class Churn:
         self._events_left = self._chance.randint(*self._EVERY)
         return next(self._ways)
 
-    def says(self) -> tuple[Way, float] | None:
+    def says(self) -> tuple[DropKind, float] | None:
         """A line is handed over to be sent.
 
         Returns:

@@ -21,7 +21,7 @@ from tidings_replay.errors import ReplayError
 from tidings_replay.irc import read
 from tidings_replay.own_server import own_server
 from tidings_replay.report import Figures, count
-from tidings_replay.run import Result
+from tidings_replay.run import ReplayResult
 from tidings_replay.run import replay as run_replay
 
 _ENDED_BY_SIGTERM = 128 + signal.SIGTERM
@@ -93,7 +93,7 @@ def _introduce(conversation: Cast, console: Console) -> None:
         )
 
 
-async def _replay(conversation: Cast, server: str, title: str, console: Console) -> Result:
+async def _replay(conversation: Cast, server: str, title: str, console: Console) -> ReplayResult:
     task = asyncio.current_task()
     if task is not None:
         # So that a server of its own is ended with it.

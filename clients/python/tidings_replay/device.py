@@ -9,15 +9,15 @@ from pathlib import Path
 
 from tidings.v1 import chat_pb2
 from tidings_client import Connection, Status, Tidings, TidingsError
-from tidings_replay.churn import Churn, Way
-from tidings_replay.record import Entry, entry_of
+from tidings_replay.churn import Churn, DropKind
+from tidings_replay.record import RecordedEntry, entry_of
 
 
 class _Crash(Exception):  # noqa: N818 - on purpose
     """Leaves a connection as a crash of the program does: nothing is finished, nothing is said."""
 
 
-class Device:
+class ReplayDevice:
     """An application on the SDK.
 
     What it keeps itself is only what it was given, as it was given; it asks nothing about it and corrects nothing, so
@@ -33,7 +33,7 @@ class Device:
             churn: When it drops out; None for never.
         """
         self.client = client
-        self.seen: list[Entry] = []
+        self.seen: list[RecordedEntry] = []
         """What came of any channel's log, in the order in which it came."""
         self.times_live = 0
         """How often it went from no stream to being up to date."""
@@ -42,8 +42,8 @@ class Device:
         self._last_seqs: dict[str, int] = {}
         self._moved = asyncio.Event()
         self._here: asyncio.Future[Connection] = asyncio.get_running_loop().create_future()
-        self._reading: asyncio.Task[Way | None] | None = None
-        self._way: Way | None = None
+        self._reading: asyncio.Task[DropKind | None] | None = None
+        self._way: DropKind | None = None
         self._is_over = False
 
     # --- being there --------------------------------------------------------------------------------------------------
@@ -116,7 +116,7 @@ class Device:
             connection = await asyncio.shield(self._here)
 
     async def _say_and_drop(
-        self, connection: Connection, channel_id: str, text: str, name: str, way: Way, seconds: float
+        self, connection: Connection, channel_id: str, text: str, name: str, way: DropKind, seconds: float
     ) -> chat_pb2.Accepted:
         saying = asyncio.create_task(connection.send(channel_id, text, client_message_id=name))
         try:
@@ -131,7 +131,7 @@ class Device:
 
     # --- behind the scenes --------------------------------------------------------------------------------------------
 
-    async def _attend(self) -> Way | None:
+    async def _attend(self) -> DropKind | None:
         """Holds one connection.
 
         Returns:
@@ -149,11 +149,11 @@ class Device:
                     self._reading.cancel()
                 if not self._reading.cancelled():
                     self._way = self._reading.result()
-                if self._way is Way.CRASH:
+                if self._way is DropKind.CRASH:
                     raise _Crash
         return self._way
 
-    async def _read(self, connection: Connection) -> Way | None:
+    async def _read(self, connection: Connection) -> DropKind | None:
         """Takes what comes.
 
         Returns:
@@ -164,13 +164,13 @@ class Device:
             if entry is None:
                 continue
             way = self._churn.sees() if self._churn is not None else None
-            if way is Way.CRASH:
+            if way is DropKind.CRASH:
                 # With the event in its hands and not written down: it has to come again.
                 return way
             self.seen.append(entry)
             self._last_seqs[entry.channel_id] = max(self._last_seqs.get(entry.channel_id, 0), entry.seq)
             self._moved.set()
-            if way is Way.RECONNECT:
+            if way is DropKind.RECONNECT:
                 connection.reconnect()
             elif way is not None:
                 return way
@@ -179,8 +179,8 @@ class Device:
     def _is_at(self, connection: Connection) -> bool:
         return self._here.done() and self._here.result() is connection
 
-    def _drop(self, connection: Connection, way: Way) -> None:
-        if way is Way.RECONNECT:
+    def _drop(self, connection: Connection, way: DropKind) -> None:
+        if way is DropKind.RECONNECT:
             connection.reconnect()
         elif self._reading is not None:
             self._way = way

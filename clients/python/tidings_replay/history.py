@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from tidings_client import Tidings
-from tidings_replay.record import Entry, entry_of, message_entry
+from tidings_replay.record import RecordedEntry, entry_of, message_entry
 
 _PAGE = 200
 
 
-async def log(client: Tidings, channel_id: str) -> list[Entry]:
+async def log(client: Tidings, channel_id: str) -> list[RecordedEntry]:
     """The whole log, as ListEvents gives it.
 
     Args:
@@ -18,7 +18,7 @@ async def log(client: Tidings, channel_id: str) -> list[Entry]:
     Raises:
         TidingsError: The server said no, or could not be reached.
     """
-    found: list[Entry] = []
+    found: list[RecordedEntry] = []
     before = 0
     # From the latest page backwards: to ask for what comes after 0 is to ask for the latest page too.
     while page := [
@@ -33,13 +33,13 @@ async def log(client: Tidings, channel_id: str) -> list[Entry]:
     return found
 
 
-async def screen(client: Tidings, channel_id: str) -> list[Entry]:
+async def screen(client: Tidings, channel_id: str) -> list[RecordedEntry]:
     """All messages, as ListMessages gives them; arguments as in `log`.
 
     Raises:
         TidingsError: The server said no, or could not be reached.
     """
-    found: list[Entry] = []
+    found: list[RecordedEntry] = []
     before = 0
     while page := await client.list_messages(channel_id, before_seq=before, page_size=_PAGE):
         found = [message_entry(message) for message in page] + found

@@ -13,21 +13,21 @@ _MESSAGE = re.compile(r"\[\d\d:\d\d\] <(?P<nick>[^\s>]+)> (?P<text>.*\S.*)")
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class IrcLine:
     """What somebody said."""
 
     nick: str
     text: str
 
 
-def parse(log: str) -> list[Line]:
+def parse(log: str) -> list[IrcLine]:
     """The messages of a log, in order. Actions, notices and empty messages are none."""
     # Not splitlines: a text may hold characters that it takes for the end of a line.
     matches = (_MESSAGE.fullmatch(line.removesuffix("\r")) for line in log.split("\n"))
-    return [Line(match["nick"], match["text"]) for match in matches if match]
+    return [IrcLine(match["nick"], match["text"]) for match in matches if match]
 
 
-def read(path: Path) -> list[Line]:
+def read(path: Path) -> list[IrcLine]:
     """The messages of a file, in order; at least one.
 
     Args:

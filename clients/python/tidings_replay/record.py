@@ -9,7 +9,7 @@ from tidings.v1 import chat_pb2
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class RecordedEntry:
     """One event of a channel's log."""
 
     channel_id: str
@@ -22,7 +22,7 @@ class Entry:
     """The sender's own name for it; empty for what is not a message."""
 
 
-def entry_of(event: chat_pb2.Event) -> Entry | None:
+def entry_of(event: chat_pb2.Event) -> RecordedEntry | None:
     """What to write down of an event, from a stream or from the history; None when it is in no channel's log."""
     kind = event.WhichOneof("body")
     body = getattr(event, kind) if kind is not None else None
@@ -37,10 +37,10 @@ def entry_of(event: chat_pb2.Event) -> Entry | None:
         return None
     content = f"{kind} ".encode() + body.SerializeToString(deterministic=True)
     name = body.client_message_id if isinstance(body, chat_pb2.Message) else ""
-    return Entry(body.channel_id, body.seq, hashlib.blake2b(content, digest_size=16).digest(), name)
+    return RecordedEntry(body.channel_id, body.seq, hashlib.blake2b(content, digest_size=16).digest(), name)
 
 
-def message_entry(message: chat_pb2.Message) -> Entry:
+def message_entry(message: chat_pb2.Message) -> RecordedEntry:
     """What to write down of a message as a screen shows it; the same as of its event when nothing has changed it."""
     entry = entry_of(chat_pb2.Event(message=message))
     if entry is None:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tidings_replay.record import Entry
+from tidings_replay.record import RecordedEntry
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,11 +31,11 @@ class Evidence:
     """How many lines there were to say."""
     said: Sequence[Said]
     """Those accepted, in the order in which they were said."""
-    log: Sequence[Entry]
+    log: Sequence[RecordedEntry]
     """The channel as ListEvents gives it."""
-    screen: Sequence[Entry]
+    screen: Sequence[RecordedEntry]
     """Its messages as ListMessages gives them."""
-    copies: Sequence[Sequence[Entry]]
+    copies: Sequence[Sequence[RecordedEntry]]
     """What each device wrote down, in the order in which it came."""
     reconnects: int
     """How often a device was live again after it had lost its stream."""
@@ -118,7 +118,7 @@ def count(evidence: Evidence) -> Figures:
     )
 
 
-def disorder(copy: Sequence[Entry]) -> tuple[int, int]:
+def disorder(copy: Sequence[RecordedEntry]) -> tuple[int, int]:
     """How many events of a copy came again, and how many others came after a later one."""
     seen: set[int] = set()
     highest = repeats = late = 0
@@ -142,7 +142,7 @@ def percentile(ordered: Sequence[float], percent: float) -> float:
     return ordered[math.ceil(len(ordered) * percent / 100) - 1] if ordered else 0.0
 
 
-def _arrived(device: int, copy: Sequence[Entry], said: Sequence[Said], log: dict[int, Entry]) -> int:
+def _arrived(device: int, copy: Sequence[RecordedEntry], said: Sequence[Said], log: dict[int, RecordedEntry]) -> int:
     """How many of the messages that others said a device has as the log has them."""
     have = set(copy)
     return sum(

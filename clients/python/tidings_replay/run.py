@@ -14,14 +14,14 @@ import grpc
 
 from tidings_client import Tidings, TidingsError, new_client_message_id
 from tidings_replay import history
-from tidings_replay.casting import Cast, Role, roles
+from tidings_replay.casting import Cast, DeviceRole, roles
 from tidings_replay.churn import Churn
-from tidings_replay.device import Device
+from tidings_replay.device import ReplayDevice
 from tidings_replay.errors import ReplayError
 from tidings_replay.report import Evidence, Said
-from tidings_replay.signing import Account
+from tidings_replay.signing import SpeakerAccount
 
-Progress = Callable[[str, int, int], None]
+ReportProgress = Callable[[str, int, int], None]
 """Is told what is being done, how much of it is done, and how much of it there is."""
 
 _SIGN_UPS_AT_ONCE = 8
@@ -32,7 +32,7 @@ _TITLE_CHARACTERS = 128
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
+class ReplayResult:
     """What a replay gives."""
 
     evidence: Evidence
@@ -40,7 +40,7 @@ class Result:
     """Why lines were refused, in their order."""
 
 
-async def replay(cast: Cast, server: str, title: str, folder: Path, progress: Progress) -> Result:
+async def replay(cast: Cast, server: str, title: str, folder: Path, progress: ReportProgress) -> ReplayResult:
     """Replays a conversation.
 
     Args:
@@ -71,11 +71,11 @@ async def replay(cast: Cast, server: str, title: str, folder: Path, progress: Pr
 
 @contextlib.asynccontextmanager
 async def _signed_in(
-    cast: Cast, parts: Sequence[Role], server: str, folder: Path, progress: Progress
-) -> AsyncIterator[list[Device]]:
+    cast: Cast, parts: Sequence[DeviceRole], server: str, folder: Path, progress: ReportProgress
+) -> AsyncIterator[list[ReplayDevice]]:
     """The devices in the order of their roles, closed at the end."""
-    accounts = [Account(server, nick) for nick in cast.speakers]
-    made: dict[int, Device] = {}
+    accounts = [SpeakerAccount(server, nick) for nick in cast.speakers]
+    made: dict[int, ReplayDevice] = {}
     places = asyncio.Semaphore(_SIGN_UPS_AT_ONCE)
 
     async def sign_in(index: int) -> None:
@@ -84,7 +84,7 @@ async def _signed_in(
         account = accounts[role.speaker]
         async with places:
             client: Tidings = await (account.log_in(data) if role.is_second else account.sign_up(data))
-        made[index] = Device(client, data=data, churn=Churn(random.Random()) if role.drops_out else None)
+        made[index] = ReplayDevice(client, data=data, churn=Churn(random.Random()) if role.drops_out else None)
         progress("signing in", len(made), len(parts))
 
     try:
@@ -100,8 +100,8 @@ async def _signed_in(
 
 
 async def _converse(
-    cast: Cast, parts: Sequence[Role], devices: Sequence[Device], title: str, progress: Progress
-) -> Result:
+    cast: Cast, parts: Sequence[DeviceRole], devices: Sequence[ReplayDevice], title: str, progress: ReportProgress
+) -> ReplayResult:
     for number, device in enumerate(devices, 1):
         await device.until_live()
         progress("connecting", number, len(devices))
@@ -124,11 +124,11 @@ async def _converse(
         reconnects=sum(max(0, device.times_live - 1) for device in devices),
         seconds=seconds,
     )
-    return Result(evidence, refusals)
+    return ReplayResult(evidence, refusals)
 
 
 async def _say_all(
-    cast: Cast, parts: Sequence[Role], devices: Sequence[Device], channel_id: str, progress: Progress
+    cast: Cast, parts: Sequence[DeviceRole], devices: Sequence[ReplayDevice], channel_id: str, progress: ReportProgress
 ) -> tuple[list[Said], list[TidingsError]]:
     """Says one line after the other, each when the one before has been accepted."""
     owned: list[list[int]] = [[] for _ in cast.speakers]
@@ -155,7 +155,7 @@ async def _say_all(
     return said, refusals
 
 
-async def _settle(devices: Sequence[Device], channel_id: str, seq: int, progress: Progress) -> None:
+async def _settle(devices: Sequence[ReplayDevice], channel_id: str, seq: int, progress: ReportProgress) -> None:
     """Waits until every device has been given the last event, or nothing comes any more."""
     waiting = {asyncio.create_task(device.until_seen(channel_id, seq)) for device in devices}
     try:

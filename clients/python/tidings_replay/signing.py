@@ -26,7 +26,7 @@ def username(nick: str) -> str:
     return f"{stem or 'guest'}-{secrets.token_hex(4)}"
 
 
-class Account:
+class SpeakerAccount:
     """One speaker's account."""
 
     def __init__(self, server: str, nick: str) -> None:

@@ -17,11 +17,11 @@ from textual.screen import Screen
 from textual.widgets import Footer, OptionList, Static, TextArea
 
 from tidings.v1 import chat_pb2
-from tidings_chat.channels import Channel
-from tidings_chat.commands import Command, CommandError, parse
-from tidings_chat.rows import MessageRow, rows
-from tidings_chat.screens.actions import Actions
-from tidings_chat.session import Session
+from tidings_chat.channels import ChatChannel
+from tidings_chat.commands import CommandError, SlashCommand, parse
+from tidings_chat.rows import ChatMessageRow, rows
+from tidings_chat.screens.command_runner import CommandRunner
+from tidings_chat.session import ChatSession
 from tidings_chat.text import clean_line, count, joined
 from tidings_chat.widgets.composer import Composer
 from tidings_chat.widgets.message_pane import MessagePane
@@ -89,7 +89,7 @@ class ChatScreen(Screen[None]):
 
     def __init__(
         self,
-        session: Session,
+        session: ChatSession,
         *,
         log_out: Callable[[], Awaitable[None]],
         leave_app: Callable[[], Awaitable[None]],
@@ -106,7 +106,7 @@ class ChatScreen(Screen[None]):
         self.session = session
         self._log_out = log_out
         self._leave_app = leave_app
-        self._actions = Actions(self)
+        self._commands = CommandRunner(self)
         self._new_after = 0
         self._target: _Target | None = None
         self._drafts: dict[str, _Draft] = {}
@@ -145,7 +145,7 @@ class ChatScreen(Screen[None]):
             self._is_drawing_due = True
             self.set_timer(_DRAW_SECONDS, self._draw)
 
-    def arrived(self, channel: Channel, message: chat_pb2.Message) -> None:
+    def arrived(self, channel: ChatChannel, message: chat_pb2.Message) -> None:
         """Somebody has written something: it rings unless it is being read."""
         if channel.muted:
             return
@@ -158,7 +158,7 @@ class ChatScreen(Screen[None]):
             title = sender if channel.is_direct else f"{sender} in {chats.name_of(channel)}"
             self.app.notify(text, title=title, timeout=4, markup=False)
 
-    def appeared(self, channel: Channel) -> None:
+    def appeared(self, channel: ChatChannel) -> None:
         """Somebody has begun to talk to the user, or has put them in a group."""
         chats = self.session.chats
         text = "writes to you for the first time" if channel.is_direct else "you are in this group now"
@@ -193,7 +193,7 @@ class ChatScreen(Screen[None]):
         self._draw_typing()
         session.complete()
 
-    def _draw_head(self, channel: Channel | None) -> None:
+    def _draw_head(self, channel: ChatChannel | None) -> None:
         chats = self.session.chats
         text, colour = _STATUS[self.session.status]
         beside = chats.unread(channel.channel_id if channel is not None else "")
@@ -208,7 +208,7 @@ class ChatScreen(Screen[None]):
         composer.placeholder = "" if gone else "Write a message, or / and a command"
         composer.border_subtitle = "you are not in this group any more" if gone else "Enter sends"
 
-    def _title(self, channel: Channel) -> Text:
+    def _title(self, channel: ChatChannel) -> Text:
         chats = self.session.chats
         title = Text(no_wrap=True, overflow="ellipsis")
         title.append(chats.name_of(channel), "bold")
@@ -249,11 +249,11 @@ class ChatScreen(Screen[None]):
     def _is_looked_at(self) -> bool:
         return self.app.app_focus and self.app.screen is self and self.query_one(MessagePane).is_at_end
 
-    def _note_unread(self, channel: Channel) -> None:
+    def _note_unread(self, channel: ChatChannel) -> None:
         if channel.unread and not self._new_after and not self._is_looked_at:
             self._new_after = channel.read_seq
 
-    def _read(self, channel: Channel) -> None:
+    def _read(self, channel: ChatChannel) -> None:
         if channel.timeline.is_loaded and self._is_looked_at:
             self.session.read(channel)
 
@@ -272,7 +272,7 @@ class ChatScreen(Screen[None]):
 
     # --- channels -----------------------------------------------------------------------------------------------------
 
-    def open_channel(self, channel: Channel) -> None:
+    def open_channel(self, channel: ChatChannel) -> None:
         """Puts a channel on the screen."""
         before = self.session.current
         composer = self.query_one(Composer)
@@ -322,7 +322,7 @@ class ChatScreen(Screen[None]):
             self.query_one(Composer).put(event.text)
             self.complain(str(error))
             return
-        if isinstance(parsed, Command):
+        if isinstance(parsed, SlashCommand):
             self._run(parsed)
             return
         channel = self.session.current
@@ -365,15 +365,15 @@ class ChatScreen(Screen[None]):
             self.query_one(MessagePane).clear_selection()
             self.query_one(Composer).focus()
         else:
-            self._run(Command(event.what))
+            self._run(SlashCommand(event.what))
 
     def action_command(self, word: str) -> None:
         """Does what a command without arguments asks."""
         if self.app.screen is self:
-            self._run(Command(word))
+            self._run(SlashCommand(word))
 
-    def _run(self, command: Command) -> None:
-        self.run_worker(self._actions.run(command), group="commands")
+    def _run(self, command: SlashCommand) -> None:
+        self.run_worker(self._commands.run(command), group="commands")
 
     def _aim(self, target: _Target | None) -> None:
         self._target = target
@@ -385,24 +385,24 @@ class ChatScreen(Screen[None]):
     # --- what commands need -------------------------------------------------------------------------------------------
 
     @property
-    def selected(self) -> MessageRow | None:
+    def selected(self) -> ChatMessageRow | None:
         """The selected message."""
         return self.query_one(MessagePane).selected
 
     @property
-    def messages(self) -> Sequence[MessageRow]:
+    def messages(self) -> Sequence[ChatMessageRow]:
         """All messages shown that have been accepted and not deleted."""
         shown = self.query_one(MessagePane).rows
-        return [row for row in shown if isinstance(row, MessageRow) and row.seq and not row.deleted]
+        return [row for row in shown if isinstance(row, ChatMessageRow) and row.seq and not row.deleted]
 
-    def begin_edit(self, row: MessageRow) -> None:
+    def begin_edit(self, row: ChatMessageRow) -> None:
         """Lets a message be rewritten."""
         item = self.session.current.timeline.message(row.seq) if self.session.current is not None else None
         composer = self.query_one(Composer)
         composer.put(item.text if item is not None else row.text)
         self._begin(_Target(row.seq, "editing; Esc gives it up", edited=composer.written))
 
-    def begin_reply(self, row: MessageRow) -> None:
+    def begin_reply(self, row: ChatMessageRow) -> None:
         """Lets a message be answered."""
         whom = "yourself" if row.is_mine else row.sender
         self._begin(_Target(row.seq, f"answering {whom}: {clean_line(row.text[:200])}"))

@@ -17,7 +17,7 @@ from textual.widgets import Input, Label, OptionList, Static
 from textual.widgets.option_list import Option
 
 from tidings_chat.chats import Person
-from tidings_chat.session import Session
+from tidings_chat.session import ChatSession
 from tidings_chat.text import explain
 from tidings_client import TidingsError
 
@@ -69,7 +69,7 @@ class PeopleDialog(ModalScreen[list[Person]]):
 
     def __init__(
         self,
-        session: Session,
+        session: ChatSession,
         title: str,
         *,
         several: bool = False,

@@ -7,7 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tidings.v1 import channel_pb2
-from tidings_chat.channels import Channel
+from tidings_chat.channels import ChatChannel
 from tidings_chat.chats import Chats
 from tidings_chat.commands import SPECS
 
@@ -39,7 +39,7 @@ def help_text() -> RenderableType:
     return Group(keys, Text(), commands, Text(), Text(_MARKS))
 
 
-def members_text(chats: Chats, channel: Channel) -> RenderableType:
+def members_text(chats: Chats, channel: ChatChannel) -> RenderableType:
     """Who is in a channel."""
     return _people(chats, list(channel.members), {each: _ROLES.get(m.role, "") for each, m in channel.members.items()})
 

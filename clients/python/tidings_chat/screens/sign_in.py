@@ -14,12 +14,11 @@ from textual.screen import Screen
 from textual.widgets import Button, Footer, Input, OptionList, Static
 from textual.widgets.option_list import Option
 
-from tidings_chat.accounts import Account, Accounts
+from tidings_chat.accounts import RememberedAccount, RememberedAccounts
 from tidings_chat.text import explain
-from tidings_client import SignedOutError, Tidings, TidingsError
-from tidings_client.transport import Tls
+from tidings_client import SignedOutError, Tidings, TidingsError, Tls
 
-SignedIn = Callable[[Tidings, Account], object]
+SignedIn = Callable[[Tidings, RememberedAccount], object]
 """Is given a device that has signed in, to go on with once this screen has nothing more to do."""
 
 
@@ -53,14 +52,14 @@ class SignInScreen(Screen[None]):
 
     def __init__(
         self,
-        accounts: Accounts,
+        accounts: RememberedAccounts,
         signed_in: SignedIn,
         *,
         server: str,
         username: str = "",
         message: str = "",
         tls: Tls = None,
-        remembered: Sequence[Account] = (),
+        remembered: Sequence[RememberedAccount] = (),
     ) -> None:
         """Asks who is there.
 
@@ -142,18 +141,18 @@ class SignInScreen(Screen[None]):
         account = self._accounts.account(username, server)
         self.run_worker(self._sign(how, account, password, values["display"]), exclusive=True)
 
-    async def _sign(self, how: str, account: Account, password: str, display_name: str) -> None:
+    async def _sign(self, how: str, account: RememberedAccount, password: str, display_name: str) -> None:
         if how == "up":
             await self._try(account, self._accounts.sign_up(account, password, display_name, self._tls))
         else:
             await self._try(account, self._accounts.log_in(account, password, self._tls))
 
-    async def _resume(self, account: Account) -> None:
+    async def _resume(self, account: RememberedAccount) -> None:
         self.query_one("#server", Input).value = account.server
         self.query_one("#username", Input).value = account.username
         await self._try(account, self._accounts.resume(account, self._tls))
 
-    async def _try(self, account: Account, signing: Awaitable[Tidings]) -> None:
+    async def _try(self, account: RememberedAccount, signing: Awaitable[Tidings]) -> None:
         self._say("one moment …", is_busy=True)
         try:
             client = await signing
@@ -176,5 +175,5 @@ class SignInScreen(Screen[None]):
         if focus:
             self.query_one(focus).focus()
 
-    def _named(self, account: Account) -> str:
+    def _named(self, account: RememberedAccount) -> str:
         return f"{account.username}  at {account.server}"

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.style import Style
 from rich.text import Text
 
-from tidings_chat.rows import DayRow, EdgeRow, Mark, MessageRow, NewRow, NoticeRow, Row
+from tidings_chat.rows import ChatMessageRow, DayRow, EdgeRow, Mark, NewRow, NoticeRow, Row
 
 FOLD_LINES = 24
 """A longer message shows this much of itself until it is asked for."""
@@ -21,7 +21,7 @@ _LONGEST_SHOWN = 4_000
 _PALETTE = ("#7dcfff", "#9ece6a", "#e0af68", "#bb9af7", "#f7768e", "#73daca", "#7aa2f7")
 
 _Part: TypeAlias = tuple[str, Style]
-Line: TypeAlias = Text
+StyledLine: TypeAlias = Text
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ class Layout:
         self._width = max(width, 12)
         self._styles = styles
 
-    def lines(self, row: Row, unfolded: bool) -> list[Line]:
+    def lines(self, row: Row, unfolded: bool) -> list[StyledLine]:
         """The lines of a row.
 
         Args:
@@ -70,10 +70,10 @@ class Layout:
                 timed = f"{row.text} · {row.time}"
                 text = timed if cell_len(timed) <= self._width - 4 else row.text
                 return [self._centred(line) for line in self._plain(text, self._width - 4)]
-            case MessageRow():
+            case ChatMessageRow():
                 return list(self._message(row, unfolded))
 
-    def _message(self, row: MessageRow, unfolded: bool) -> Iterator[Line]:
+    def _message(self, row: ChatMessageRow, unfolded: bool) -> Iterator[StyledLine]:
         styles = self._styles
         if not row.is_continued:
             yield Text()

@@ -15,7 +15,7 @@ from textual.message import Message
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
-from tidings_chat.rows import MessageRow, NoticeRow, Row
+from tidings_chat.rows import ChatMessageRow, NoticeRow, Row
 from tidings_chat.widgets.layout import Layout, Styles
 
 # From the first line on: early enough that the next page is there before somebody who scrolls gets to the top.
@@ -106,9 +106,11 @@ class MessagePane(ScrollView, can_focus=True):
         return self._rows
 
     @property
-    def selected(self) -> MessageRow | None:
+    def selected(self) -> ChatMessageRow | None:
         """The selected message, if any."""
-        return next((row for row in self._rows if isinstance(row, MessageRow) and row.key == self.selected_key), None)
+        return next(
+            (row for row in self._rows if isinstance(row, ChatMessageRow) and row.key == self.selected_key), None
+        )
 
     @property
     def is_at_end(self) -> bool:
@@ -222,7 +224,7 @@ class MessagePane(ScrollView, can_focus=True):
             return "", 0
         top = self.scroll_offset.y
         index = bisect_right(self._starts, top) - 1
-        while index < len(self._rows) - 1 and not isinstance(self._rows[index], MessageRow | NoticeRow):
+        while index < len(self._rows) - 1 and not isinstance(self._rows[index], ChatMessageRow | NoticeRow):
             index += 1
         return self._rows[index].key, top - self._starts[index]
 
@@ -266,7 +268,7 @@ class MessagePane(ScrollView, can_focus=True):
         index += direction
         while 0 <= index < len(self._rows):
             row = self._rows[index]
-            if isinstance(row, MessageRow):
+            if isinstance(row, ChatMessageRow):
                 self.selected_key = row.key
                 self._lay_out()
                 self._reveal(index)
@@ -309,6 +311,6 @@ class MessagePane(ScrollView, can_focus=True):
         line = int(event.y) + self.scroll_offset.y - max(0, self.size.height - self._height)
         if 0 <= line < self._height:
             row = self._rows[bisect_right(self._starts, line) - 1]
-            if isinstance(row, MessageRow):
+            if isinstance(row, ChatMessageRow):
                 self.selected_key = row.key
                 self._lay_out()

@@ -12,12 +12,12 @@ from textual.binding import Binding, BindingType
 from textual.widgets import OptionList
 from textual.widgets.option_list import Option
 
-from tidings_chat.channels import MOST_UNREAD, Channel
+from tidings_chat.channels import MOST_UNREAD, ChatChannel
 from tidings_chat.chats import Chats
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class SidebarLine:
     """What one line shows."""
 
     channel_id: str
@@ -46,7 +46,7 @@ class Line:
         return table
 
 
-def lines(chats: Chats, current: Channel | None) -> list[Line]:
+def lines(chats: Chats, current: ChatChannel | None) -> list[SidebarLine]:
     """The lines of the list.
 
     Args:
@@ -56,7 +56,7 @@ def lines(chats: Chats, current: Channel | None) -> list[Line]:
     return [_line(chats, channel, channel is current) for channel in chats.ordered()]
 
 
-def _line(chats: Chats, channel: Channel, is_current: bool) -> Line:
+def _line(chats: Chats, channel: ChatChannel, is_current: bool) -> SidebarLine:
     if channel.is_direct:
         is_online = chats.online.get(channel.peer, False)
         sign, style = ("●", "green") if is_online else ("○", "dim")
@@ -65,7 +65,7 @@ def _line(chats: Chats, channel: Channel, is_current: bool) -> Line:
     else:
         sign, style = "#", "dim"
     unread = channel.unread
-    return Line(
+    return SidebarLine(
         channel_id=channel.channel_id,
         sign=sign,
         sign_style=style,
@@ -100,9 +100,9 @@ class Sidebar(OptionList):
     def __init__(self, *, id: str | None = None) -> None:
         """Empty."""
         super().__init__(id=id, compact=True)
-        self._shown: Sequence[Line] = ()
+        self._shown: Sequence[SidebarLine] = ()
 
-    def update_lines(self, lines: Sequence[Line]) -> None:
+    def update_lines(self, lines: Sequence[SidebarLine]) -> None:
         """Shows the channels as they are now. Without the focus, the highlight is at the one on the screen."""
         current = next((line.channel_id for line in lines if line.is_current), None)
         if lines != self._shown:

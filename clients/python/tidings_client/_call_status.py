@@ -9,7 +9,7 @@ from typing import Any, TypeAlias, TypeVar
 import grpc
 from grpc import aio
 
-from tidings_client.errors import TidingsError, from_rpc
+from tidings_client._errors import TidingsError, from_rpc
 
 _Stream: TypeAlias = "aio.StreamStreamCall[Any, Any]"
 _Value = TypeVar("_Value")
@@ -20,7 +20,7 @@ _LOOK_EVERY_SECONDS = 0.01
 _LOOKS = 30
 
 
-class Ending:
+class CallStatus:
     """Keeps the status that a stream ended with.
 
     A write to a stream that the server has ended fails, and grpc.aio then puts an INTERNAL of its own in the place of

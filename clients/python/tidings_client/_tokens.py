@@ -12,7 +12,7 @@ import time
 from collections.abc import Awaitable, Callable
 
 from tidings.v1 import account_pb2
-from tidings_client.errors import SignedOutError, TidingsError
+from tidings_client._errors import SignedOutError, TidingsError
 
 _log = logging.getLogger(__name__)
 

@@ -16,20 +16,20 @@ import grpc
 import pytest
 
 from tidings.v1 import chat_pb2
-from tidings_client.backoff import Backoff
-from tidings_client.dialogue import Dialogue, Phase
-from tidings_client.errors import TidingsError
-from tidings_client.inbox import Gap, Heads, Start
-from tidings_client.outbox import Outbox
-from tidings_client.progress import Progress
+from tidings_client import Backoff
+from tidings_client._errors import TidingsError
+from tidings_client._progress import Progress
+from tidings_client._receive_buffer import Gap, Heads, Start
+from tidings_client._send_buffer import SendBuffer
+from tidings_client._session_protocol import Phase, SessionProtocol
 
 CHANNELS = ("a", "b")
 ME = "ann"
 
 
-def dialogue(progress: Progress | None = None, *, echoes: bool = True) -> Dialogue:
-    return Dialogue(
-        ME, progress or Progress(), echoes=echoes, outbox=Outbox(lambda: Backoff(0.1, 1.0, draw=lambda: 1.0))
+def protocol(progress: Progress | None = None, *, echoes: bool = True) -> SessionProtocol:
+    return SessionProtocol(
+        ME, progress or Progress(), echoes=echoes, send_buffer=SendBuffer(lambda: Backoff(0.1, 1.0, draw=lambda: 1.0))
     )
 
 
@@ -56,8 +56,8 @@ def result(command_id: int, seq: int = 0) -> chat_pb2.Event:
     return chat_pb2.Event(command_result=chat_pb2.CommandResult(command_id=command_id, accepted=accepted))
 
 
-def live(*, echoes: bool = True) -> Dialogue:
-    made = dialogue(echoes=echoes)
+def live(*, echoes: bool = True) -> SessionProtocol:
+    made = protocol(echoes=echoes)
     made.open()
     made.receive(frame(WELCOME, complete()), 0.0)
     drain(made)
@@ -65,14 +65,14 @@ def live(*, echoes: bool = True) -> Dialogue:
     return made
 
 
-def drain(talk: Dialogue, now: float = 0.0) -> list[chat_pb2.Event]:
+def drain(talk: SessionProtocol, now: float = 0.0) -> list[chat_pb2.Event]:
     events = []
     while (event := talk.next_event(now)) is not None:
         events.append(event)
     return events
 
 
-def send(talk: Dialogue, text: str, name: str) -> tuple[int, list[chat_pb2.Accepted | TidingsError]]:
+def send(talk: SessionProtocol, text: str, name: str) -> tuple[int, list[chat_pb2.Accepted | TidingsError]]:
     outcomes: list[chat_pb2.Accepted | TidingsError] = []
     body = chat_pb2.SendMessage(channel_id="a", text=text, client_message_id=name, reply_to_seq=3)
     pending = talk.command(chat_pb2.Command(send_message=body), "a", outcomes.append)
@@ -84,7 +84,7 @@ def bodies(request: chat_pb2.ConverseRequest | None) -> list[str]:
 
 
 def test_hello_comes_first_with_the_cursor_and_alone() -> None:
-    talk = dialogue(Progress(42, {"a": 4}))
+    talk = protocol(Progress(42, {"a": 4}))
     send(talk, "x", "n")
     hello = talk.open()
     assert bodies(hello) == ["hello"]
@@ -93,7 +93,7 @@ def test_hello_comes_first_with_the_cursor_and_alone() -> None:
 
 
 def test_commands_wait_for_the_end_of_the_replay() -> None:
-    talk = dialogue()
+    talk = protocol()
     send(talk, "x", "n")
     talk.open()
     talk.receive(frame(WELCOME, message(1)), 0.0)
@@ -120,8 +120,8 @@ def test_without_echo_the_result_only_counts() -> None:
     talk.write(0.0)
     talk.receive(frame(message(1), result(command_id, 2), message(3)), 0.0)
     assert [event.message.seq for event in drain(talk)] == [1, 3]
-    talk.inbox.finish()
-    assert talk.inbox.take_step().seqs == {"a": 3}
+    talk.receive_buffer.finish()
+    assert talk.receive_buffer.take_unsaved().seqs == {"a": 3}
 
 
 def test_a_repeated_result_is_not_a_second_event() -> None:
@@ -170,7 +170,7 @@ def test_a_deletion_is_read_from_the_log_since_it_may_be_somebody_elses() -> Non
     pending = talk.command(chat_pb2.Command(delete_message=body), "a", lambda outcome: None)
     talk.write(0.0)
     talk.receive(frame(message(1), result(pending.command.command_id, 2)), 0.0)
-    assert talk.inbox.need == Gap("a", 1, 3)
+    assert talk.receive_buffer.need == Gap("a", 1, 3)
     deleted = chat_pb2.MessageDeleted(channel_id="a", seq=2, position=20, message_seq=1, actor_id="carl")
     talk.supply_events([chat_pb2.Event(position=20, message_deleted=deleted)])
     assert drain(talk)[1].message_deleted == deleted
@@ -298,7 +298,7 @@ class World:
         self.results: dict[tuple[str, str], chat_pb2.Accepted] = {}
         self.copies = {channel: Copy() for channel in CHANNELS}
         self.saved = Progress()
-        self.talk = dialogue()
+        self.talk = protocol()
         self.outcomes: dict[str, list[chat_pb2.Accepted | TidingsError]] = {}
         self.channel_of: dict[str, str] = {}
         self.down: list[chat_pb2.Event] | None = None
@@ -341,7 +341,7 @@ class World:
 
     def settle(self) -> None:
         """Everything arrives."""
-        while self.down or self.up or self.talk.outbox.due() is not None:
+        while self.down or self.up or self.talk.send_buffer.due() is not None:
             self.now += 100
             self.a_frame_is_written()
             while self.up:
@@ -422,7 +422,7 @@ class World:
         count = self.random.randint(1, 8)
         events, self.down = self.down[:count], self.down[count:]
         self.talk.receive(frame(*events), self.now)
-        while (need := self.talk.inbox.need) is not None:
+        while (need := self.talk.receive_buffer.need) is not None:
             if self.chance(0.2):
                 self.the_stream_is_cut()
                 return
@@ -432,10 +432,10 @@ class World:
                 log = self.logs[need.channel_id]
                 self.talk.supply_events(log[need.after : need.after + self.random.randint(1, 4)])
             elif isinstance(need, Start):
-                self.talk.inbox.supply_start(1)
+                self.talk.receive_buffer.supply_start(1)
             else:
                 assert isinstance(need, Heads)
-                self.talk.inbox.supply_heads({channel: len(log) for channel, log in self.logs.items()})
+                self.talk.receive_buffer.supply_heads({channel: len(log) for channel, log in self.logs.items()})
 
     def a_frame_is_written(self) -> None:
         if self.down is None:
@@ -484,8 +484,8 @@ class World:
             copy.last = message.seq
 
     def progress_is_saved(self) -> None:
-        if self.talk.inbox.has_unsaved:
-            step = self.talk.inbox.take_step()
+        if self.talk.receive_buffer.has_unsaved:
+            step = self.talk.receive_buffer.take_unsaved()
             self.saved = Progress(step.cursor, {**({} if step.anew else self.saved.seqs), **step.seqs})
 
     def the_application_starts_again(self) -> None:
@@ -494,10 +494,10 @@ class World:
             for channel, copy in self.copies.items():
                 copy.repeats.update(range(self.saved.seqs.get(channel, 0) + 1, copy.last + 1))
         else:
-            self.talk.inbox.finish()
+            self.talk.receive_buffer.finish()
             self.progress_is_saved()
         self.down, self.up = None, []
-        self.talk = dialogue(Progress(self.saved.cursor, dict(self.saved.seqs)))
+        self.talk = protocol(Progress(self.saved.cursor, dict(self.saved.seqs)))
         for name, outcomes in self.outcomes.items():
             if not outcomes:
                 self.send(self.channel_of[name], name)
@@ -518,7 +518,7 @@ class World:
             channel: len(log) for channel, log in self.logs.items()
         }
         assert all(len(outcomes) == 1 for outcomes in self.outcomes.values())
-        assert len(self.talk.outbox) == 0
+        assert len(self.talk.send_buffer) == 0
         mine = [event.message.client_message_id for log in self.logs.values() for event in log]
         mine = [name for name in mine if name]
         assert len(mine) == len(set(mine)), "something was sent twice"

@@ -13,6 +13,7 @@ from grpc import aio
 from tidings.v1 import (
     account_pb2,
     account_pb2_grpc,
+    channel_pb2,
     channel_pb2_grpc,
     contact_pb2_grpc,
     discovery_pb2,
@@ -20,11 +21,11 @@ from tidings.v1 import (
     history_pb2_grpc,
     push_pb2_grpc,
 )
-from tidings_client.errors import SignedOutError, TidingsError, from_rpc
-from tidings_client.servers import Servers
-from tidings_client.state import Device, State
-from tidings_client.tokens import TokenKeeper
-from tidings_client.transport import Metadata, Tls, bearer, open_channel
+from tidings_client._errors import SignedOutError, TidingsError, from_rpc
+from tidings_client._servers import Servers
+from tidings_client._storage import SavedDevice, Storage
+from tidings_client._tokens import TokenKeeper
+from tidings_client._transport import Metadata, Tls, bearer, open_channel
 
 _log = logging.getLogger(__name__)
 
@@ -32,6 +33,7 @@ _log = logging.getLogger(__name__)
 _REFRESH_SECONDS = 10.0
 # Asked while a stream is down, and good advice is no use late.
 _RECOMMEND_SECONDS = 3.0
+_PAGE = 200
 
 Answer = TypeVar("Answer")
 Method = Callable[..., Awaitable[Answer]]
@@ -56,14 +58,14 @@ async def call(method: Method[Answer], request: Message, timeout: float, metadat
         raise from_rpc(error) from None
 
 
-class Api:
+class ApiClient:
     """The services behind one address, for one device."""
 
-    def __init__(self, state: State, device: Device, *, tls: Tls, timeout: float, is_new: bool) -> None:
+    def __init__(self, storage: Storage, device: SavedDevice, *, tls: Tls, timeout: float, is_new: bool) -> None:
         """Nothing is connected before the first call.
 
         Args:
-            state: Where tokens and servers are kept.
+            storage: Where tokens and servers are kept.
             device: The device; signed in.
             tls: How to secure what is connected to.
             timeout: Seconds that a call may take.
@@ -71,7 +73,7 @@ class Api:
         """
         self.device = device
         self.tls: Tls = tls
-        self._state = state
+        self._storage = storage
         self._timeout = timeout
         self._channel = channel = open_channel(device.server, tls)
         self.accounts = account_pb2_grpc.AccountServiceStub(channel)
@@ -81,7 +83,7 @@ class Api:
         self.pushes = push_pb2_grpc.PushServiceStub(channel)
         self.discovery = discovery_pb2_grpc.DiscoveryServiceStub(channel)
         self.keeper = TokenKeeper(
-            device.tokens or account_pb2.Tokens(), self._refresh, state.save_tokens, is_new=is_new
+            device.tokens or account_pb2.Tokens(), self._refresh, storage.save_tokens, is_new=is_new
         )
 
     async def ask(self, method: Method[Answer], request: Message) -> Answer:
@@ -120,8 +122,23 @@ class Api:
         answer = await call(self.discovery.RecommendServers, request, _RECOMMEND_SECONDS)
         if kind == discovery_pb2.SERVER_KIND_CHAT:
             self.device.servers = list(answer.servers)
-            self._state.save_servers(self.device.servers)
+            self._storage.save_servers(self.device.servers)
         return answer.servers
+
+    async def list_channels(self) -> list[channel_pb2.Channel]:
+        """All channels that the user is in, latest activity first.
+
+        Raises:
+            TidingsError: The server said no, or could not be reached.
+        """
+        found: list[channel_pb2.Channel] = []
+        request = channel_pb2.ListChannelsRequest(page_size=_PAGE)
+        while True:
+            page = await self.ask(self.channels.ListChannels, request)
+            found.extend(page.channels)
+            if not page.next_page_token:
+                return found
+            request.page_token = page.next_page_token
 
     async def choose(self, kind: discovery_pb2.ServerKind, servers: Servers) -> discovery_pb2.Server:
         """The server of a kind to try next; where discovery gives no advice, one of those known.
@@ -143,13 +160,13 @@ class Api:
         await self._channel.close()
 
     async def _refresh(self, refresh_token: str) -> account_pb2.Tokens:
-        request = account_pb2.RefreshTokensRequest(refresh_token=refresh_token, attempt_id=self._state.attempt())
+        request = account_pb2.RefreshTokensRequest(refresh_token=refresh_token, attempt_id=self._storage.attempt())
         try:
             answer = await call(self.accounts.RefreshTokens, request, _REFRESH_SECONDS)
         except TidingsError as error:
             if error.code is grpc.StatusCode.UNAUTHENTICATED:
                 # Nothing will make these tokens good again.
-                self._state.save_tokens(None)
+                self._storage.save_tokens(None)
                 raise SignedOutError.of(error) from None
             raise
         return answer.tokens

@@ -22,14 +22,13 @@ from tidings.v1 import (
     presence_pb2,
     push_pb2,
 )
-from tidings_client import repair
-from tidings_client.api import Api, call
-from tidings_client.connection import Connection
-from tidings_client.errors import SignedOutError
-from tidings_client.link import Status
-from tidings_client.presence import Presence, Presences
-from tidings_client.state import Device, State
-from tidings_client.transport import Tls, open_channel
+from tidings_client._api_client import ApiClient, call
+from tidings_client._connection import Connection
+from tidings_client._errors import SignedOutError
+from tidings_client._presence import Presence, PresenceLookup
+from tidings_client._storage import SavedDevice, Storage
+from tidings_client._stream_runner import Status
+from tidings_client._transport import Tls, open_channel
 
 _TIMEOUT_SECONDS = 10.0
 
@@ -41,16 +40,16 @@ class Tidings:
 
     Made by `sign_up`, `log_in` or `resume`, and closed by ``async with``. Its methods ask the servers and return the
     protobuf messages of the contract, whose comments say what they promise. All of them raise `TidingsError` for a no,
-    and `SignedOutError` when the sign-in has ended. Tokens are renewed in time, and kept with the rest of the state.
+    and `SignedOutError` when the sign-in has ended. Tokens are renewed in time, and saved with the device's progress.
 
     For one event loop; not for use from several threads.
     """
 
-    def __init__(self, state: State, device: Device, *, tls: Tls, timeout: float, is_new: bool) -> None:
+    def __init__(self, storage: Storage, device: SavedDevice, *, tls: Tls, timeout: float, is_new: bool) -> None:
         """For the class methods alone."""
-        self._state = state
-        self._api = Api(state, device, tls=tls, timeout=timeout, is_new=is_new)
-        self._presences = Presences(self._api)
+        self._storage = storage
+        self._api = ApiClient(storage, device, tls=tls, timeout=timeout, is_new=is_new)
+        self._presence_lookup = PresenceLookup(self._api)
         self._is_connected = False
 
     # --- signing in and out -------------------------------------------------------------------------------------------
@@ -94,14 +93,14 @@ class Tidings:
             device_name=device_name,
             platform=platform,
         )
-        state = State(data)
+        storage = Storage(data)
         try:
             async with open_channel(server, tls) as channel:
                 stub = account_pb2_grpc.AccountServiceStub(channel)
                 answer = await call(stub.SignUp, request, timeout)
-            return cls._begin(state, server, answer, tls, timeout)
+            return cls._begin(storage, server, answer, tls, timeout)
         except BaseException:
-            state.close()
+            storage.close()
             raise
 
     @classmethod
@@ -135,9 +134,9 @@ class Tidings:
         Raises:
             TidingsError: It is refused, or the file is in use.
         """
-        state = State(data)
+        storage = Storage(data)
         try:
-            before = state.device()
+            before = storage.device()
             request = account_pb2.LogInRequest(
                 username=username, password=password, device_name=device_name, platform=platform
             )
@@ -146,9 +145,9 @@ class Tidings:
             async with open_channel(server, tls) as channel:
                 stub = account_pb2_grpc.AccountServiceStub(channel)
                 answer = await call(stub.LogIn, request, timeout)
-            return cls._begin(state, server, answer, tls, timeout)
+            return cls._begin(storage, server, answer, tls, timeout)
         except BaseException:
-            state.close()
+            storage.close()
             raise
 
     @classmethod
@@ -167,31 +166,31 @@ class Tidings:
         """
         if not _is_there(data):
             raise SignedOutError(grpc.StatusCode.UNAUTHENTICATED, f"{data} is not there: sign in first")
-        state = State(data)
+        storage = Storage(data)
         try:
-            device = state.device()
+            device = storage.device()
             if device is None or device.tokens is None:
                 raise SignedOutError(grpc.StatusCode.UNAUTHENTICATED, f"the device in {data} is signed out: log in")
             if server and server != device.server:
                 device.server = server
-                state.save_device(device)
-            return cls(state, device, tls=tls, timeout=timeout, is_new=False)
+                storage.save_device(device)
+            return cls(storage, device, tls=tls, timeout=timeout, is_new=False)
         except BaseException:
-            state.close()
+            storage.close()
             raise
 
     @classmethod
     def _begin(
         cls,
-        state: State,
+        storage: Storage,
         server: str,
         answer: account_pb2.SignUpResponse | account_pb2.LogInResponse,
         tls: Tls,
         timeout: float,
     ) -> Self:
-        device = Device(server, answer.user, answer.device_id, answer.tokens, list(answer.servers))
-        state.save_device(device)
-        return cls(state, device, tls=tls, timeout=timeout, is_new=True)
+        device = SavedDevice(server, answer.user, answer.device_id, answer.tokens, list(answer.servers))
+        storage.save_device(device)
+        return cls(storage, device, tls=tls, timeout=timeout, is_new=True)
 
     async def log_out(self) -> None:
         """Signs this device out. Its streams end, it is offline at once, and only `close` makes sense from here on.
@@ -199,13 +198,13 @@ class Tidings:
         What it has received stays noted: logging in with the same file goes on from there.
         """
         await self._api.ask(self._api.accounts.LogOut, account_pb2.LogOutRequest())
-        self._state.save_tokens(None)
+        self._storage.save_tokens(None)
 
     async def close(self) -> None:
         """Ends the connections to the servers, and closes the file. Connections and presences are closed before."""
-        await self._presences.close()
+        await self._presence_lookup.close()
         await self._api.close()
-        self._state.close()
+        self._storage.close()
 
     async def __aenter__(self) -> Self:
         """Closes it at the end."""
@@ -258,7 +257,9 @@ class Tidings:
             raise RuntimeError("there is a connection already, and a device has one stream")
         self._is_connected = True
         try:
-            connection = Connection(self._api, self._state, echo=echo, max_in_flight=max_in_flight, on_status=on_status)
+            connection = Connection(
+                self._api, self._storage, echo=echo, max_in_flight=max_in_flight, on_status=on_status
+            )
             async with connection:
                 yield connection
         finally:
@@ -363,7 +364,7 @@ class Tidings:
 
     async def list_channels(self) -> Sequence[channel_pb2.Channel]:
         """All channels that the user is in, latest activity first."""
-        return await repair.channels(self._api)
+        return await self._api.list_channels()
 
     async def add_members(self, channel_id: str, member_ids: Sequence[str]) -> channel_pb2.Channel:
         """Adds 1 to 99 people to a group: all or none."""
@@ -441,7 +442,7 @@ class Tidings:
 
     async def get_presence(self, user_ids: Sequence[str]) -> Sequence[presence_pb2.PresenceChange]:
         """The state of up to 100 people now, in this order."""
-        return await self._presences.get(user_ids)
+        return await self._presence_lookup.get(user_ids)
 
     async def recommend_servers(
         self, kind: discovery_pb2.ServerKind = discovery_pb2.SERVER_KIND_CHAT, exclude: Sequence[str] = ()

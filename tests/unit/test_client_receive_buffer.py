@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from tidings.v1 import chat_pb2
-from tidings_client.inbox import Entry, Gap, Heads, Inbox, Start, entry_of
-from tidings_client.progress import Progress, Step
+from tidings_client._progress import Progress, ProgressUpdate
+from tidings_client._receive_buffer import Gap, Heads, ReceiveBuffer, Start, StreamEntry, entry_of
 
 
 def message(seq: int, channel_id: str = "a", position: int = 0) -> chat_pb2.Event:
@@ -28,20 +28,20 @@ def typing() -> chat_pb2.Event:
     return chat_pb2.Event(typing=chat_pb2.Typing(channel_id="a", user_id="bob", typing=True))
 
 
-def inbox(cursor: int = 0, **seqs: int) -> Inbox:
-    return Inbox("ann", Progress(cursor, seqs))
+def inbox(cursor: int = 0, **seqs: int) -> ReceiveBuffer:
+    return ReceiveBuffer("ann", Progress(cursor, seqs))
 
 
-def feed(box: Inbox, *events: chat_pb2.Event) -> None:
+def feed(box: ReceiveBuffer, *events: chat_pb2.Event) -> None:
     for event in events:
         box.take(entry_of(event))
 
 
-def supply(box: Inbox, *events: chat_pb2.Event) -> None:
+def supply(box: ReceiveBuffer, *events: chat_pb2.Event) -> None:
     box.supply_events([entry_of(event) for event in events])
 
 
-def drain(box: Inbox) -> list[str]:
+def drain(box: ReceiveBuffer) -> list[str]:
     """The texts, or kinds, of what the application is given."""
     given = []
     while (event := box.next()) is not None:
@@ -166,15 +166,15 @@ def test_coming_back_to_a_group_asks_history_what_was_visible() -> None:
 
 def test_numbers_alone_move_on_without_an_event() -> None:
     box = inbox(a=1)
-    box.take(Entry(None, "a", 2, 20, wanted=False))
+    box.take(StreamEntry(None, "a", 2, 20, wanted=False))
     feed(box, message(3))
     assert drain(box) == ["a3"]
-    assert box.take_step().seqs == {"a": 3}
+    assert box.take_unsaved().seqs == {"a": 3}
 
 
 def test_a_step_whose_event_is_unknown_is_fetched_too() -> None:
     box = inbox(a=1)
-    box.take(Entry(None, "a", 2, 20))
+    box.take(StreamEntry(None, "a", 2, 20))
     feed(box, message(3))
     assert box.need == Gap("a", 1, 3)
     supply(box, message(2))
@@ -183,7 +183,7 @@ def test_a_step_whose_event_is_unknown_is_fetched_too() -> None:
 
 def test_a_step_whose_event_is_nowhere_is_passed() -> None:
     box = inbox(a=1)
-    box.take(Entry(None, "a", 2, 20))
+    box.take(StreamEntry(None, "a", 2, 20))
     supply(box)
     feed(box, message(3))
     assert drain(box) == ["a3"]
@@ -196,10 +196,10 @@ def test_an_event_is_handled_when_the_next_is_asked_for() -> None:
     assert not box.has_unsaved
     assert box.next() == message(2)
     assert box.has_unsaved
-    step = box.take_step()
+    step = box.take_unsaved()
     assert (step.cursor, step.seqs, step.anew) == (10, {"a": 1}, False)
     box.finish()
-    step = box.take_step()
+    step = box.take_unsaved()
     assert (step.cursor, step.seqs) == (20, {"a": 2})
     assert not box.has_unsaved
 
@@ -216,23 +216,23 @@ def test_a_repeat_does_not_move_the_cursor_past_what_still_waits() -> None:
     feed(box, message(2), message(1, position=500))
     box.next()
     box.finish()
-    assert box.take_step().cursor == 20
+    assert box.take_unsaved().cursor == 20
     assert box.next() is None
-    assert box.take_step().cursor == 500
+    assert box.take_unsaved().cursor == 500
 
 
 def test_the_end_of_a_replay_moves_the_cursor() -> None:
     box = inbox()
     feed(box, message(1), chat_pb2.Event(sync_complete=chat_pb2.SyncComplete(position=77)))
     assert drain(box) == ["a1", "sync_complete"]
-    assert (box.received_cursor, box.take_step().cursor) == (77, 77)
+    assert (box.received_cursor, box.take_unsaved().cursor) == (77, 77)
 
 
 def test_a_body_of_a_later_version_moves_the_cursor_and_is_not_given() -> None:
     box = inbox()
     feed(box, chat_pb2.Event(position=5))
     assert drain(box) == []
-    assert box.take_step().cursor == 5
+    assert box.take_unsaved().cursor == 5
 
 
 def test_a_reset_learns_the_heads_first_and_forgets_the_rest() -> None:
@@ -242,7 +242,7 @@ def test_a_reset_learns_the_heads_first_and_forgets_the_rest() -> None:
     assert drain(box) == []
     box.supply_heads({"a": 40, "b": 0})
     assert drain(box) == ["sync_reset", "a41", "b1"]
-    step = box.take_step()
+    step = box.take_unsaved()
     assert (step.anew, step.seqs) == (True, {"a": 41, "b": 1})
 
 
@@ -265,7 +265,7 @@ def test_after_a_cursor_from_the_future_the_application_rebuilds() -> None:
     # Another seq 3 than the one that came before the server was set back.
     feed(box, message(3), message(4))
     assert drain(box) == ["a3", "sync_reset", "a3", "a4"]
-    assert box.take_step() == Step(40, {"a": 4}, anew=True)
+    assert box.take_unsaved() == ProgressUpdate(40, {"a": 4}, anew=True)
 
 
 def test_a_cursor_from_the_future_stays_until_the_application_knows() -> None:
@@ -280,7 +280,7 @@ def test_a_cursor_from_the_future_stays_until_the_application_knows() -> None:
     assert box.next() is not None
     assert not box.has_unsaved
     box.finish()
-    assert box.take_step().cursor == 0
+    assert box.take_unsaved().cursor == 0
     assert box.received_cursor == 10
 
 

@@ -14,7 +14,7 @@ def makes_event(command: chat_pb2.Command) -> bool:
     return command.WhichOneof("body") in ("send_message", "edit_message", "delete_message")
 
 
-def echo(command: chat_pb2.Command, accepted: chat_pb2.Accepted, user_id: str) -> chat_pb2.Event | None:
+def local_echo(command: chat_pb2.Command, accepted: chat_pb2.Accepted, user_id: str) -> chat_pb2.Event | None:
     """The event of an accepted command, equal to what everybody else is sent.
 
     Args:

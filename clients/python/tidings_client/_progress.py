@@ -17,7 +17,7 @@ class Progress:
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class ProgressUpdate:
     """What has changed since the progress was saved."""
 
     cursor: int

@@ -1,7 +1,7 @@
 """The stream itself: held open, opened again, moved from server to server.
 
-The rules of what is said are in `Dialogue`; here are the tasks and timers. A link is one task, and while a stream is
-open one that reads and one that writes, however much goes over it.
+The rules of what is said are in `SessionProtocol`; here are the tasks and timers. A `StreamRunner` is one task, and
+while a stream is open one that reads and one that writes, however much goes over it.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ import grpc
 from grpc import aio
 
 from tidings.v1 import chat_pb2, chat_pb2_grpc, discovery_pb2
-from tidings_client.api import Api
-from tidings_client.backoff import Backoff
-from tidings_client.dialogue import Dialogue, Phase
-from tidings_client.ending import Ending
-from tidings_client.errors import ReplacedError, SignedOutError, TidingsError, refusal
-from tidings_client.repair import repair
-from tidings_client.servers import Servers
-from tidings_client.transport import bearer, open_channel
+from tidings_client._api_client import ApiClient
+from tidings_client._backfill import backfill
+from tidings_client._backoff import Backoff
+from tidings_client._call_status import CallStatus
+from tidings_client._errors import ReplacedError, SignedOutError, TidingsError, refusal
+from tidings_client._servers import Servers
+from tidings_client._session_protocol import Phase, SessionProtocol
+from tidings_client._transport import bearer, open_channel
 
 _log = logging.getLogger(__name__)
 
@@ -66,21 +66,26 @@ _STATUS = {
 }
 
 
-class Link:
-    """Keeps a dialogue going."""
+class StreamRunner:
+    """Keeps a protocol going."""
 
     def __init__(
-        self, dialogue: Dialogue, api: Api, *, on_events: Callable[[], None], on_status: Callable[[Status], None]
+        self,
+        protocol: SessionProtocol,
+        api: ApiClient,
+        *,
+        on_events: Callable[[], None],
+        on_status: Callable[[Status], None],
     ) -> None:
         """Nothing is connected before `run`.
 
         Args:
-            dialogue: What to say.
+            protocol: What to say.
             api: Makes the calls that go beside the stream.
             on_events: Is called when events may wait in the inbox.
             on_status: Is called when the status has changed.
         """
-        self._dialogue = dialogue
+        self._protocol = protocol
         self._api = api
         self._on_events = on_events
         self._on_status = on_status
@@ -131,7 +136,7 @@ class Link:
 
     def wake(self) -> None:
         """There may be something to write, or room for more to be read."""
-        due = self._dialogue.due()
+        due = self._protocol.due()
         if due is not None:
             self._write_at(due)
         if not self._roomy.is_set() and not self._is_crowded(_MOST_WAITING // 2):
@@ -145,7 +150,7 @@ class Link:
 
     async def leave(self) -> None:
         """Says what is left to say before the stream is closed."""
-        if self._reader is not None and (farewell := self._dialogue.farewell()) is not None:
+        if self._reader is not None and (farewell := self._protocol.farewell()) is not None:
             self._farewell = farewell
             self._writable.set()
             self._roomy.set()
@@ -176,9 +181,9 @@ class Link:
                 return self._backoff.next(renewal_error.retry_after)
             return 0.0
         if error.code is grpc.StatusCode.OUT_OF_RANGE:
-            if not self._dialogue.inbox.received_cursor:
+            if not self._protocol.receive_buffer.received_cursor:
                 raise error
-            self._dialogue.inbox.restart()
+            self._protocol.receive_buffer.restart()
             return 0.0
         self._servers.failed(server)
         return self._backoff.next(error.retry_after)
@@ -193,7 +198,9 @@ class Link:
             await self._roomy.wait()
 
     def _is_crowded(self, most: int) -> bool:
-        return len(self._dialogue.inbox) > most and not len(self._dialogue.outbox) and self._farewell is None
+        return (
+            len(self._protocol.receive_buffer) > most and not len(self._protocol.send_buffer) and self._farewell is None
+        )
 
     # --- one stream ---------------------------------------------------------------------------------------------------
 
@@ -210,13 +217,13 @@ class Link:
         # A channel of its own, so that no earlier failure delays the attempt.
         channel = open_channel(server.endpoint, self._api.tls)
         stream = chat_pb2_grpc.ChatServiceStub(channel).Converse(metadata=bearer(self._token))
-        ending = Ending(stream)
+        call_status = CallStatus(stream)
         reader = self._reader = asyncio.create_task(self._read(stream, server))
         writer = asyncio.create_task(self._write(stream))
         self._schedule_renewal()
         try:
             await asyncio.wait({reader})
-            return await _why(reader, ending)
+            return await _why(reader, call_status)
         finally:
             self._reader = None
             for timer in (self._write_timer, self._move_timer, self._token_timer):
@@ -226,38 +233,38 @@ class Link:
             reader.cancel()
             writer.cancel()
             stream.cancel()
-            self._dialogue.lose()
+            self._protocol.lose()
             self._set_status(Status.CONNECTING)
             await asyncio.gather(reader, writer, return_exceptions=True)
             await channel.close()
 
     async def _read(self, stream: _Stream, server: discovery_pb2.Server) -> None:
-        dialogue = self._dialogue
+        protocol = self._protocol
         now = asyncio.get_running_loop().time
         # Not by `read`, which refuses once a write has failed: results and the reason lie behind what is still unread.
         frames = aiter(stream)
         try:
             async with asyncio.timeout(_WELCOME_SECONDS):
                 with contextlib.suppress(aio.AioRpcError, asyncio.InvalidStateError):
-                    await stream.write(dialogue.open())
+                    await stream.write(protocol.open())
                 # If that did not go well, reading tells why.
                 frame = await anext(frames, None)
         except TimeoutError:
             raise refusal(grpc.StatusCode.DEADLINE_EXCEEDED, f"{server.endpoint} does not answer") from None
         while frame is not None:
             if self._farewell is None:
-                dialogue.receive(frame, now())
-                if dialogue.inbox.need is not None:
-                    await self._repair()
+                protocol.receive(frame, now())
+                if protocol.receive_buffer.need is not None:
+                    await self._backfill()
                 self._react(server)
                 self._on_events()
                 await self._room()
             frame = await anext(frames, None)
         raise refusal(grpc.StatusCode.UNAVAILABLE, f"{server.endpoint} ended the stream")
 
-    async def _repair(self) -> None:
+    async def _backfill(self) -> None:
         try:
-            await repair(self._dialogue, self._api)
+            await backfill(self._protocol, self._api)
         except SignedOutError:
             raise
         except TidingsError as error:
@@ -265,8 +272,8 @@ class Link:
             raise refusal(grpc.StatusCode.UNAVAILABLE, f"what is missing could not be fetched: {error}") from error
 
     def _react(self, server: discovery_pb2.Server) -> None:
-        dialogue = self._dialogue
-        status = _STATUS[dialogue.phase]
+        protocol = self._protocol
+        status = _STATUS[protocol.phase]
         if status is not self.status:
             if self.status is Status.CONNECTING:
                 self.sessions += 1
@@ -275,27 +282,27 @@ class Link:
                 self._backoff.reset()
                 self._servers.worked()
             self._set_status(status)
-        if dialogue.token_refused is not None:
+        if protocol.token_refused is not None:
             # A new stream shows whether it is the token.
-            raise refusal(grpc.StatusCode.UNAVAILABLE, f"the newer token was refused: {dialogue.token_refused}")
-        if dialogue.wants_token:
-            dialogue.wants_token = False
+            raise refusal(grpc.StatusCode.UNAVAILABLE, f"the newer token was refused: {protocol.token_refused}")
+        if protocol.wants_token:
+            protocol.wants_token = False
             self._renew(self._token)
-        if dialogue.refuge and self._move_timer is None:
+        if protocol.refuge and self._move_timer is None:
             self._servers.failed(server)
-            self._servers.learn(dialogue.refuge)
+            self._servers.learn(protocol.refuge)
             delay = random.uniform(0.0, _MOVE_WITHIN_SECONDS)
             self._move_timer = asyncio.get_running_loop().call_later(delay, self.reconnect)
         self.wake()
 
     async def _write(self, stream: _Stream) -> None:
-        dialogue = self._dialogue
+        protocol = self._protocol
         now = asyncio.get_running_loop().time
         # Why a stream cannot be written to any more is the reader's to find out.
         with contextlib.suppress(aio.AioRpcError, asyncio.InvalidStateError):
             while True:
                 self._writable.clear()
-                frame = dialogue.write(now())
+                frame = protocol.write(now())
                 if frame is not None:
                     # What is asked meanwhile gathers, and goes with the next frame.
                     await stream.write(frame)
@@ -358,12 +365,12 @@ class Link:
     def _on_new_tokens(self) -> None:
         if self._reader is not None:
             self._token = self._api.keeper.access_token
-            self._dialogue.reauthenticate(self._token)
+            self._protocol.reauthenticate(self._token)
             self.wake()
             self._schedule_renewal()
 
 
-async def _why(reader: asyncio.Task[None], ending: Ending) -> TidingsError | None:
+async def _why(reader: asyncio.Task[None], call_status: CallStatus) -> TidingsError | None:
     """Why a stream ended whose reader is done; None when it was given up on purpose."""
     if reader.cancelled():
         return None
@@ -371,5 +378,5 @@ async def _why(reader: asyncio.Task[None], ending: Ending) -> TidingsError | Non
     if failure is None or isinstance(failure, TidingsError):
         return failure
     if isinstance(failure, aio.AioRpcError):
-        return await ending.why(failure)
+        return await call_status.why(failure)
     raise failure

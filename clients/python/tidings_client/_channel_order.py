@@ -6,7 +6,7 @@ import enum
 from collections.abc import Mapping
 
 
-class Place(enum.Enum):
+class SeqPlace(enum.Enum):
     """Where an event belongs."""
 
     SEEN = enum.auto()
@@ -19,7 +19,7 @@ class Place(enum.Enum):
     """Nothing of its channel is there, and it is not visibly the first that this user may see."""
 
 
-class Sequence:
+class ChannelOrder:
     """The last seq of each channel: 1, 2, 3, … without gap or repeat is what the contract promises.
 
     The beginning of what a user sees of a channel shows in the log itself: it is seq 1, or the event that added them.
@@ -35,14 +35,14 @@ class Sequence:
         """The last seq of a channel; None when nothing of it came yet."""
         return self._last.get(channel_id)
 
-    def place(self, channel_id: str, seq: int) -> Place:
+    def place(self, channel_id: str, seq: int) -> SeqPlace:
         """Where the event `seq` of a channel belongs."""
         last = self._last.get(channel_id)
         if last is None:
-            return Place.NEXT if seq == 1 else Place.UNKNOWN
+            return SeqPlace.NEXT if seq == 1 else SeqPlace.UNKNOWN
         if seq == last + 1:
-            return Place.NEXT
-        return Place.SEEN if seq <= last else Place.BEYOND
+            return SeqPlace.NEXT
+        return SeqPlace.SEEN if seq <= last else SeqPlace.BEYOND
 
     def advance(self, channel_id: str, seq: int) -> None:
         """Everything of a channel up to `seq` has come, or will never be seen."""

@@ -13,12 +13,12 @@ import grpc
 from grpc import aio
 
 from tidings.v1 import discovery_pb2, presence_pb2, presence_pb2_grpc
-from tidings_client.api import Api
-from tidings_client.backoff import Backoff
-from tidings_client.ending import Ending
-from tidings_client.errors import ReplacedError, SignedOutError, TidingsError, refusal
-from tidings_client.servers import Servers
-from tidings_client.transport import bearer, open_channel
+from tidings_client._api_client import ApiClient
+from tidings_client._backoff import Backoff
+from tidings_client._call_status import CallStatus
+from tidings_client._errors import ReplacedError, SignedOutError, TidingsError, refusal
+from tidings_client._servers import Servers
+from tidings_client._transport import bearer, open_channel
 
 _log = logging.getLogger(__name__)
 
@@ -27,10 +27,10 @@ _Stream: TypeAlias = "aio.StreamStreamCall[presence_pb2.TrackRequest, presence_p
 _HEARTBEAT_SECONDS = 5.0
 
 
-class Presences:
+class PresenceLookup:
     """Asks presence servers who is online, over connections that are kept for the next time."""
 
-    def __init__(self, api: Api) -> None:
+    def __init__(self, api: ApiClient) -> None:
         """For `Tidings` alone."""
         self._api = api
         self._servers = Servers(api.device.server)
@@ -78,7 +78,7 @@ class Presence:
     when the same device entered another presence.
     """
 
-    def __init__(self, api: Api) -> None:
+    def __init__(self, api: ApiClient) -> None:
         """For `Tidings.presence` alone."""
         self._api = api
         self._servers = Servers(api.device.server)
@@ -182,13 +182,13 @@ class Presence:
     async def _hold(self, server: discovery_pb2.Server) -> None:
         channel = open_channel(server.endpoint, self._api.tls)
         stream = presence_pb2_grpc.PresenceServiceStub(channel).Track(metadata=bearer(self._token))
-        ending = Ending(stream)
+        call_status = CallStatus(stream)
         heart = asyncio.create_task(self._beat(stream))
         try:
             async for frame in stream:
                 self._take(frame)
         except aio.AioRpcError as failure:
-            raise await ending.why(failure) from None
+            raise await call_status.why(failure) from None
         finally:
             heart.cancel()
             stream.cancel()

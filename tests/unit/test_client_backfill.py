@@ -5,10 +5,10 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any, cast
 
-from tests.unit.test_client_dialogue import drain, live, message
+from tests.unit.test_client_session_protocol import drain, live, message
 from tidings.v1 import channel_pb2, chat_pb2, history_pb2
-from tidings_client.api import Api
-from tidings_client.repair import repair
+from tidings_client._api_client import ApiClient
+from tidings_client._backfill import backfill
 
 
 class History:
@@ -40,7 +40,7 @@ async def _repaired(history: History, *, met: int) -> list[int]:
     """The seqs that the application gets when a new channel is first met at `met`."""
     talk = live()
     talk.receive(chat_pb2.ConverseResponse(events=[message(met)]), 0.0)
-    await repair(talk, cast(Api, history))
+    await backfill(talk, cast(ApiClient, history))
     return [each.message.seq for each in drain(talk)]
 
 

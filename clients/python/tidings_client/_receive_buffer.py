@@ -12,8 +12,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from tidings.v1 import chat_pb2
-from tidings_client.progress import Progress, Step
-from tidings_client.sequence import Place, Sequence
+from tidings_client._channel_order import ChannelOrder, SeqPlace
+from tidings_client._progress import Progress, ProgressUpdate
 
 LOG_KINDS = frozenset({"message", "message_edited", "message_deleted", "membership_changed", "channel_updated"})
 """The bodies of an event that are entries of a channel's log."""
@@ -45,7 +45,7 @@ Need = Gap | Start | Heads
 
 
 @dataclass(slots=True, eq=False)
-class Entry:
+class StreamEntry:
     """One step of the stream."""
 
     event: chat_pb2.Event | None
@@ -63,20 +63,20 @@ class Entry:
     """Whether the cursor that was saved is not the server's: what comes next begins another."""
 
 
-def entry_of(event: chat_pb2.Event) -> Entry:
+def entry_of(event: chat_pb2.Event) -> StreamEntry:
     """The step that an event is."""
     kind = event.WhichOneof("body")
     if kind in LOG_KINDS:
         body = getattr(event, kind)
-        return Entry(event, body.channel_id, body.seq, event.position or body.position)
+        return StreamEntry(event, body.channel_id, body.seq, event.position or body.position)
     if kind == "sync_complete":
-        return Entry(event, position=event.sync_complete.position)
+        return StreamEntry(event, position=event.sync_complete.position)
     # A body that this version does not know can be told apart neither from its repeat nor from its neighbours: it only
     # moves the cursor.
-    return Entry(event, position=event.position, wanted=kind is not None)
+    return StreamEntry(event, position=event.position, wanted=kind is not None)
 
 
-class Inbox:
+class ReceiveBuffer:
     """Takes what comes, in the order of the stream, and gives it to the application, once and in the order of the logs.
 
     While `need` is set, what comes is held back; whoever does the I/O finds out what is asked for and supplies it.
@@ -90,10 +90,10 @@ class Inbox:
             progress: What was handled before.
         """
         self._user_id = user_id
-        self._sequence = Sequence(progress.seqs)
-        self._ready: deque[Entry] = deque()
-        self._held: deque[Entry] = deque()
-        self._in_hand: Entry | None = None
+        self._order = ChannelOrder(progress.seqs)
+        self._ready: deque[StreamEntry] = deque()
+        self._held: deque[StreamEntry] = deque()
+        self._in_hand: StreamEntry | None = None
         self._handled_cursor = progress.cursor
         self._handled: dict[str, int] = {}
         self._anew = False
@@ -111,11 +111,11 @@ class Inbox:
 
     # --- from the stream ----------------------------------------------------------------------------------------------
 
-    def take(self, entry: Entry) -> None:
+    def take(self, entry: StreamEntry) -> None:
         """Takes the next step of the stream."""
         if self._is_set_back and self.need is None:
             reset = chat_pb2.Event(sync_reset=chat_pb2.SyncReset())
-            self._hold(Entry(reset, is_set_back=True), Heads())
+            self._hold(StreamEntry(reset, is_set_back=True), Heads())
         if self.need is None:
             self._admit(entry)
         else:
@@ -142,7 +142,7 @@ class Inbox:
 
     # --- what was asked for -------------------------------------------------------------------------------------------
 
-    def supply_events(self, entries: Iterable[Entry]) -> None:
+    def supply_events(self, entries: Iterable[StreamEntry]) -> None:
         """Answers a `Gap`, page by page: the events after its `after`, ordered by seq.
 
         An empty page says that there are no more. History knows best: what it leaves out is not for this user to see,
@@ -159,7 +159,7 @@ class Inbox:
                 entry.position = 0
                 self._append(entry)
         if last == need.after or last == need.before - 1:
-            self._sequence.advance(need.channel_id, need.before - 1)
+            self._order.advance(need.channel_id, need.before - 1)
             self._go_on()
         else:
             self.need = Gap(need.channel_id, last, need.before)
@@ -171,7 +171,7 @@ class Inbox:
             raise TypeError(f"{need} is asked for, not where a channel starts")
         seq = self._held[0].seq
         # An event from an earlier stay in a group lies before the start of the present one.
-        self._sequence.advance(need.channel_id, min(first_seq or seq, seq) - 1)
+        self._order.advance(need.channel_id, min(first_seq or seq, seq) - 1)
         self._go_on()
 
     def supply_heads(self, heads: Mapping[str, int]) -> None:
@@ -203,43 +203,43 @@ class Inbox:
 
     @property
     def has_unsaved(self) -> bool:
-        """Whether something was handled since the last `take_step`."""
+        """Whether something was handled since the last `take_unsaved`."""
         return self._unsaved
 
-    def take_step(self) -> Step:
+    def take_unsaved(self) -> ProgressUpdate:
         """What was handled since this was last asked for, to be saved."""
-        step = Step(self._handled_cursor, self._handled, self._anew)
+        update = ProgressUpdate(self._handled_cursor, self._handled, self._anew)
         self._handled, self._anew, self._unsaved = {}, False, False
-        return step
+        return update
 
     # --- the rules ----------------------------------------------------------------------------------------------------
 
-    def _admit(self, entry: Entry) -> None:
+    def _admit(self, entry: StreamEntry) -> None:
         if entry.seq:
-            place = self._sequence.place(entry.channel_id, entry.seq)
-            if place is Place.UNKNOWN and self._is_joining(entry):
-                place = Place.NEXT
-            if place is Place.SEEN:
+            place = self._order.place(entry.channel_id, entry.seq)
+            if place is SeqPlace.UNKNOWN and self._is_joining(entry):
+                place = SeqPlace.NEXT
+            if place is SeqPlace.SEEN:
                 if entry.position > self.received_cursor:
-                    self._append(Entry(None, position=entry.position))
+                    self._append(StreamEntry(None, position=entry.position))
                 return
-            if place is Place.UNKNOWN:
+            if place is SeqPlace.UNKNOWN:
                 self._hold(entry, Start(entry.channel_id))
                 return
             lacks_event = entry.event is None and entry.wanted
-            if place is Place.BEYOND or lacks_event:
-                last = self._sequence.last(entry.channel_id) or 0
+            if place is SeqPlace.BEYOND or lacks_event:
+                last = self._order.last(entry.channel_id) or 0
                 self._hold(entry, Gap(entry.channel_id, last, entry.seq + lacks_event))
                 return
         elif entry.event is not None and entry.event.HasField("sync_reset"):
             if entry.heads is None:
                 self._hold(entry, Heads())
                 return
-            self._sequence.restart(entry.heads)
+            self._order.restart(entry.heads)
             self._is_set_back = self._is_set_back and not entry.is_set_back
         self._append(entry)
 
-    def _hold(self, entry: Entry, need: Need) -> None:
+    def _hold(self, entry: StreamEntry, need: Need) -> None:
         self._held.appendleft(entry)
         self.need = need
 
@@ -248,13 +248,13 @@ class Inbox:
         while self._held and self.need is None:
             self._admit(self._held.popleft())
 
-    def _append(self, entry: Entry) -> None:
+    def _append(self, entry: StreamEntry) -> None:
         if entry.seq:
-            self._sequence.advance(entry.channel_id, entry.seq)
+            self._order.advance(entry.channel_id, entry.seq)
         self.received_cursor = max(self.received_cursor, entry.position)
         self._ready.append(entry)
 
-    def _settle(self, entry: Entry) -> None:
+    def _settle(self, entry: StreamEntry) -> None:
         if entry.heads is not None:
             self._handled, self._anew = dict(entry.heads), True
             self._unsaved = True
@@ -267,7 +267,7 @@ class Inbox:
             self._handled_cursor = entry.position
             self._unsaved = True
 
-    def _is_joining(self, entry: Entry) -> bool:
+    def _is_joining(self, entry: StreamEntry) -> bool:
         if entry.event is None or not entry.event.HasField("membership_changed"):
             return False
         return any(

@@ -7,15 +7,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from tidings.v1 import chat_pb2
-from tidings_client.backoff import Backoff
-from tidings_client.errors import TidingsError
+from tidings_client._backoff import Backoff
+from tidings_client._errors import TidingsError
 
 Resolve = Callable[[chat_pb2.Accepted | TidingsError], None]
 """Is told what came of a command."""
 
 
 @dataclass(slots=True, eq=False)
-class Pending:
+class PendingCommand:
     """A command without a result."""
 
     command: chat_pb2.Command
@@ -32,7 +32,7 @@ class Pending:
     """Nobody waits for its result any more."""
 
 
-class Outbox:
+class SendBuffer:
     """Keeps every command until its result is there, and sends it again, unchanged, until then.
 
     A channel's commands stay in order: while one of them waits for its time to be tried again, those behind it wait
@@ -47,16 +47,16 @@ class Outbox:
         """
         self._backoff = backoff
         # By command_id, which grows in the order of asking.
-        self._pending: dict[int, Pending] = {}
-        self._waiting: list[Pending] = []
+        self._pending: dict[int, PendingCommand] = {}
+        self._waiting: list[PendingCommand] = []
         # By (channel_id, client_message_id): the same message may be asked for twice at once.
-        self._named: dict[tuple[str, str], list[Pending]] = {}
+        self._named: dict[tuple[str, str], list[PendingCommand]] = {}
 
     def __len__(self) -> int:
         """How many commands have no result yet."""
         return len(self._pending)
 
-    def add(self, command: chat_pb2.Command, channel_id: str, resolve: Resolve) -> Pending:
+    def add(self, command: chat_pb2.Command, channel_id: str, resolve: Resolve) -> PendingCommand:
         """Takes a command to send.
 
         Args:
@@ -64,7 +64,7 @@ class Outbox:
             channel_id: The channel whose order it belongs to.
             resolve: Is told what came of it, once.
         """
-        pending = Pending(command, channel_id, command.ByteSize(), resolve, self._backoff())
+        pending = PendingCommand(command, channel_id, command.ByteSize(), resolve, self._backoff())
         self._pending[command.command_id] = pending
         self._waiting.append(pending)
         if command.HasField("send_message"):
@@ -79,7 +79,7 @@ class Outbox:
             most_bytes: How many bytes to send together.
         """
         taken: list[chat_pb2.Command] = []
-        kept: list[Pending] = []
+        kept: list[PendingCommand] = []
         blocked: set[str] = set()
         for index, pending in enumerate(self._waiting):
             if pending.due > now or pending.channel_id in blocked:
@@ -115,13 +115,13 @@ class Outbox:
             pending.sent = False
         self._waiting = list(self._pending.values())
 
-    def abandon(self, pending: Pending) -> None:
+    def abandon(self, pending: PendingCommand) -> None:
         """Nobody waits for a command any more: if it has not been sent it never is, and it is not sent again."""
         pending.abandoned = True
         if not pending.sent and pending.command.command_id in self._pending:
             self._remove(pending)
 
-    def accepted(self, command_id: int, accepted: chat_pb2.Accepted) -> Pending | None:
+    def accepted(self, command_id: int, accepted: chat_pb2.Accepted) -> PendingCommand | None:
         """A command is done.
 
         Returns:
@@ -171,7 +171,7 @@ class Outbox:
             # One each, since an exception carries the traceback of whoever it is raised to.
             pending.resolve(type(error).of(error))
 
-    def _remove(self, pending: Pending) -> None:
+    def _remove(self, pending: PendingCommand) -> None:
         del self._pending[pending.command.command_id]
         if not pending.sent:
             self._waiting.remove(pending)

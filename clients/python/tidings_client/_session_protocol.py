@@ -12,12 +12,12 @@ import enum
 from collections.abc import Iterable, Sequence
 
 from tidings.v1 import chat_pb2, discovery_pb2
-from tidings_client.echo import echo, makes_event
-from tidings_client.errors import TidingsError, from_status
-from tidings_client.inbox import Entry, Inbox, entry_of
-from tidings_client.outbox import Outbox, Pending, Resolve
-from tidings_client.pace import Pace
-from tidings_client.progress import Progress
+from tidings_client._errors import TidingsError, from_status
+from tidings_client._local_echo import local_echo, makes_event
+from tidings_client._progress import Progress
+from tidings_client._receive_buffer import ReceiveBuffer, StreamEntry, entry_of
+from tidings_client._send_buffer import PendingCommand, Resolve, SendBuffer
+from tidings_client._throttle import Throttle
 
 COMMAND_BYTES = (1 << 20) - (4 << 10)
 """The largest command that may be sent. A frame over 1 MiB would end the stream; this leaves room for what else is in
@@ -41,20 +41,22 @@ class Phase(enum.Enum):
     """The replay is over."""
 
 
-class Dialogue:
+class SessionProtocol:
     """What to say and what was heard."""
 
-    def __init__(self, user_id: str, progress: Progress, *, echoes: bool = True, outbox: Outbox | None = None) -> None:
+    def __init__(
+        self, user_id: str, progress: Progress, *, echoes: bool = True, send_buffer: SendBuffer | None = None
+    ) -> None:
         """No stream yet.
 
         Args:
             user_id: Whose device it is.
             progress: Where the device was when it was last here.
             echoes: Whether the application is to have the events of what it sent itself too.
-            outbox: What to send; empty unless given.
+            send_buffer: What to send; empty unless given.
         """
-        self.inbox = Inbox(user_id, progress)
-        self.outbox = outbox or Outbox()
+        self.receive_buffer = ReceiveBuffer(user_id, progress)
+        self.send_buffer = send_buffer or SendBuffer()
         self.phase = Phase.AWAY
         self.server_id = ""
         """The server that held the last session."""
@@ -67,7 +69,7 @@ class Dialogue:
         self._user_id = user_id
         self._echoes = echoes
         self._last_command_id = 0
-        self._acknowledge = Pace(_ACKNOWLEDGE_EVERY, _ACKNOWLEDGE_SOON)
+        self._acknowledge = Throttle(_ACKNOWLEDGE_EVERY, _ACKNOWLEDGE_SOON)
         self._acknowledged = 0
         self._typing: dict[str, bool] = {}
         self._token = ""
@@ -78,7 +80,7 @@ class Dialogue:
     def open(self) -> chat_pb2.ConverseRequest:
         """A stream is open: the frame to write first."""
         self.phase = Phase.OPENING
-        hello = chat_pb2.Hello(cursor=self.inbox.received_cursor)
+        hello = chat_pb2.Hello(cursor=self.receive_buffer.received_cursor)
         return chat_pb2.ConverseRequest(commands=[chat_pb2.Command(command_id=self._next_id(), hello=hello)])
 
     def lose(self) -> None:
@@ -87,8 +89,8 @@ class Dialogue:
         self.refuge = ()
         self.wants_token = False
         self.token_refused = None
-        self.inbox.lose()
-        self.outbox.lost()
+        self.receive_buffer.lose()
+        self.send_buffer.lost()
         self._acknowledge.forget()
         self._acknowledged = 0
         self._typing.clear()
@@ -116,11 +118,11 @@ class Dialogue:
                     self.phase = Phase.LIVE
                 elif kind == "server_notice" and event.server_notice.kind == chat_pb2.ServerNotice.KIND_DRAINING:
                     self.refuge = list(event.server_notice.servers)
-                self.inbox.take(self._entry(event))
+                self.receive_buffer.take(self._entry(event))
 
     def supply_events(self, events: Iterable[chat_pb2.Event]) -> None:
-        """Answers a `Gap`: see `Inbox.supply_events`."""
-        self.inbox.supply_events([self._entry(event) for event in events])
+        """Answers a `Gap`: see `ReceiveBuffer.supply_events`."""
+        self.receive_buffer.supply_events([self._entry(event) for event in events])
 
     # --- what to write ------------------------------------------------------------------------------------------------
 
@@ -141,7 +143,7 @@ class Dialogue:
         if self.phase is Phase.LIVE:
             # Not before. The result of a command stands at the end of the log, and its position would move the cursor
             # past what the replay has not brought yet; also the replay may make sending again unnecessary.
-            commands += self.outbox.take(now, _FRAME_BYTES)
+            commands += self.send_buffer.take(now, _FRAME_BYTES)
             commands += [
                 chat_pb2.Command(set_typing=chat_pb2.SetTyping(channel_id=channel_id, typing=typing))
                 for channel_id, typing in self._typing.items()
@@ -160,20 +162,20 @@ class Dialogue:
             return 0.0
         due = self._acknowledge.due
         if self.phase is Phase.LIVE:
-            sending = 0.0 if self._typing else self.outbox.due()
+            sending = 0.0 if self._typing else self.send_buffer.due()
             if sending is not None and (due is None or sending < due):
                 return sending
         return due
 
     def farewell(self) -> chat_pb2.ConverseRequest | None:
         """The last frame before closing: what is not acknowledged yet; None when nothing is left to say."""
-        if not self._may_speak() or self.inbox.handed_position <= self._acknowledged:
+        if not self._may_speak() or self.receive_buffer.handed_position <= self._acknowledged:
             return None
         return chat_pb2.ConverseRequest(commands=[self._acknowledgement()])
 
     # --- what the application does ------------------------------------------------------------------------------------
 
-    def command(self, command: chat_pb2.Command, channel_id: str, resolve: Resolve) -> Pending:
+    def command(self, command: chat_pb2.Command, channel_id: str, resolve: Resolve) -> PendingCommand:
         """Asks for something.
 
         Args:
@@ -182,7 +184,7 @@ class Dialogue:
             resolve: Is told what came of it, once.
         """
         command.command_id = self._next_id()
-        return self.outbox.add(command, channel_id, resolve)
+        return self.send_buffer.add(command, channel_id, resolve)
 
     def set_typing(self, channel_id: str, typing: bool) -> None:
         """Shows or hides "is typing". Without a live stream nothing happens: it would be stale news later."""
@@ -201,8 +203,8 @@ class Dialogue:
         Args:
             now: The time, in seconds.
         """
-        event = self.inbox.next()
-        if self.inbox.handed_position > self._acknowledged:
+        event = self.receive_buffer.next()
+        if self.receive_buffer.handed_position > self._acknowledged:
             self._acknowledge.ask(now)
         return event
 
@@ -217,14 +219,14 @@ class Dialogue:
 
     def _acknowledgement(self) -> chat_pb2.Command:
         # Without a command_id, so that it is answered only when refused: nothing waits for the answer.
-        self._acknowledged = self.inbox.handed_position
+        self._acknowledged = self.receive_buffer.handed_position
         return chat_pb2.Command(acknowledge=chat_pb2.Acknowledge(position=self._acknowledged))
 
-    def _entry(self, event: chat_pb2.Event) -> Entry:
+    def _entry(self, event: chat_pb2.Event) -> StreamEntry:
         entry = entry_of(event)
         if event.HasField("message") and event.message.sender_id == self._user_id:
             # When this settles a command, the event stands where the command's result would have stood.
-            entry.wanted = not self.outbox.appeared(event.message) or self._echoes
+            entry.wanted = not self.send_buffer.appeared(event.message) or self._echoes
         return entry
 
     def _take_result(self, result: chat_pb2.CommandResult, now: float) -> None:
@@ -233,12 +235,15 @@ class Dialogue:
             if result.command_id == self._token_command:
                 self.token_refused = error
             else:
-                self.outbox.refused(result.command_id, error, now)
+                self.send_buffer.refused(result.command_id, error, now)
             return
         accepted = result.accepted
-        pending = self.outbox.accepted(result.command_id, accepted)
+        pending = self.send_buffer.accepted(result.command_id, accepted)
         # Only what is in a log has a position. A result whose command had its result before (the message itself came
         # first, on this stream) still is a step of the log.
         if accepted.position and (pending is None or makes_event(pending.command)):
-            event = echo(pending.command, accepted, self._user_id) if pending is not None and self._echoes else None
-            self.inbox.take(Entry(event, accepted.channel_id, accepted.seq, accepted.position, self._echoes))
+            event = None
+            if pending is not None and self._echoes:
+                event = local_echo(pending.command, accepted, self._user_id)
+            entry = StreamEntry(event, accepted.channel_id, accepted.seq, accepted.position, self._echoes)
+            self.receive_buffer.take(entry)

@@ -13,8 +13,8 @@ from pathlib import Path
 import grpc
 
 from tidings.v1 import account_pb2, discovery_pb2
-from tidings_client.errors import refusal
-from tidings_client.progress import Progress, Step
+from tidings_client._errors import refusal
+from tidings_client._progress import Progress, ProgressUpdate
 
 # "Tidi": tells our files from other people's.
 _APPLICATION_ID = 0x54696469
@@ -45,7 +45,7 @@ PRAGMA user_version = {_VERSION};
 
 
 @dataclass(slots=True)
-class Device:
+class SavedDevice:
     """A device as it signed in."""
 
     server: str
@@ -57,7 +57,7 @@ class Device:
     servers: Sequence[discovery_pb2.Server]
 
 
-class State:
+class Storage:
     """One SQLite file, in the hands of one process.
 
     The file is its owner's to read alone: the refresh token in it is as good as a password. It is locked while open:
@@ -96,13 +96,13 @@ class State:
             self._database.close()
             raise
 
-    def device(self) -> Device | None:
+    def device(self) -> SavedDevice | None:
         """The device that signed in last; None when none ever did."""
         row = self._database.execute("SELECT server, user, device_id, tokens, servers FROM device").fetchone()
         if row is None:
             return None
         server, user, device_id, tokens, servers = row
-        return Device(
+        return SavedDevice(
             server,
             account_pb2.User.FromString(user),
             device_id,
@@ -116,7 +116,7 @@ class State:
         seqs = dict(self._database.execute("SELECT channel_id, seq FROM channels"))
         return Progress(int(row[0]) if row else 0, seqs)
 
-    def save_device(self, device: Device) -> None:
+    def save_device(self, device: SavedDevice) -> None:
         """A device signed in. Its progress is kept when it is the one that was here before, else it starts anew."""
         before = self.device()
         same = (
@@ -162,15 +162,15 @@ class State:
         blob = discovery_pb2.RecommendServersResponse(servers=servers).SerializeToString()
         self._database.execute("UPDATE device SET servers = ?", (blob,))
 
-    def save_step(self, step: Step) -> None:
+    def save_progress(self, update: ProgressUpdate) -> None:
         """The device has come further. A crash of this process loses nothing of it; a loss of power may."""
         database = self._database
         database.execute("BEGIN IMMEDIATE")
         try:
-            if step.anew:
+            if update.anew:
                 database.execute("DELETE FROM channels")
-            database.executemany("REPLACE INTO channels (channel_id, seq) VALUES (?, ?)", step.seqs.items())
-            database.execute("UPDATE device SET cursor = ?", (str(step.cursor),))
+            database.executemany("REPLACE INTO channels (channel_id, seq) VALUES (?, ?)", update.seqs.items())
+            database.execute("UPDATE device SET cursor = ?", (str(update.cursor),))
         except BaseException:
             database.execute("ROLLBACK")
             raise
@@ -185,7 +185,7 @@ class State:
         # Exclusive before WAL: the lock is then held from here on, and no shared memory file is needed.
         database.execute("PRAGMA locking_mode = EXCLUSIVE")
         database.execute("PRAGMA journal_mode = WAL")
-        # Enough to survive a crash of the process, without waiting for the disk at every step.
+        # Enough to survive a crash of the process, without waiting for the disk at every update.
         database.execute("PRAGMA synchronous = NORMAL")
         database.execute("BEGIN IMMEDIATE")
         (application_id,) = database.execute("PRAGMA application_id").fetchone()
@@ -210,7 +210,7 @@ def _make_private(path: Path) -> None:
     except FileExistsError:
         if path.is_dir():
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path)) from None
-        # Not by opening it: closing it again would drop the lock that another `State` of this process may hold on it.
+        # Not by opening it: closing it again would drop the lock that another `Storage` of this process may hold on it.
         path.chmod(0o600)
 
 

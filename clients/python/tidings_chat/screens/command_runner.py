@@ -9,13 +9,13 @@ from rich.console import RenderableType
 from textual.app import App
 
 from tidings.v1 import channel_pb2
-from tidings_chat.channels import Channel
+from tidings_chat.channels import ChatChannel
 from tidings_chat.chats import Person
-from tidings_chat.commands import Command
-from tidings_chat.rows import MessageRow
+from tidings_chat.commands import SlashCommand
+from tidings_chat.rows import ChatMessageRow
 from tidings_chat.screens.dialogs import ConfirmDialog, PeopleDialog, TextDialog, TextScreen
 from tidings_chat.screens.help import contacts_text, help_text, members_text
-from tidings_chat.session import Session
+from tidings_chat.session import ChatSession
 from tidings_chat.text import count, explain, joined
 from tidings_client import TidingsError
 
@@ -26,30 +26,30 @@ _ROLES = {
 }
 
 
-class Desk(Protocol):
+class CommandContext(Protocol):
     """The screen, as far as commands need it."""
 
-    session: Session
+    session: ChatSession
 
     @property
-    def selected(self) -> MessageRow | None:
+    def selected(self) -> ChatMessageRow | None:
         """The selected message."""
 
     @property
-    def messages(self) -> Sequence[MessageRow]:
+    def messages(self) -> Sequence[ChatMessageRow]:
         """All messages shown that have been accepted and not deleted."""
 
     @property
     def app(self) -> App[object]:
         """Where dialogs are put."""
 
-    def open_channel(self, channel: Channel) -> None:
+    def open_channel(self, channel: ChatChannel) -> None:
         """Puts a channel on the screen."""
 
-    def begin_edit(self, row: MessageRow) -> None:
+    def begin_edit(self, row: ChatMessageRow) -> None:
         """Lets a message be rewritten."""
 
-    def begin_reply(self, row: MessageRow) -> None:
+    def begin_reply(self, row: ChatMessageRow) -> None:
         """Lets a message be answered."""
 
     def say(self, text: str) -> None:
@@ -69,46 +69,46 @@ class _NotNow(Exception):  # noqa: N818 - an answer
     """A command makes no sense here; why, in words."""
 
 
-class Actions:
+class CommandRunner:
     """Does what commands ask."""
 
-    def __init__(self, desk: Desk) -> None:
+    def __init__(self, context: CommandContext) -> None:
         """For one screen."""
-        self._desk = desk
-        self._session = desk.session
+        self._context = context
+        self._session = context.session
 
-    async def run(self, command: Command) -> None:
+    async def run(self, command: SlashCommand) -> None:
         """Does what a command asks, and says so when it cannot."""
-        act: Callable[[Command], Awaitable[None]] = getattr(self, f"_do_{command.word}")
+        act: Callable[[SlashCommand], Awaitable[None]] = getattr(self, f"_do_{command.word}")
         try:
             await act(command)
         except _NotNow as reason:
-            self._desk.complain(str(reason))
+            self._context.complain(str(reason))
         except TidingsError as error:
-            self._desk.complain(explain(error))
+            self._context.complain(explain(error))
 
     # --- channels -----------------------------------------------------------------------------------------------------
 
-    async def _do_new(self, command: Command) -> None:
+    async def _do_new(self, command: SlashCommand) -> None:
         person = await self._person(command, "Talk to", channel_peer=False)
         if person is not None:
-            self._desk.open_channel(await self._session.open_direct(person.user_id))
+            self._context.open_channel(await self._session.open_direct(person.user_id))
 
-    async def _do_group(self, command: Command) -> None:
-        title = command.rest or await self._desk.app.push_screen_wait(TextDialog("The group’s title"))
+    async def _do_group(self, command: SlashCommand) -> None:
+        title = command.rest or await self._context.app.push_screen_wait(TextDialog("The group’s title"))
         if title is None:
             return
         dialog = PeopleDialog(self._session, f"Who is in “{title}”?", several=True, optional=True)
-        people = await self._desk.app.push_screen_wait(dialog)
+        people = await self._context.app.push_screen_wait(dialog)
         if people is not None:
-            self._desk.open_channel(await self._session.create_group(title, [each.user_id for each in people]))
+            self._context.open_channel(await self._session.create_group(title, [each.user_id for each in people]))
 
-    async def _do_members(self, command: Command) -> None:
+    async def _do_members(self, command: SlashCommand) -> None:
         channel = self._channel()
         await self._session.know(channel.members)
         await self._read(count(len(channel.members), "member"), members_text(self._session.chats, channel))
 
-    async def _do_add(self, command: Command) -> None:
+    async def _do_add(self, command: SlashCommand) -> None:
         channel = self._group()
         if command.rest:
             people = [await self._named(name) for name in command.names]
@@ -116,53 +116,53 @@ class Actions:
             dialog = PeopleDialog(
                 self._session, f"Add to “{channel.title}”", several=True, without=list(channel.members)
             )
-            people = await self._desk.app.push_screen_wait(dialog) or []
+            people = await self._context.app.push_screen_wait(dialog) or []
         if people:
             await self._session.add(channel, [each.user_id for each in people])
 
-    async def _do_remove(self, command: Command) -> None:
+    async def _do_remove(self, command: SlashCommand) -> None:
         channel = self._group()
         person = await self._member(channel, command)
         await self._session.remove(channel, person.user_id)
 
-    async def _do_role(self, command: Command) -> None:
+    async def _do_role(self, command: SlashCommand) -> None:
         channel = self._group()
         name, _, role = command.rest.partition(" ")
         if role.strip() not in _ROLES:
             raise _NotNow("usage: /role NAME admin, member or owner")
-        person = await self._member(channel, Command("role", name))
+        person = await self._member(channel, SlashCommand("role", name))
         await self._session.change_role(channel, person.user_id, _ROLES[role.strip()])
 
-    async def _do_title(self, command: Command) -> None:
+    async def _do_title(self, command: SlashCommand) -> None:
         channel = self._group()
-        title = command.rest or await self._desk.app.push_screen_wait(TextDialog("New title", channel.title))
+        title = command.rest or await self._context.app.push_screen_wait(TextDialog("New title", channel.title))
         if title is not None:
             await self._session.retitle(channel, title)
 
-    async def _do_leave(self, command: Command) -> None:
+    async def _do_leave(self, command: SlashCommand) -> None:
         channel = self._group()
         if not channel.is_member or await self._confirmed(f"Leave “{channel.title}”?"):
             await self._session.leave(channel)
 
-    async def _do_mute(self, command: Command) -> None:
+    async def _do_mute(self, command: SlashCommand) -> None:
         await self._session.mute(self._channel(), True)
-        self._desk.say("muted: it no longer rings, and nothing is pushed")
+        self._context.say("muted: it no longer rings, and nothing is pushed")
 
-    async def _do_unmute(self, command: Command) -> None:
+    async def _do_unmute(self, command: SlashCommand) -> None:
         await self._session.mute(self._channel(), False)
-        self._desk.say("no longer muted")
+        self._context.say("no longer muted")
 
     # --- messages -----------------------------------------------------------------------------------------------------
 
-    async def _do_reply(self, command: Command) -> None:
+    async def _do_reply(self, command: SlashCommand) -> None:
         channel = self._channel()
         row = self._aim(lambda row: not row.is_mine, "there is no message to answer")
         if command.rest:
             self._session.send(channel, command.rest, row.seq)
         else:
-            self._desk.begin_reply(row)
+            self._context.begin_reply(row)
 
-    async def _do_edit(self, command: Command) -> None:
+    async def _do_edit(self, command: SlashCommand) -> None:
         channel = self._channel()
         row = self._aim(lambda row: row.is_mine, "you have no message here to change")
         if not row.is_mine:
@@ -170,9 +170,9 @@ class Actions:
         if command.rest:
             self._session.edit(channel, row.seq, command.rest)
         else:
-            self._desk.begin_edit(row)
+            self._context.begin_edit(row)
 
-    async def _do_delete(self, command: Command) -> None:
+    async def _do_delete(self, command: SlashCommand) -> None:
         channel = self._channel()
         row = self._aim(lambda row: row.is_mine, "you have no message here to delete")
         if not row.is_mine and not (channel.is_admin and not channel.is_direct):
@@ -181,38 +181,38 @@ class Actions:
         if await self._confirmed(f"Delete “{beginning}” for everyone?"):
             self._session.delete(channel, row.seq)
 
-    async def _do_retry(self, command: Command) -> None:
+    async def _do_retry(self, command: SlashCommand) -> None:
         if not self._session.retry(self._channel()):
             raise _NotNow("nothing has failed here")
 
-    async def _do_discard(self, command: Command) -> None:
+    async def _do_discard(self, command: SlashCommand) -> None:
         if not self._session.discard(self._channel()):
             raise _NotNow("nothing has failed here")
 
     # --- people -------------------------------------------------------------------------------------------------------
 
-    async def _do_contact(self, command: Command) -> None:
+    async def _do_contact(self, command: SlashCommand) -> None:
         person = await self._person(command, "Add to contacts")
         if person is not None:
             await self._session.add_contact(person.user_id)
-            self._desk.say(f"{person.name} is among your contacts")
+            self._context.say(f"{person.name} is among your contacts")
 
-    async def _do_uncontact(self, command: Command) -> None:
+    async def _do_uncontact(self, command: SlashCommand) -> None:
         person = await self._person(command, "Remove from contacts")
         if person is not None:
             await self._session.remove_contact(person.user_id)
-            self._desk.say(f"{person.name} is not among your contacts any more")
+            self._context.say(f"{person.name} is not among your contacts any more")
 
-    async def _do_contacts(self, command: Command) -> None:
+    async def _do_contacts(self, command: SlashCommand) -> None:
         await self._read("Contacts", contacts_text(self._session.chats))
 
-    async def _do_block(self, command: Command) -> None:
+    async def _do_block(self, command: SlashCommand) -> None:
         person = await self._person(command, "Block")
         if person is not None and await self._confirmed(f"Block {person.full_name}?"):
             await self._session.block(person.user_id)
-            self._desk.say(f"{person.name} is blocked")
+            self._context.say(f"{person.name} is blocked")
 
-    async def _do_unblock(self, command: Command) -> None:
+    async def _do_unblock(self, command: SlashCommand) -> None:
         blocked = self._session.chats.blocked
         if not command.rest and (len(blocked) == 1):
             person: Person | None = self._session.chats.person(next(iter(blocked)))
@@ -220,53 +220,53 @@ class Actions:
             person = await self._person(command, "Unblock")
         if person is not None:
             await self._session.unblock(person.user_id)
-            self._desk.say(f"{person.name} is not blocked any more")
+            self._context.say(f"{person.name} is not blocked any more")
 
     # --- the program --------------------------------------------------------------------------------------------------
 
-    async def _do_logout(self, command: Command) -> None:
+    async def _do_logout(self, command: SlashCommand) -> None:
         if await self._confirmed("Sign this device out?"):
-            await self._desk.log_out()
+            await self._context.log_out()
 
-    async def _do_help(self, command: Command) -> None:
+    async def _do_help(self, command: SlashCommand) -> None:
         await self._read("Help", help_text())
 
-    async def _do_quit(self, command: Command) -> None:
-        await self._desk.leave_app()
+    async def _do_quit(self, command: SlashCommand) -> None:
+        await self._context.leave_app()
 
     # --- what commands share ------------------------------------------------------------------------------------------
 
-    def _channel(self) -> Channel:
+    def _channel(self) -> ChatChannel:
         channel = self._session.current
         if channel is None:
             raise _NotNow("open a channel first")
         return channel
 
-    def _group(self) -> Channel:
+    def _group(self) -> ChatChannel:
         channel = self._channel()
         if channel.is_direct:
             raise _NotNow("that is for groups; /group makes one")
         return channel
 
-    def _aim(self, suits: Callable[[MessageRow], bool], otherwise: str) -> MessageRow:
-        selected = self._desk.selected
+    def _aim(self, suits: Callable[[ChatMessageRow], bool], otherwise: str) -> ChatMessageRow:
+        selected = self._context.selected
         if selected is not None:
             if not selected.seq or selected.deleted:
                 raise _NotNow("that is only for messages that are there")
             return selected
-        row = next((row for row in reversed(self._desk.messages) if suits(row)), None)
+        row = next((row for row in reversed(self._context.messages) if suits(row)), None)
         if row is None:
             raise _NotNow(otherwise)
         return row
 
-    async def _person(self, command: Command, title: str, *, channel_peer: bool = True) -> Person | None:
+    async def _person(self, command: SlashCommand, title: str, *, channel_peer: bool = True) -> Person | None:
         """The person named, else the other one of the direct channel, else one chosen in a dialog."""
         if command.rest:
             return await self._named(command.names[0])
         channel = self._session.current
         if channel_peer and channel is not None and channel.is_direct:
             return self._session.chats.person(channel.peer)
-        people = await self._desk.app.push_screen_wait(PeopleDialog(self._session, title))
+        people = await self._context.app.push_screen_wait(PeopleDialog(self._session, title))
         return people[0] if people else None
 
     async def _named(self, name: str) -> Person:
@@ -275,7 +275,7 @@ class Actions:
             raise _NotNow(f"there is nobody named {name}")
         return person
 
-    async def _member(self, channel: Channel, command: Command) -> Person:
+    async def _member(self, channel: ChatChannel, command: SlashCommand) -> Person:
         chats = self._session.chats
         await self._session.know(channel.members)
         people = [chats.person(user_id) for user_id in channel.members]
@@ -288,8 +288,8 @@ class Actions:
         raise _NotNow(f"/{command.word} NAME: one of {joined(others)}" if others else "nobody else is in this group")
 
     async def _confirmed(self, question: str) -> bool:
-        confirmed: bool | None = await self._desk.app.push_screen_wait(ConfirmDialog(question))
+        confirmed: bool | None = await self._context.app.push_screen_wait(ConfirmDialog(question))
         return confirmed is True
 
     async def _read(self, title: str, text: RenderableType) -> None:
-        await self._desk.app.push_screen(TextScreen(title, text))
+        await self._context.app.push_screen(TextScreen(title, text))

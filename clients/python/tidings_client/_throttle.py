@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 
-class Pace:
+class Throttle:
     """Lets something happen soon after it is asked for, but no more often than every so many seconds."""
 
     __slots__ = ("_earliest", "_interval", "_soon", "due")

@@ -1,4 +1,4 @@
-"""Finds out what an inbox asks for: what a stream left out, the history knows."""
+"""Fetches from the history what a stream left out."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import logging
 import grpc
 
 from tidings.v1 import channel_pb2, chat_pb2, history_pb2
-from tidings_client.api import Api
-from tidings_client.dialogue import Dialogue
-from tidings_client.errors import TidingsError
-from tidings_client.inbox import Gap, Start, entry_of
+from tidings_client._api_client import ApiClient
+from tidings_client._errors import TidingsError
+from tidings_client._receive_buffer import Gap, Start, entry_of
+from tidings_client._session_protocol import SessionProtocol
 
 _log = logging.getLogger(__name__)
 
@@ -19,41 +19,26 @@ _PAGE = 200
 _INVISIBLE = (grpc.StatusCode.NOT_FOUND, grpc.StatusCode.PERMISSION_DENIED)
 
 
-async def repair(dialogue: Dialogue, api: Api) -> None:
-    """Supplies whatever `dialogue.inbox` needs, until it needs nothing.
+async def backfill(protocol: SessionProtocol, api: ApiClient) -> None:
+    """Supplies whatever `protocol.receive_buffer` needs, until it needs nothing.
 
     Raises:
         TidingsError: It could not be found out now. The stream is then to be given up: what is missing will be
             asked for again when the next one replays what came after it.
     """
-    while (need := dialogue.inbox.need) is not None:
+    while (need := protocol.receive_buffer.need) is not None:
         match need:
             case Gap():
                 _log.info("events %s to %s of channel %s are missing", need.after + 1, need.before - 1, need.channel_id)
-                dialogue.supply_events(await _events(need, api))
+                protocol.supply_events(await _events(need, api))
             case Start():
-                dialogue.inbox.supply_start(await _first_seq(need.channel_id, api))
+                protocol.receive_buffer.supply_start(await _first_seq(need.channel_id, api))
             case _:
-                dialogue.inbox.supply_heads({channel.channel_id: channel.head_seq for channel in await channels(api)})
+                heads = {channel.channel_id: channel.head_seq for channel in await api.list_channels()}
+                protocol.receive_buffer.supply_heads(heads)
 
 
-async def channels(api: Api) -> list[channel_pb2.Channel]:
-    """All channels that the user is in, latest activity first.
-
-    Raises:
-        TidingsError: The server said no, or could not be reached.
-    """
-    found: list[channel_pb2.Channel] = []
-    request = channel_pb2.ListChannelsRequest(page_size=_PAGE)
-    while True:
-        page = await api.ask(api.channels.ListChannels, request)
-        found.extend(page.channels)
-        if not page.next_page_token:
-            return found
-        request.page_token = page.next_page_token
-
-
-async def _events(gap: Gap, api: Api) -> list[chat_pb2.Event]:
+async def _events(gap: Gap, api: ApiClient) -> list[chat_pb2.Event]:
     request = history_pb2.ListEventsRequest(channel_id=gap.channel_id, page_size=_PAGE)
     try:
         if gap.after:
@@ -67,7 +52,7 @@ async def _events(gap: Gap, api: Api) -> list[chat_pb2.Event]:
         return []
 
 
-async def _first_events(request: history_pb2.ListEventsRequest, before: int, api: Api) -> list[chat_pb2.Event]:
+async def _first_events(request: history_pb2.ListEventsRequest, before: int, api: ApiClient) -> list[chat_pb2.Event]:
     # An after_seq of 0 is not set, so the beginning of a log is read backwards; it may take several pages, since a page
     # is bounded in bytes as well.
     found: list[chat_pb2.Event] = []
@@ -81,7 +66,7 @@ async def _first_events(request: history_pb2.ListEventsRequest, before: int, api
     return found
 
 
-async def _first_seq(channel_id: str, api: Api) -> int:
+async def _first_seq(channel_id: str, api: ApiClient) -> int:
     try:
         answer = await api.ask(api.channels.GetChannel, channel_pb2.GetChannelRequest(channel_id=channel_id))
     except TidingsError as error:

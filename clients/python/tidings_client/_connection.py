@@ -12,12 +12,12 @@ from typing import Self
 import grpc
 
 from tidings.v1 import chat_pb2, discovery_pb2
-from tidings_client.api import Api
-from tidings_client.dialogue import COMMAND_BYTES, Dialogue
-from tidings_client.errors import FieldViolation, TidingsError, refusal
-from tidings_client.link import Link, Status
-from tidings_client.names import new_client_message_id
-from tidings_client.state import State
+from tidings_client._api_client import ApiClient
+from tidings_client._errors import FieldViolation, TidingsError, refusal
+from tidings_client._names import new_client_message_id
+from tidings_client._session_protocol import COMMAND_BYTES, SessionProtocol
+from tidings_client._storage import Storage
+from tidings_client._stream_runner import Status, StreamRunner
 
 # Seconds between two savings of the progress: what a crash makes come again is at most what was handled meanwhile.
 _SAVE_EVERY = 0.1
@@ -49,17 +49,17 @@ class Connection:
 
     def __init__(
         self,
-        api: Api,
-        state: State,
+        api: ApiClient,
+        storage: Storage,
         *,
         echo: bool,
         max_in_flight: int,
         on_status: Callable[[Status], None] | None,
     ) -> None:
         """For `Tidings.connect` alone."""
-        self._state = state
-        self._dialogue = Dialogue(api.device.user.user_id, state.progress(), echoes=echo)
-        self._link = Link(self._dialogue, api, on_events=self._wake_reader, on_status=self._change_status)
+        self._storage = storage
+        self._protocol = SessionProtocol(api.device.user.user_id, storage.progress(), echoes=echo)
+        self._runner = StreamRunner(self._protocol, api, on_events=self._wake_reader, on_status=self._change_status)
         self._in_flight = asyncio.Semaphore(max_in_flight)
         self._on_status = on_status
         self._task: asyncio.Task[None] | None = None
@@ -84,8 +84,8 @@ class Connection:
         self._is_closed = True
         try:
             if error_type is None:
-                self._dialogue.inbox.finish()
-                await self._link.leave()
+                self._protocol.receive_buffer.finish()
+                await self._runner.leave()
         finally:
             if self._task is not None:
                 self._task.cancel()
@@ -99,27 +99,27 @@ class Connection:
     @property
     def status(self) -> Status:
         """Whether there is a stream."""
-        return self._link.status if not self._is_over else Status.CLOSED
+        return self._runner.status if not self._is_over else Status.CLOSED
 
     @property
     def server(self) -> discovery_pb2.Server | None:
         """The server that is connected to, or tried."""
-        return self._link.server
+        return self._runner.server
 
     @property
     def last_error(self) -> TidingsError | None:
         """Why the last stream ended; None when none has."""
-        return self._link.last_error
+        return self._runner.last_error
 
     @property
     def reconnects(self) -> int:
         """How many streams there were after the first."""
-        return max(0, self._link.sessions - 1)
+        return max(0, self._runner.sessions - 1)
 
     @property
     def cursor(self) -> int:
         """The highest position received."""
-        return self._dialogue.inbox.received_cursor
+        return self._protocol.receive_buffer.received_cursor
 
     async def until_live(self) -> None:
         """Waits until the connection is live, which may be so already.
@@ -132,7 +132,7 @@ class Connection:
 
     def reconnect(self) -> None:
         """Opens another stream at once, as when the system says that the network has changed."""
-        self._link.reconnect()
+        self._runner.reconnect()
 
     # --- to send ------------------------------------------------------------------------------------------------------
 
@@ -228,8 +228,8 @@ class Connection:
             TidingsError: The connection is over.
         """
         self._check()
-        self._dialogue.set_typing(channel_id, typing)
-        self._link.wake()
+        self._protocol.set_typing(channel_id, typing)
+        self._runner.wake()
 
     async def _perform(self, command: chat_pb2.Command, channel_id: str) -> chat_pb2.Accepted:
         size = command.ByteSize()
@@ -254,12 +254,12 @@ class Connection:
                 else:
                     future.set_result(outcome)
 
-            pending = self._dialogue.command(command, channel_id, resolve)
-            self._link.wake()
+            pending = self._protocol.command(command, channel_id, resolve)
+            self._runner.wake()
             try:
                 return await future
             except asyncio.CancelledError:
-                self._dialogue.outbox.abandon(pending)
+                self._protocol.send_buffer.abandon(pending)
                 raise
 
     # --- to receive ---------------------------------------------------------------------------------------------------
@@ -294,17 +294,17 @@ class Connection:
 
     def _next(self) -> chat_pb2.Event | None:
         loop = asyncio.get_running_loop()
-        event = self._dialogue.next_event(loop.time())
-        if self._save_timer is None and self._dialogue.inbox.has_unsaved:
+        event = self._protocol.next_event(loop.time())
+        if self._save_timer is None and self._protocol.receive_buffer.has_unsaved:
             self._save_timer = loop.call_later(_SAVE_EVERY, self._save_in_time)
-        self._link.wake()
+        self._runner.wake()
         return event
 
     # --- behind the scenes --------------------------------------------------------------------------------------------
 
     async def _run(self) -> None:
         try:
-            await self._link.run()
+            await self._runner.run()
         except Exception as error:
             self._end(error)
 
@@ -314,7 +314,7 @@ class Connection:
             return
         self._is_over = True
         self._error = error
-        self._dialogue.outbox.fail(self._why_over())
+        self._protocol.send_buffer.fail(self._why_over())
         self._live.set()
         self._wake_reader()
         if self._on_status is not None:
@@ -348,8 +348,8 @@ class Connection:
         if self._save_timer is not None:
             self._save_timer.cancel()
             self._save_timer = None
-        if self._dialogue.inbox.has_unsaved:
-            self._state.save_step(self._dialogue.inbox.take_step())
+        if self._protocol.receive_buffer.has_unsaved:
+            self._storage.save_progress(self._protocol.receive_buffer.take_unsaved())
 
     def _save_in_time(self) -> None:
         try:
