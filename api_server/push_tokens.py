@@ -6,7 +6,7 @@ from tidings.core.errors import invalid
 from tidings.core.limits import PUSH_TOKEN_CHARACTERS, check_text
 from tidings.core.ports import PushTokenStore
 from tidings.core.values import Identity, PushPreview, PushProvider, PushToken
-from tidings.core.web_push import Subscription
+from tidings.core.web_push import PushSubscription
 
 
 class PushTokens:
@@ -39,7 +39,7 @@ class PushTokens:
         check_text("token", token, PUSH_TOKEN_CHARACTERS)
         if carrier is PushProvider.WEB_PUSH:
             try:
-                Subscription.parse(token)
+                PushSubscription.parse(token)
             except ValueError as error:
                 raise invalid("token", f"is no Web Push subscription: {error}") from None
         try:

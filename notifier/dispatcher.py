@@ -32,7 +32,7 @@ from tidings.core.values import PushProvider
 
 _log = logging.getLogger(__name__)
 
-# A look at the queue without having been woken, in seconds: an operator may have replayed something, another notifier
+# A look at the queue without having been woken, in seconds: an operator may have requeued something, another notifier
 # may have died, the clock may have been set.
 _LONGEST_WAIT = 10.0
 # A push that asks whether the provider is back keeps its place so often. Then another asks: it may be this one's fault.

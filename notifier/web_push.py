@@ -15,7 +15,7 @@ from notifier.notice import Notice
 from notifier.provider import Failed, Gone, Outcome, Provider, Retry, Sent
 from notifier.web_push_encryption import Vapid, encoded, encrypt
 from tidings.core.clock import Clock
-from tidings.core.web_push import Subscription
+from tidings.core.web_push import PushSubscription
 
 HOSTS = (
     "fcm.googleapis.com",
@@ -64,7 +64,7 @@ class WebPushProvider(Provider):
     async def send(self, token: str, notice: Notice) -> Outcome:
         """See `Provider.send`."""
         try:
-            subscription = Subscription.parse(token)
+            subscription = PushSubscription.parse(token)
             content = encrypt(json.dumps(payload(notice), ensure_ascii=False).encode(), subscription)
         except ValueError:
             return Gone("no_subscription")

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from tidings.core.clock import Clock
-from tidings.core.web_push import Subscription
+from tidings.core.web_push import PushSubscription
 
 RECORD_BYTES = 4096
 """One record, which is all that a push service has to take."""
@@ -41,7 +41,7 @@ class Secrets:
         return cls(ec.generate_private_key(ec.SECP256R1()), os.urandom(_SALT_BYTES))
 
 
-def encrypt(content: bytes, subscription: Subscription, secrets: Secrets | None = None) -> bytes:
+def encrypt(content: bytes, subscription: PushSubscription, secrets: Secrets | None = None) -> bytes:
     """Encrypts with the content coding aes128gcm (RFC 8188), for a subscription (RFC 8291).
 
     Args:

@@ -30,7 +30,7 @@ push = typer.Typer(help="Looks after pushes.", no_args_is_help=True)
 dead_letters = typer.Typer(help="Pushes that were given up.", no_args_is_help=True)
 push.add_typer(dead_letters, name="dead-letters")
 
-# Of more than these, replaying or dropping all takes the command again.
+# With more of them, requeueing or dropping all takes the command again.
 _MOST = 100_000
 
 Config = Annotated[Path | None, typer.Option(metavar="FILE", help="The server's settings, in TOML.")]
@@ -69,12 +69,12 @@ def list_(
 
 
 @dead_letters.command()
-def replay(
+def requeue(
     ids: Ids = None, every: All = False, config: Config = None, data: Data = None, backend: Backend = None
 ) -> None:
-    """Takes some back into the queue, as if they were new; a running server sends them within ten seconds."""
+    """Put some back into the queue, as if they were new; a running server sends them within ten seconds."""
     clock = SystemClock()
-    _each(_Where(config, data, backend), ids, every, "replayed", lambda queue, id_: queue.replay(id_, clock.now_ms()))
+    _each(_Where(config, data, backend), ids, every, "requeued", lambda queue, id_: queue.requeue(id_, clock.now_ms()))
 
 
 @dead_letters.command()

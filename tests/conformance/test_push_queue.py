@@ -152,15 +152,15 @@ async def test_dead_letters_come_latest_first_one_a_device_and_channel(queue: Pu
     assert [each.push for each in await queue.dead_letters(1)] == [push("v3")]
 
 
-async def test_a_dead_letter_can_be_replayed(queue: PushQueue) -> None:
+async def test_a_dead_letter_can_be_requeued(queue: PushQueue) -> None:
     await queue.enqueue([push()], NOW)
     dead = (await claim_one(queue)).push_id
     await queue.give_up(dead, "refused", NOW)
-    assert await queue.replay(dead, NOW + 50)
+    assert await queue.requeue(dead, NOW + 50)
     again = await claim_one(queue, NOW + 50)
     assert (again.push, again.attempts) == (push(), 0)
     assert list(await queue.dead_letters(10)) == []
-    assert not await queue.replay(dead, NOW + 50)
+    assert not await queue.requeue(dead, NOW + 50)
 
 
 async def test_a_dead_letter_does_not_come_back_before_a_later_message(queue: PushQueue) -> None:
@@ -168,7 +168,7 @@ async def test_a_dead_letter_does_not_come_back_before_a_later_message(queue: Pu
     dead = (await claim_one(queue)).push_id
     await queue.give_up(dead, "refused", NOW)
     await queue.enqueue([push(seq=8)], NOW)
-    assert await queue.replay(dead, NOW)
+    assert await queue.requeue(dead, NOW)
     assert [each.push.request.seq for each in await claim(queue)] == [8]
 
 

@@ -90,7 +90,7 @@ async def test_nothing_is_left_of_what_is_done_or_dropped(pipeline: AutoPipeline
     await queue.give_up(two, "refused", NOW)
     await queue.give_up(three, "refused", NOW)
     assert await queue.drop(two)
-    assert await queue.replay(three, NOW)
+    assert await queue.requeue(three, NOW)
     (again,) = await queue.claim(LOG, NOW, 60_000, 10)
     await queue.done(again.push_id)
     assert await pipeline.call("KEYS", "*") == [b"tidings:push:next"]

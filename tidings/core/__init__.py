@@ -1,1 +1,1 @@
-"""What all parts of tidings agree on: values, ports, ids, limits, errors, time. No I/O here."""
+"""The core of tidings, on which everything stands: values, ports, ids, limits, errors and time. No I/O."""

@@ -1,4 +1,4 @@
-"""What people ask of a channel, as values: the same whether it came over a stream or a call."""
+"""Actions: what a user can do to a channel, as values, whether the request came over a stream or in a call."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class MarkRead:
 
 @dataclass(frozen=True, slots=True)
 class CreateChannel:
-    """Make the channel with the actor and these members; one that exists already is left as it is."""
+    """Make the channel, with the actor and these members. A channel that exists is left as it is."""
 
     kind: ChannelKind
     title: str
@@ -57,7 +57,7 @@ class AddMembers:
 
 @dataclass(frozen=True, slots=True)
 class RemoveMember:
-    """Put somebody out of a group."""
+    """Remove a member from a group."""
 
     user_id: str
 
@@ -84,25 +84,25 @@ class ChangeRole:
 
 @dataclass(frozen=True, slots=True)
 class Refresh:
-    """Read again what is kept beside the log."""
+    """Read again the state of a channel that is not in its log, such as blocks."""
 
 
 @dataclass(frozen=True, slots=True)
 class ShowTyping:
-    """Show the others that the actor is typing, or stopped."""
+    """Show the other members that the actor is typing, or has stopped."""
 
     typing: bool
 
 
 Aside = Refresh | ShowTyping
-"""What is asked of a channel's owner and is in no log."""
+"""A request to a channel's sequencer that leaves nothing in the log."""
 
 Action = Send | Edit | Delete | MarkRead | CreateChannel | AddMembers | RemoveMember | Leave | Retitle | ChangeRole
 
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """What an accepted action led to; see `tidings.v1.Accepted`."""
+    """The result of an accepted action; see `tidings.v1.Accepted`."""
 
     channel_id: str
     seq: int

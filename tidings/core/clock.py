@@ -1,4 +1,4 @@
-"""Time, as something that can be handed in, so that tests need not wait for it."""
+"""Clocks. A clock is handed in where time matters, so that tests need not wait."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ class Clock(Protocol):
     """Tells the time."""
 
     def now_ms(self) -> int:
-        """Milliseconds since 1970, UTC."""
+        """Return the milliseconds since 1970, UTC."""
 
     def monotonic(self) -> float:
-        """Seconds from an arbitrary start, never going back."""
+        """Return the seconds since an arbitrary start; they never go back."""
 
 
 class SystemClock:
     """The machine's clock."""
 
     def now_ms(self) -> int:
-        """Milliseconds since 1970, UTC."""
+        """See `Clock.now_ms`."""
         return time.time_ns() // 1_000_000
 
     def monotonic(self) -> float:
-        """Seconds from an arbitrary start, never going back."""
+        """See `Clock.monotonic`."""
         return time.monotonic()

@@ -1,4 +1,4 @@
-"""Names for things: users, devices, channels, sessions."""
+"""Random ids for users, devices, groups, sessions and servers, and the ids of direct channels."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import hashlib
 import secrets
 
 # Ten bytes are exactly sixteen base-32 characters. Among a billion ids the chance of one repeat is below 1 in 10^6, and
-# the stores refuse a repeat anyway; no server has to be asked.
+# the stores refuse a repeat anyway, so no server has to be asked for an id.
 _RANDOM_BYTES = 10
 
 
@@ -16,35 +16,35 @@ def _text(raw: bytes) -> str:
 
 
 def new_user_id() -> str:
-    """A new user id."""
+    """Make the id of a new user."""
     return "u" + _text(secrets.token_bytes(_RANDOM_BYTES))
 
 
 def new_device_id() -> str:
-    """A new device id."""
+    """Make the id of a new device."""
     return "v" + _text(secrets.token_bytes(_RANDOM_BYTES))
 
 
 def new_group_id() -> str:
-    """A new id for a group's channel."""
+    """Make the id of a new group."""
     return "g" + _text(secrets.token_bytes(_RANDOM_BYTES))
 
 
 def new_session_id() -> str:
-    """A new session id."""
+    """Make the id of a new session."""
     return "s" + _text(secrets.token_bytes(_RANDOM_BYTES))
 
 
 def new_server_id() -> str:
-    """A new id for a server, for as long as it runs."""
+    """Make the id of a server that starts."""
     return "n" + _text(secrets.token_bytes(_RANDOM_BYTES))
 
 
 def direct_channel_id(one: str, other: str) -> str:
-    """The id of the direct channel of two users.
+    """Return the id of the direct channel of two users.
 
-    It follows from the pair, so that opening it from both sides, at the same time, on different servers, cannot make
-    two.
+    The id follows from the pair. So two servers on which the channel is opened from both sides at the same time cannot
+    make two channels.
     """
     first, second = sorted((one, other))
     digest = hashlib.blake2b(f"{first} {second}".encode(), digest_size=15, person=b"tidings.direct").digest()

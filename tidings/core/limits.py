@@ -1,4 +1,4 @@
-"""The bounds of what people may ask, and the checks that name field, limit and value."""
+"""The limits of requests, and the checks whose refusals name the field, the limit and the value."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ CLIENT_MESSAGE_ID_CHARACTERS = 128
 GROUP_MEMBERS = 100
 USER_DEVICES = 10
 CONTACTS = 1_000
-"""Of one user. Whoever opens a `Track` is told the presence of all of them, and one answer holds them all."""
+"""Of one user. A `Track` tells the presence of all of them, and one answer holds them all."""
 BLOCKED_USERS = 1_000
 TITLE_CHARACTERS = 128
 NAME_CHARACTERS = 64
@@ -21,16 +21,16 @@ ABOUT_CHARACTERS = 256
 USERNAME_CHARACTERS = (3, 32)
 PASSWORD_CHARACTERS = (8, 128)
 ATTEMPT_ID_CHARACTERS = (22, 128)
-"""Sixteen random bytes at least, as base64 has them."""
+"""At least sixteen random bytes in base64."""
 PUSH_TOKEN_CHARACTERS = 4096
 PUSH_PREVIEW_CHARACTERS = 256
-"""How much of a message's text a push may carry."""
+"""Of a message's text in a push."""
 PUSH_REQUESTS = 1_000
-"""Push requests in one call to the notifier."""
+"""In one call to the notifier."""
 HISTORY_PAGE = 200
 HISTORY_PAGE_DEFAULT = 50
 HISTORY_PAGE_BYTES = 3 << 20
-"""Of a page of history; encoded, it stays below the 4 MiB that a gRPC client accepts unless told otherwise."""
+"""Of a page of history. Encoded, it stays below the 4 MiB that a gRPC client accepts by default."""
 CHANNELS_PAGE = 200
 CHANNELS_PAGE_DEFAULT = 100
 USERS_PAGE = 100
@@ -43,7 +43,7 @@ FRAME_BYTES = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class SessionLimits:
-    """What one session may occupy in a chat server."""
+    """How much of a chat server one session may occupy."""
 
     waiting_events: int = 2_000
     waiting_bytes: int = 1 << 20
@@ -51,7 +51,7 @@ class SessionLimits:
 
 
 def check_text(field: str, value: str, most: int, least: int = 1) -> None:
-    """Refuses a text that is too short or too long, in code points.
+    """Refuse a text that is too short or too long, in code points.
 
     Raises:
         Refusal: INVALID_ARGUMENT naming the field, the limit and the value's length.
@@ -65,7 +65,7 @@ def check_text(field: str, value: str, most: int, least: int = 1) -> None:
 
 
 def check_group_size(members: int) -> None:
-    """Refuses a group that is too large.
+    """Refuse a group that is too large.
 
     Raises:
         Refusal: FAILED_PRECONDITION naming the field, the limit and the value.
@@ -80,5 +80,5 @@ def check_group_size(members: int) -> None:
 
 
 def page_size(asked: int, default: int, most: int) -> int:
-    """The size of a page: the default when none is asked for, clamped to the most."""
+    """Return the size of a page: the size that was asked for, or the default for 0, and at most `most`."""
     return min(asked, most) if asked else default

@@ -1,4 +1,4 @@
-"""Token buckets."""
+"""Rate limits by token buckets."""
 
 from __future__ import annotations
 
@@ -9,27 +9,31 @@ from tidings.core.clock import Clock
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """How often something may happen: `burst` at once, then `per_second` on."""
+    """How often something may happen: `burst` times at once, and `per_second` times a second in the long run."""
 
     per_second: float
     burst: float
 
 
 class TokenBucket:
-    """One holder of a rate."""
+    """The tokens of one key. A new bucket is full.
+
+    Args:
+        rate: The rate.
+        now: The time, in the clock's monotonic seconds, as in all methods.
+    """
 
     __slots__ = ("_at", "_tokens")
 
     def __init__(self, rate: Rate, now: float) -> None:
-        """A full bucket at `now`, in the clock's monotonic seconds."""
         self._tokens = rate.burst
         self._at = now
 
     def take(self, rate: Rate, now: float, count: float = 1.0) -> float:
-        """Takes `count` tokens, or none of them.
+        """Take `count` tokens, or none of them.
 
         Returns:
-            0 when they were there, else the seconds until they will be.
+            0 when the tokens were taken, else the seconds until there are enough.
         """
         wait = self.wait(rate, now, count)
         if not wait:
@@ -37,37 +41,41 @@ class TokenBucket:
         return wait
 
     def wait(self, rate: Rate, now: float, count: float = 1.0) -> float:
-        """The seconds until `count` tokens will be there: 0 when they are. Takes none."""
+        """Return the seconds until there are `count` tokens; 0 when there are now. None are taken."""
         self._tokens = min(rate.burst, self._tokens + (now - self._at) * rate.per_second)
         self._at = now
         return 0.0 if self._tokens >= count else (count - self._tokens) / rate.per_second
 
     def is_full(self, rate: Rate, now: float) -> bool:
-        """Whether the bucket has recovered, so that forgetting it changes nothing."""
+        """Tell whether the bucket is full again, so that it can be forgotten."""
         return self._tokens + (now - self._at) * rate.per_second >= rate.burst
 
 
 class RateLimiter:
-    """Buckets by key (a user, an address), forgotten once they are full again."""
+    """A bucket for each key, such as a user or an address. Buckets are forgotten once they are full again.
+
+    Args:
+        rate: The rate of each key.
+        clock: Tells the time.
+    """
 
     _SWEEP_EVERY = 10_000
 
     def __init__(self, rate: Rate, clock: Clock) -> None:
-        """All keys share `rate`; `clock` gives monotonic seconds."""
         self._rate = rate
         self._clock = clock
         self._buckets: dict[str, TokenBucket] = {}
         self._sweep_at = self._SWEEP_EVERY
 
     def __len__(self) -> int:
-        """How many keys are remembered."""
+        """Return the number of keys that are remembered."""
         return len(self._buckets)
 
     def take(self, key: str, count: float = 1.0) -> float:
-        """Takes `count` tokens of a key, or none of them.
+        """Take `count` tokens of a key, or none of them.
 
         Returns:
-            0 when they were there, else the seconds until they will be.
+            0 when the tokens were taken, else the seconds until there are enough.
         """
         now = self._clock.monotonic()
         bucket = self._buckets.get(key)
@@ -78,7 +86,7 @@ class RateLimiter:
         return bucket.take(self._rate, now, count)
 
     def wait(self, key: str, count: float = 1.0) -> float:
-        """The seconds until a key has `count` tokens: 0 when it has. Takes none."""
+        """Return the seconds until a key has `count` tokens; 0 when it has them now. None are taken."""
         bucket = self._buckets.get(key)
         return bucket.wait(self._rate, self._clock.monotonic(), count) if bucket is not None else 0.0
 

@@ -9,7 +9,7 @@ from tidings.core.actions import Accepted, Action, Aside
 from tidings.core.errors import Refusal
 
 Outcome = Accepted | Refusal
-"""What came of a request: it was carried out and is on stable storage, or it was refused."""
+"""The outcome of a request: it was carried out and is on stable storage, or it was refused."""
 
 
 class ReplyTo(Protocol):

@@ -1,4 +1,4 @@
-"""The things that tidings is about, as plain values."""
+"""Users, channels, log entries, pushes, servers and the like, as plain values."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 
 class Platform(enum.IntEnum):
-    """What a device runs on; numbered as in the contract."""
+    """The platform of a device; numbered as in the contract."""
 
     UNSPECIFIED = 0
     ANDROID = 1
@@ -19,14 +19,14 @@ class Platform(enum.IntEnum):
 
 
 class ChannelKind(enum.IntEnum):
-    """What sort of channel it is; numbered as in the contract."""
+    """The kind of a channel; numbered as in the contract."""
 
     DIRECT = 1
     GROUP = 2
 
 
 class Role(enum.IntEnum):
-    """What a member may do; numbered as in the contract, a higher one may do more."""
+    """The role of a member; numbered as in the contract. A higher role may do more."""
 
     MEMBER = 1
     ADMIN = 2
@@ -34,7 +34,7 @@ class Role(enum.IntEnum):
 
 
 class EntryKind(enum.IntEnum):
-    """What an entry of a channel's log says."""
+    """The kind of an entry of a channel's log."""
 
     MESSAGE = 1
     EDIT = 2
@@ -44,7 +44,7 @@ class EntryKind(enum.IntEnum):
 
 
 class ServerKind(enum.IntEnum):
-    """What a server serves; numbered as in the contract, which knows only those that clients use."""
+    """The service of a server; numbered as in the contract, which has only the services that clients use."""
 
     CHAT = 1
     PRESENCE = 2
@@ -54,7 +54,7 @@ class ServerKind(enum.IntEnum):
 
 
 class PushProvider(enum.IntEnum):
-    """Who carries a push; numbered as in the contract."""
+    """The provider that carries a push; numbered as in the contract."""
 
     FCM = 1
     APNS = 2
@@ -63,7 +63,7 @@ class PushProvider(enum.IntEnum):
 
 
 class PushPreview(enum.IntEnum):
-    """What a push shows of a message; numbered as in the contract, a higher one shows more."""
+    """How much of a message a push shows; numbered as in the contract. A higher value shows more."""
 
     NONE = 1
     SENDER = 2
@@ -72,7 +72,7 @@ class PushPreview(enum.IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Who is calling: what an access token proves."""
+    """The identity of a caller, which an access token proves."""
 
     user_id: str
     device_id: str
@@ -104,7 +104,7 @@ class Device:
 
 @dataclass(frozen=True, slots=True)
 class Contact:
-    """A user in somebody's contacts."""
+    """A user in another user's contacts."""
 
     user: User
     added_at_ms: int
@@ -112,7 +112,7 @@ class Contact:
 
 @dataclass(frozen=True, slots=True)
 class ChannelRecord:
-    """What never changes about a channel."""
+    """The part of a channel that never changes."""
 
     channel_id: str
     kind: ChannelKind
@@ -121,31 +121,30 @@ class ChannelRecord:
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """One person in a channel. `since_seq` is the first entry of the log that they see."""
+    """A user in a channel."""
 
     user_id: str
     role: Role
     since_seq: int
+    """The first entry of the log that they see."""
     joined_at_ms: int
 
 
 @dataclass(frozen=True, slots=True)
 class MembershipChange:
-    """What one entry of the log does to one member.
-
-    `until_seq` is 0 for one who is in; otherwise the entry that ended the membership, the last that they see.
-    """
+    """The change of one membership by one entry of the log."""
 
     user_id: str
     role: Role
     since_seq: int
     joined_at_ms: int
     until_seq: int = 0
+    """0 for a present member; else the entry that ended the membership, which is the last that they see."""
 
 
 @dataclass(frozen=True, slots=True)
 class Marks:
-    """How far one member has received and read."""
+    """How far one member has received and read a channel."""
 
     delivered_seq: int = 0
     read_seq: int = 0
@@ -153,34 +152,34 @@ class Marks:
 
 @dataclass(frozen=True, slots=True)
 class LogEntry:
-    """One entry of a channel's log, as it is stored."""
+    """An entry of a channel's log, as it is stored."""
 
     seq: int
     position: int
     kind: EntryKind
     author_id: str
     body: bytes
-    """The encoded `tidings.v1.Event`: what is stored is what is sent, so nothing is encoded twice."""
+    """The encoded `tidings.v1.Event`. It is stored as it is sent, so nothing is encoded twice."""
     client_message_id: str = ""
     target_seq: int = 0
-    """The message that an edit or a deletion changes."""
+    """The message that an edit or a deletion changes; 0 for other kinds."""
 
 
 @dataclass(frozen=True, slots=True)
 class LogBatch:
-    """Consecutive entries for one channel's log, to be written together or not at all."""
+    """Consecutive entries for one channel's log, which are written together or not at all."""
 
     channel_id: str
     entries: tuple[LogEntry, ...]
     created: ChannelRecord | None = None
-    """Present when the batch makes the channel."""
+    """The channel, when the batch makes it."""
     members: tuple[MembershipChange, ...] = ()
     title: str | None = None
     redactions: tuple[tuple[int, bytes], ...] = ()
     """Bodies to replace, by seq: the text of a deleted message leaves the log."""
     wakes_push: bool = False
-    """Whether the channel goes from having nothing undecided to having something: remembered across a crash, so that
-    whoever owns the channel next takes up what was left undone."""
+    """Whether the channel begins to wait for a decision about push. The storage remembers that across a crash, so that
+    the next sequencer of the channel makes the decisions that are left."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,14 +189,15 @@ class Appended:
 
 @dataclass(frozen=True, slots=True)
 class AlreadySent:
-    """Nothing was written: these (author, client message id) are in the log already, at that seq and position."""
+    """Nothing was written, because messages of the batch are in the log already."""
 
     first_results: Mapping[tuple[str, str], tuple[int, int]]
+    """Seq and position of these messages, by author and client message id."""
 
 
 @dataclass(frozen=True, slots=True)
 class HeadMoved:
-    """Nothing was written: somebody else has written that seq. Load the channel again."""
+    """Nothing was written, because another server has written that seq. Load the channel again."""
 
 
 AppendOutcome = Appended | AlreadySent | HeadMoved
@@ -205,7 +205,7 @@ AppendOutcome = Appended | AlreadySent | HeadMoved
 
 @dataclass(frozen=True, slots=True)
 class ChannelSnapshot:
-    """A channel as the storage has it: what its owner starts from."""
+    """A channel as the storage has it, from which its sequencer starts."""
 
     record: ChannelRecord
     title: str
@@ -214,7 +214,7 @@ class ChannelSnapshot:
     head_position: int
     marks: Mapping[str, Marks] = field(default_factory=dict)
     blocked: bool = False
-    """In a direct channel: whether either has blocked the other."""
+    """Whether either member of a direct channel has blocked the other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,7 +228,7 @@ class ChannelView:
 
 @dataclass(frozen=True, slots=True)
 class SeqRange:
-    """Entries that somebody may see: from `first` to `last`, both included; `last` 0 means on and on."""
+    """Entries that a user may see: from `first` to `last`, both included. A `last` of 0 means without an end."""
 
     first: int
     last: int = 0
@@ -239,7 +239,7 @@ class SeqRange:
 
 @dataclass(frozen=True, slots=True)
 class MessageRow:
-    """A message of the log and the latest edit or deletion of it."""
+    """A message of the log, with its latest edit or deletion."""
 
     message: LogEntry
     latest_change: LogEntry | None
@@ -247,7 +247,7 @@ class MessageRow:
 
 @dataclass(frozen=True, slots=True)
 class PushRequest:
-    """One person to wake for one channel; with nobody as the sender, one to tell silently what is left unread there."""
+    """A push for one user about one channel. A push without a sender is silent: it updates the unread messages."""
 
     user_id: str
     channel_id: str
@@ -258,18 +258,18 @@ class PushRequest:
 
     @property
     def silent(self) -> bool:
-        """Whether there is nothing to show: the person has read the channel up to `seq`."""
+        """Whether the push shows nothing, because the user has read the channel up to `seq`."""
         return not self.sender_id
 
     @property
     def rank(self) -> tuple[int, bool]:
-        """What tells which of two for one channel is the later: a message is read after it was written."""
+        """The order of pushes for one channel, in which reading a message comes after the message."""
         return self.seq, self.silent
 
 
 @dataclass(frozen=True, slots=True)
 class PushRead:
-    """One person who has read a channel, up to a seq."""
+    """A user who has read a channel up to a seq."""
 
     user_id: str
     channel_id: str
@@ -278,23 +278,24 @@ class PushRead:
 
 @dataclass(frozen=True, slots=True)
 class PushToken:
-    """Where a device's push goes."""
+    """Where the pushes of a device go."""
 
     device_id: str
     user_id: str
     provider: PushProvider
     token: str
     preview: PushPreview = PushPreview.FULL
-    """The most that its pushes show."""
+    """How much of a message the pushes show at most."""
 
 
 @dataclass(frozen=True, slots=True)
 class Presence:
-    """Whether a user is online; when they were last, where known (0 when not, and while they are)."""
+    """Whether a user is online."""
 
     user_id: str
     online: bool
     last_seen_ms: int
+    """When a user who is offline was last online, in ms since 1970; 0 when that is not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -310,6 +311,6 @@ class Server:
     longitude: float = 0.0
     draining: bool = False
     internal: str = ""
-    """Where other servers reach it: HOST:PORT; empty when they do not."""
+    """HOST:PORT for other servers; empty when they do not call this server."""
     channels: int = 0
-    """How many channels it owns and has in memory."""
+    """How many channels it sequences and has in memory."""

@@ -1,4 +1,4 @@
-"""Web Push subscriptions: the tokens that browsers make (`JSON.stringify(subscription)`)."""
+"""Subscriptions of browsers to Web Push, which are their push tokens: `JSON.stringify(subscription)`."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ _SECRET_BYTES = 16
 
 
 @dataclass(frozen=True, slots=True)
-class Subscription:
-    """Where a browser's pushes go, and what they are encrypted for (RFC 8030, RFC 8291)."""
+class PushSubscription:
+    """Where a browser's pushes go, and the keys for which they are encrypted (RFC 8030, RFC 8291)."""
 
     endpoint: str
     public_key: bytes
@@ -24,10 +24,10 @@ class Subscription:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Reads a subscription as JSON.
+        """Parse a subscription in JSON.
 
         Raises:
-            ValueError: It is none; says why, without quoting any of it.
+            ValueError: The text is no subscription. The message says why, without quoting the text.
         """
         try:
             found = json.loads(text)
@@ -61,7 +61,7 @@ def _is_https(endpoint: str) -> bool:
         _ = parts.port
     except ValueError:
         return False
-    # A name and password in it would go to whoever the caller likes.
+    # A name and a password in the URL would be sent to a server of the caller's choice.
     return parts.scheme == "https" and bool(parts.hostname) and "@" not in parts.netloc and endpoint.isascii()
 
 

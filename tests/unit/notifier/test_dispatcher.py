@@ -248,7 +248,7 @@ async def test_a_token_set_while_the_old_one_is_reported_gone_stays(world: World
     assert await world.tokens.of_device("v1") == PushToken("v1", "u1", FCM, "renewed")
 
 
-async def test_what_can_never_work_is_a_dead_letter_at_once_and_can_be_replayed(world: World) -> None:
+async def test_what_can_never_work_is_a_dead_letter_at_once_and_can_be_requeued(world: World) -> None:
     fcm = world.use(FCM, Failed("payload refused"))
     await world.sink.enqueue([request()])
     await world.dispatch()
@@ -256,7 +256,7 @@ async def test_what_can_never_work_is_a_dead_letter_at_once_and_can_be_replayed(
     assert (dead.attempts, dead.error) == (1, "payload refused")
     await world.dispatch(after=3600)
     assert len(fcm.sent) == 1
-    assert await world.queue.replay(dead.push_id, world.clock.now_ms())
+    assert await world.queue.requeue(dead.push_id, world.clock.now_ms())
     await world.dispatch()
     assert len(fcm.sent) == 2
     assert await world.queue.depth() == EMPTY

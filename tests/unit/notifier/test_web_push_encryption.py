@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from notifier.web_push_encryption import Secrets, encoded, encrypt, point
 from tests.support.providers.web_push import Browser
-from tidings.core.web_push import Subscription
+from tidings.core.web_push import PushSubscription
 
 PLAINTEXT = b"When I grow up, I want to be a watermelon"
 SERVER_KEY = "yfWPiYE-n46HLnH0KqZOF1fJJU3MYrct3AELtAQ-oRw"
@@ -36,7 +36,7 @@ def _bytes(text: str) -> bytes:
 
 def test_the_example_of_the_standard() -> None:
     key = ec.derive_private_key(int.from_bytes(_bytes(SERVER_KEY), "big"), ec.SECP256R1())
-    subscription = Subscription("https://push.example.net/", _bytes(BROWSER_KEY), _bytes(SECRET))
+    subscription = PushSubscription("https://push.example.net/", _bytes(BROWSER_KEY), _bytes(SECRET))
     assert encoded(encrypt(PLAINTEXT, subscription, Secrets(key, _bytes(SALT)))) == MESSAGE
 
 
@@ -54,7 +54,7 @@ def test_an_independent_implementation_decrypts_any_message(
     browser: int, server: int, secret: bytes, salt: bytes, content: bytes
 ) -> None:
     key = ec.derive_private_key(browser, ec.SECP256R1())
-    subscription = Subscription("https://push.example.net/", point(key.public_key()), secret)
+    subscription = PushSubscription("https://push.example.net/", point(key.public_key()), secret)
     message = encrypt(content, subscription, Secrets(ec.derive_private_key(server, ec.SECP256R1()), salt))
     assert len(message) == len(content) + MESSAGE_BYTES - CONTENT_BYTES
     assert http_ece.decrypt(message, private_key=key, auth_secret=secret) == content
@@ -62,14 +62,14 @@ def test_an_independent_implementation_decrypts_any_message(
 
 def test_the_same_text_never_looks_the_same_twice() -> None:
     browser = Browser()
-    subscription = Subscription.parse(browser.subscription("https://push.example.net/x"))
+    subscription = PushSubscription.parse(browser.subscription("https://push.example.net/x"))
     one, two = encrypt(PLAINTEXT, subscription), encrypt(PLAINTEXT, subscription)
     assert one != two
     assert browser.decrypt(one) == browser.decrypt(two) == PLAINTEXT
 
 
 def test_a_key_that_is_not_on_the_curve_is_refused() -> None:
-    subscription = Subscription("https://push.example.net/", b"\x04" + bytes(64), bytes(16))
+    subscription = PushSubscription("https://push.example.net/", b"\x04" + bytes(64), bytes(16))
     with pytest.raises(ValueError, match=r"."):
         encrypt(PLAINTEXT, subscription)
 
@@ -78,7 +78,7 @@ def test_a_subscription_is_read_whole() -> None:
     text = json.dumps(
         {"endpoint": "https://Push.example.net:8443/a/b?c", "keys": {"p256dh": BROWSER_KEY, "auth": SECRET}}
     )
-    subscription = Subscription.parse(text)
+    subscription = PushSubscription.parse(text)
     assert subscription.origin == "https://Push.example.net:8443"
     assert subscription.host == "push.example.net"
     assert (subscription.public_key, subscription.secret) == (_bytes(BROWSER_KEY), _bytes(SECRET))
@@ -105,5 +105,5 @@ def test_what_is_no_subscription(change: dict[str, object], why: str) -> None:
         "keys": {"p256dh": BROWSER_KEY, "auth": SECRET},
     }
     with pytest.raises(ValueError) as refused:
-        Subscription.parse(json.dumps(good | change))
+        PushSubscription.parse(json.dumps(good | change))
     assert str(refused.value) == why

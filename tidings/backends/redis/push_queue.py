@@ -164,7 +164,7 @@ end
 return answer
 """
 )
-_REPLAY = Script(
+_REQUEUE = Script(
     _COMMON
     + """
 local id = padded(ARGV[2])
@@ -254,9 +254,9 @@ class RedisPushQueue(PushQueue):
             for push_id, died_at_ms, body, attempts, error in await self._run(_DEAD_LETTERS, limit)
         ]
 
-    async def replay(self, push_id: int, now_ms: int) -> bool:
-        """See `PushQueue.replay`."""
-        return bool(await self._run(_REPLAY, push_id, now_ms))
+    async def requeue(self, push_id: int, now_ms: int) -> bool:
+        """See `PushQueue.requeue`."""
+        return bool(await self._run(_REQUEUE, push_id, now_ms))
 
     async def drop(self, push_id: int) -> bool:
         """See `PushQueue.drop`."""

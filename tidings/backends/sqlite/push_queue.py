@@ -135,8 +135,8 @@ class SqlitePushQueue(PushQueue):
             ]
         )
 
-    async def replay(self, push_id: int, now_ms: int) -> bool:
-        """See `PushQueue.replay`."""
+    async def requeue(self, push_id: int, now_ms: int) -> bool:
+        """See `PushQueue.requeue`."""
 
         def work(connection: sqlite3.Connection) -> bool:
             row = connection.execute(

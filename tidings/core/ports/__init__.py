@@ -1,7 +1,7 @@
-"""The ports: what a service asks of an engine, or of another service.
+"""The ports: the interfaces through which a service uses an engine, or another service.
 
-Each engine implements a port once, and one conformance suite a port (tests/conformance) runs on every implementation.
-Every method may raise `Refusal` with UNAVAILABLE when its engine is away; nothing has been promised then.
+An engine implements a port once. One conformance suite for each port (tests/conformance) runs on every implementation.
+Every method may raise `Refusal` with UNAVAILABLE when its engine is away. A write may have been done then.
 """
 
 from __future__ import annotations

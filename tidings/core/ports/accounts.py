@@ -18,7 +18,7 @@ class Credentials:
 
 
 class UsernameTaken(Exception):  # noqa: N818 - an outcome, not a malfunction
-    """Somebody has that username."""
+    """The username belongs to another user."""
 
 
 class TooManyDevices(Exception):  # noqa: N818
@@ -26,15 +26,15 @@ class TooManyDevices(Exception):  # noqa: N818
 
 
 class RefreshTokenReused(Exception):  # noqa: N818
-    """A refresh token came that was spent before; the device's sign-in has ended."""
+    """A refresh token was spent a second time, so its device has been signed out."""
 
 
 class AccountStore(abc.ABC):
-    """Users, their devices, their refresh tokens. Tokens come and are kept as hashes only."""
+    """Users, their devices and their refresh tokens. Of a token only the hash is passed and kept."""
 
     @abc.abstractmethod
     async def create_user(self, user: User, password_hash: str, device: Device, refresh_hash: bytes) -> None:
-        """Keeps a new user with a first device.
+        """Add a user with a first device.
 
         Raises:
             UsernameTaken: The username (folded to lower case) exists.
@@ -42,26 +42,33 @@ class AccountStore(abc.ABC):
 
     @abc.abstractmethod
     async def credentials(self, username: str) -> Credentials | None:
-        """What signing in as `username` (lower case) needs."""
+        """Return the user with a username (in lower case) and the password hash; None when there is no such user."""
 
     @abc.abstractmethod
     async def password_hash(self, user_id: str) -> str | None:
-        """The hash that a user's password must match."""
+        """Return the hash that a user's password must match; None when there is no such user."""
 
     @abc.abstractmethod
     async def users(self, user_ids: Collection[str]) -> Mapping[str, User]:
-        """Those of the users that exist, by id."""
+        """Return those of the users that exist, by id."""
 
     @abc.abstractmethod
     async def search(self, prefix: str, after: str, limit: int, asked_by: str) -> Sequence[User]:
-        """Users whose username or display name begins with `prefix` (lower case, both compared ignoring case).
+        """Find users whose username or display name begins with a prefix, ignoring case.
 
-        Ordered by username, only those with a username greater than `after`, without people who blocked `asked_by`.
+        Args:
+            prefix: The prefix, in lower case.
+            after: A username; only users with a greater one are returned.
+            limit: The most users to return.
+            asked_by: The user who searches; users who block this one are left out.
+
+        Returns:
+            The users, by username.
         """
 
     @abc.abstractmethod
     async def update_profile(self, user_id: str, display_name: str | None, about: str | None) -> User:
-        """Changes what is not None and returns the user as it is then.
+        """Change the display name and the text about a user, where not None, and return the changed user.
 
         Raises:
             Refusal: NOT_FOUND when there is no such user.
@@ -71,56 +78,62 @@ class AccountStore(abc.ABC):
     async def set_password(
         self, user_id: str, old_hash: str, new_hash: str, keep_device_id: str, now_ms: int
     ) -> Sequence[str] | None:
-        """Changes the password and revokes every device but one.
+        """Change the password and sign out every device but one.
 
         Returns:
-            The ids of the devices revoked, or None when `old_hash` is no longer the user's: nothing has changed then.
+            The ids of the devices signed out; None, without a change, when `old_hash` is no longer the user's.
         """
 
     @abc.abstractmethod
     async def rehash_password(self, user_id: str, old_hash: str, new_hash: str) -> None:
-        """Keeps another hash of the same password, unless the password has changed meanwhile; revokes nothing."""
+        """Replace the hash of a password by another of the same password, unless the password has changed since."""
 
     @abc.abstractmethod
     async def sign_in_device(self, device: Device, refresh_hash: bytes, most: int) -> Device:
-        """Signs a device in: the one of the user's that has this id (also one that was signed out comes back).
+        """Sign a device in.
 
-        Any other id, the empty one too, makes a new device with an id of its own. `refresh_hash` is then the device's
-        only refresh token.
+        Args:
+            device: The device. One of the user's devices with the same id, signed in or out, is used again. Any other
+                id, or an empty one, makes a new device with a new id.
+            refresh_hash: The only refresh token of the device from now on.
+            most: How many devices of a user may be signed in.
 
         Returns:
-            The device as kept: one that is known keeps its name, platform and creation time.
+            The device as it is kept: a known device keeps its name, platform and creation time.
 
         Raises:
-            TooManyDevices: It is not signed in, and `most` of the user's are.
+            TooManyDevices: The device is not signed in, and `most` other devices of the user are.
         """
 
     @abc.abstractmethod
     async def rotate_refresh_token(self, spent_hash: bytes, new_hash: bytes, now_ms: int) -> Device | None:
-        """Spends a refresh token and keeps the new one.
+        """Spend a refresh token and replace it by a new one.
 
-        Spending it again for the same new one, as long as that is unspent, is the same again.
+        The same call may be repeated, with the same result, as long as the new token is unspent.
 
         Returns:
-            The device it signs in, or None when the token is unknown or its device revoked.
+            The device of the token; None when the token is unknown or its device is signed out.
 
         Raises:
-            RefreshTokenReused: It was spent before, for another one, within the last 30 days at least. Its device is
-                revoked now; `args[0]` is the device's id.
+            RefreshTokenReused: The token was spent before, for another new one, at most 30 days ago. Its device is
+                signed out now; `args[0]` is the device's id.
         """
 
     @abc.abstractmethod
     async def replace_refresh_token(self, device_id: str, new_hash: bytes) -> bool:
-        """Makes `new_hash` the device's only refresh token; False, and nothing done, when it is not signed in."""
+        """Make a token the only refresh token of a device; return False, without a change, if it is signed out."""
 
     @abc.abstractmethod
     async def devices(self, user_id: str) -> Sequence[Device]:
-        """The user's devices that are signed in, oldest first."""
+        """Return the devices of a user that are signed in, oldest first."""
 
     @abc.abstractmethod
     async def revoke_device(self, user_id: str, device_id: str, now_ms: int) -> bool:
-        """Signs a device out and forgets its refresh and push tokens; False when the user has no such device."""
+        """Sign a device out, with its refresh and push tokens; return False when the user has no such device."""
 
     @abc.abstractmethod
     async def revoked_since(self, ms: int) -> Mapping[str, int]:
-        """Devices revoked after a moment, with the moment: their access tokens from before it must not work."""
+        """Return the devices that were signed out after a time, with the time at which each was, in ms since 1970.
+
+        Access tokens of a device from before that time must not work.
+        """

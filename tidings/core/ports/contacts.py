@@ -9,40 +9,40 @@ from tidings.core.values import Contact, User
 
 
 class ContactStore(abc.ABC):
-    """Who has whom in their contacts, and who blocks whom."""
+    """The contacts and the blocks of users."""
 
     @abc.abstractmethod
     async def add(self, user_id: str, contact_id: str, now_ms: int) -> int:
-        """Adds a contact; returns when it was added first, in ms since 1970."""
+        """Add a contact; return when it was first added, in ms since 1970."""
 
     @abc.abstractmethod
     async def remove(self, user_id: str, contact_id: str) -> None:
-        """Removes a contact, if there."""
+        """Remove a contact, if it is there."""
 
     @abc.abstractmethod
     async def contacts(self, user_id: str) -> Sequence[Contact]:
-        """A user's contacts by username."""
+        """Return a user's contacts, by username."""
 
     @abc.abstractmethod
     async def watchers(self, user_id: str) -> Collection[str]:
-        """The users who have `user_id` in their contacts."""
+        """Return the users who have a user in their contacts."""
 
     @abc.abstractmethod
     async def block(self, user_id: str, blocked_id: str, now_ms: int) -> None:
-        """Blocks somebody."""
+        """Block a user."""
 
     @abc.abstractmethod
     async def unblock(self, user_id: str, blocked_id: str) -> None:
-        """Lifts a block, if there."""
+        """Lift a block, if it is there."""
 
     @abc.abstractmethod
     async def blocked(self, user_id: str) -> Sequence[User]:
-        """Whom a user blocks, by username."""
+        """Return the users whom a user blocks, by username."""
 
     @abc.abstractmethod
     async def blocked_either_way(self, user_id: str, others: Collection[str]) -> Collection[str]:
-        """Those of `others` whom the user blocks or who block the user."""
+        """Return those of `others` whom a user blocks or who block the user."""
 
     @abc.abstractmethod
     async def related(self, user_id: str, others: Collection[str]) -> Collection[str]:
-        """Those of `others` who are a contact of the user's, have the user as contact, or share a channel with them."""
+        """Return those of `others` who are a contact of a user, have the user as a contact, or share a channel."""

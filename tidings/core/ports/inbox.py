@@ -1,4 +1,4 @@
-"""Inboxes: what a device that comes back has missed."""
+"""Inboxes: the events that a device has missed when it connects again."""
 
 from __future__ import annotations
 
@@ -11,28 +11,29 @@ from tidings.core.values import LogEntry, Marks
 
 @dataclass(frozen=True, slots=True)
 class ReplayChunk:
-    """Part of a replay: encoded events in order of position, and how far each channel has come with them."""
+    """Part of a replay: encoded events in order of position."""
 
     events: Sequence[bytes]
     position: int
+    """The position of the last event."""
     heads: Mapping[str, tuple[int, int]]
-    """By channel: the last (position, seq) in this chunk."""
+    """The last (position, seq) of each channel in this chunk."""
 
 
 class Replay(abc.ABC):
-    """What one user has not seen."""
+    """The events that one user has not seen."""
 
     first_position: int
-    """The position of the oldest event that they have not seen; 0 when they have seen all."""
+    """The position of the oldest event; 0 when there is none."""
 
     @abc.abstractmethod
     def chunks(self) -> AsyncIterator[ReplayChunk]:
-        """The events, in chunks of bounded size."""
+        """Yield the events, in chunks of bounded size."""
 
 
 @dataclass(frozen=True, slots=True)
 class InboxCopy:
-    """Consecutive new entries of one channel, for the inboxes of all who see them."""
+    """Consecutive new entries of one channel, for the inboxes of all users who see them."""
 
     user_ids: Collection[str]
     channel_id: str
@@ -40,20 +41,20 @@ class InboxCopy:
 
 
 class Inbox(abc.ABC):
-    """Each user's own queue, the source for a device that comes back."""
+    """A queue of events for each user, from which a device that connects again gets those that it has missed."""
 
     @abc.abstractmethod
     async def put(self, copies: Sequence[InboxCopy]) -> None:
-        """Puts copies into inboxes; again is no error. An inbox that is a view of the logs has nothing to do."""
+        """Put copies into inboxes. It may be repeated. An inbox that is a view of the logs has nothing to do."""
 
     @abc.abstractmethod
     async def replay(self, user_id: str, after: int, upto: int) -> Replay:
-        """What concerns the user at positions beyond `after`, up to and including `upto`.
+        """Begin a replay of a user's events beyond the position `after`, up to and including `upto`.
 
-        Where servers with clocks of their own write copies, that comes with what lies up to a minute before `after` and
-        some seconds beyond `upto`. A device drops what it has by seq.
+        If servers with clocks of their own write the copies, the replay also has events from up to a minute before
+        `after` and some seconds beyond `upto`. A device drops the events that it has already, by seq.
         """
 
     @abc.abstractmethod
     async def receipts_since(self, user_id: str, after: int) -> Mapping[str, Mapping[str, Marks]]:
-        """The receipts, by channel and member, of the user's channels where any changed beyond the position `after`."""
+        """Return the receipts of a user's channels, by channel and member, where any changed beyond a position."""

@@ -9,48 +9,48 @@ from tidings.core.values import Presence
 
 
 class PresenceStore(abc.ABC):
-    """The last heartbeat of every device. Soft: wiped, it is whole again after one heartbeat of each."""
+    """The last heartbeat of every device. It is soft state: after a loss it is whole again with the next heartbeats."""
 
     @abc.abstractmethod
     async def beat(self, user_id: str, device_id: str, now_ms: int) -> bool:
-        """Notes a sign of life; True when the user was offline until now."""
+        """Note a heartbeat; return whether the user was offline until now."""
 
     @abc.abstractmethod
     async def leave(self, device_id: str, now_ms: int) -> str | None:
-        """Forgets a device, if there; returns its user when they are offline thereby."""
+        """Forget a device, if it is known; return its user when they are offline now."""
 
     @abc.abstractmethod
     async def expire(self, before_ms: int) -> Sequence[str]:
-        """Forgets devices whose last heartbeat is older than a moment; returns the users who are offline thereby.
+        """Forget devices whose last heartbeat is older than a time; return the users who are offline now.
 
         Each user is returned to one caller only, however many presence servers ask.
         """
 
     @abc.abstractmethod
     async def presences(self, user_ids: Collection[str]) -> Mapping[str, Presence]:
-        """The state of each user asked for."""
+        """Return the presence of each user."""
 
 
 class PresencePubSub(abc.ABC):
-    """Changes of presence, from the server that learns of one to those that serve the people concerned."""
+    """Pub/sub of changes of presence, from the server that notices a change to those that serve the watchers."""
 
     @abc.abstractmethod
     async def publish(self, presence: Presence, watchers: Collection[str]) -> None:
-        """Tells `watchers` of a change."""
+        """Publish a change to some users."""
 
     @abc.abstractmethod
     async def subscribe(
         self, user_id: str, notify: Callable[[Presence], None], gap: Callable[[], None]
     ) -> Callable[[], None]:
-        """Calls `notify` for every change that concerns a user and is published from the return on.
+        """Call `notify` for every change that is published to a user after the return.
 
         Args:
-            user_id: Who is concerned.
+            user_id: The user.
             notify: Takes a change.
-            gap: Called when changes may have been missed, by this subscription or by whoever should have published
-                them, and are missed no longer. Also called when the heartbeats may have been lost, which are whole
-                again after one of each device.
+            gap: Called when changes may have been lost, on the way here or because they could not be published, as soon
+                as no more are lost. Also called when heartbeats may have been lost, which are whole again after the
+                next heartbeat of each device.
 
         Returns:
-            What ends the subscription.
+            A function that ends the subscription.
         """

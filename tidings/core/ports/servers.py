@@ -1,4 +1,4 @@
-"""Servers: which there are, their worker ids, and which to use."""
+"""Servers: those that are alive, their worker ids, and those to recommend."""
 
 from __future__ import annotations
 
@@ -13,46 +13,49 @@ class Registry(abc.ABC):
 
     @abc.abstractmethod
     async def register(self, server: Server) -> None:
-        """Enters a server, or what has changed of it."""
+        """Add a server, or replace it by its new state."""
 
     @abc.abstractmethod
     async def unregister(self, server_id: str, kind: ServerKind) -> None:
-        """Takes a server out."""
+        """Take a server out."""
 
     @abc.abstractmethod
     def servers(self, kind: ServerKind) -> Sequence[Server]:
-        """The servers of a kind in the latest view, ordered by server_id; answers without asking anyone."""
+        """Return the servers of a kind in the latest view, by server_id, without a call to the engine."""
 
     @abc.abstractmethod
     def watch(self, kind: ServerKind) -> AsyncIterator[Sequence[Server]]:
-        """The servers of a kind, now and after every change."""
+        """Yield the servers of a kind, now and after every change."""
 
 
 class WorkerIds(abc.ABC):
-    """Numbers for the servers that give out positions: no two servers alive have the same."""
+    """Worker ids, with which servers give out positions: no two servers alive have the same one."""
 
     @abc.abstractmethod
     async def take(self, lost: Callable[[], None]) -> int:
-        """Takes a free number, and holds it for as long as the process lives.
+        """Take a free worker id, and hold it for as long as the process lives.
 
-        A process that was paused, or could not reach the others, for longer than a dead one is waited for loses it:
-        `lost` is called, once, as soon as it finds out; it may take another then. While nobody can be reached, it
-        keeps its number, and so may another get that for a moment: what must never happen twice is not to rest on it.
+        A process loses its id when it was paused, or could not reach the engine, for longer than the lease of a dead
+        process lasts. It keeps the id while the engine is away, so for a moment another process may have the same one.
+        Nothing that must never happen twice may rest on it.
+
+        Args:
+            lost: Called once, as soon as the process finds that it has lost the id. It may take another one then.
 
         Returns:
             0 to `MAX_WORKER_ID`.
 
         Raises:
-            Refusal: RESOURCE_EXHAUSTED when none is free.
+            Refusal: RESOURCE_EXHAUSTED when no id is free.
         """
 
     @abc.abstractmethod
     async def release(self) -> None:
-        """Gives the number back, if one is held; `lost` is not called."""
+        """Give the worker id back, if one is held, without calling `lost`."""
 
 
 class Recommender(abc.ABC):
-    """Which servers to use."""
+    """Recommends servers."""
 
     @abc.abstractmethod
     def recommend(
@@ -62,11 +65,11 @@ class Recommender(abc.ABC):
         coordinates: tuple[float, float] | None = None,
         exclude: Collection[str] = (),
     ) -> Sequence[Server]:
-        """The servers of a kind that suit somebody, best first; none when there is none.
+        """Return the servers of a kind that suit a caller, best first.
 
         Args:
-            kind: What they are to serve.
-            region: Where the caller is; empty when unknown.
-            coordinates: Where exactly: latitude and longitude in degrees.
-            exclude: The ids of servers that come last.
+            kind: The kind of server.
+            region: The region of the caller; empty when unknown.
+            coordinates: Latitude and longitude of the caller in degrees; None when unknown.
+            exclude: The ids of servers to put last.
         """

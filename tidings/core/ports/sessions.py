@@ -1,4 +1,4 @@
-"""Sessions: which server holds whose, and how they end."""
+"""Sessions: the servers that hold them, and how they end."""
 
 from __future__ import annotations
 
@@ -11,61 +11,64 @@ class DeviceStreams(abc.ABC):
 
     @abc.abstractmethod
     async def end_devices(self, device_ids: Collection[str]) -> None:
-        """Ends the streams of devices that have been signed out, at once, and refuses their access tokens."""
+        """End the streams of devices that have been signed out, at once, and refuse their access tokens from now on."""
 
 
 class Routes(abc.ABC):
-    """Which chat servers hold sessions of whom. Soft: whoever wrote into it writes it again when it was lost."""
+    """The chat servers that hold sessions of each user. It is soft state: the servers write it again after a loss."""
 
     @abc.abstractmethod
     async def add(self, user_id: str, server_id: str) -> None:
-        """Notes that a server holds a session of a user. That is forgotten some time after, unless refreshed."""
+        """Note that a server holds a session of a user. The route is forgotten after some time, unless refreshed."""
 
     @abc.abstractmethod
     async def remove(self, user_id: str, server_id: str) -> None:
-        """Notes that a server holds no session of a user any more."""
+        """Note that a server holds no session of a user any more."""
 
     @abc.abstractmethod
     async def refresh(self, server_id: str, user_ids: Collection[str]) -> None:
-        """Notes that a server holds sessions of these users, still or again; it forgets none of the others."""
+        """Note that a server still, or again, holds sessions of some users. Its other routes stay as they are."""
 
     @abc.abstractmethod
     async def lookup(self, user_ids: Collection[str]) -> Mapping[str, Collection[str]]:
-        """The servers that hold sessions of any of the users, with those of the users; each id is given once.
+        """Return the servers that hold sessions of some users, each with those of the users.
+
+        Args:
+            user_ids: The users, each once.
 
         Raises:
-            Refusal: UNAVAILABLE when that is not known of all of them.
+            Refusal: UNAVAILABLE when the routes of some of the users are not known.
         """
 
     @abc.abstractmethod
     async def epoch(self) -> str:
-        """A word that changes when routes may have been lost.
+        """Return a word that changes when routes may have been lost.
 
-        A server reads it before it adds its first route, and every second from then on; when it has changed, the
-        server refreshes all its sessions.
+        A server reads it before it adds its first route, and every second from then on. When the word has changed, the
+        server refreshes all its routes.
         """
 
 
 class SignOutPubSub(abc.ABC):
-    """Devices that have been signed out, told to all servers at once.
+    """Pub/sub of devices that have been signed out, to all servers at once.
 
-    News may be lost; the truth is `AccountStore.revoked_since`, which whoever subscribes asks now and then as well.
+    Messages may be lost. The truth is `AccountStore.revoked_since`, which each subscriber also asks from time to time.
     """
 
     @abc.abstractmethod
     async def publish(self, device_ids: Collection[str], at_ms: int) -> None:
-        """Tells of devices whose access tokens from before a moment must not work."""
+        """Publish devices whose access tokens from before a time must not work."""
 
     @abc.abstractmethod
     async def subscribe(
         self, notify: Callable[[Collection[str], int], None], gap: Callable[[], None]
     ) -> Callable[[], None]:
-        """Calls `notify` with whatever is published from the return on.
+        """Call `notify` with everything that is published after the return.
 
         Args:
-            notify: Takes the ids and the moment.
-            gap: Called when news may have been missed and are missed no longer: the time to ask for the truth.
+            notify: Takes the ids of the devices and the time.
+            gap: Called when messages may have been lost, as soon as no more are lost: the time to ask for the truth.
 
         Returns:
-            What ends the subscription.
+            A function that ends the subscription.
         """
