@@ -15,7 +15,7 @@ STUBS := protos/stubs/tidings/v1/chat_pb2.py
 DEMO_LOG := clients/python/tidings_replay/data/2017-07-15.txt
 
 .DELETE_ON_ERROR:
-.PHONY: setup run demo bench test engines lint docs tools wheels lock clean
+.PHONY: setup run demo bench examples test engines toolchains lint docs tools wheels lock clean
 
 # What a server needs: the locked packages, the stubs and this tree, installed so that edits count at once.
 setup: $(VENV)/.server $(STUBS)
@@ -32,12 +32,19 @@ BENCH :=
 bench: setup $(TOOLS)/loadgen
 	$(VENV)/bin/tidings bench $(BENCH)
 
-test: setup $(VENV)/.dev $(TOOLS)/.built $(TOOLS)/loadgen engines
+# clients/examples, each built in .build/examples.
+examples: $(foreach language,go kotlin rust typescript,.build/examples/$(language)/.built)
+
+test: setup $(VENV)/.dev $(TOOLS)/.built $(TOOLS)/loadgen engines examples
 	@$(PYTHON) -m pytest -n 2 --dist loadgroup
 
 # etcd, Redis, Java and Cassandra, as far as they are missing; a moment when nothing is.
 engines: | $(VENV)/.dev
 	scripts/install-engines
+
+# What is missing to build the examples in other languages.
+toolchains:
+	scripts/install-toolchains
 
 lint: setup $(VENV)/.dev $(TOOLS)/.built
 	$(VENV)/bin/ruff check
@@ -121,3 +128,10 @@ $(TOOLS)/loadgen: $(wildcard $(LOADGEN)/*.go) $(LOADGEN)/go.mod $(LOADGEN)/go.su
 	$(GO_LOADGEN) install tool
 	$(PYTHON) protos/generate.py --go $(LOADGEN)
 	$(GO_LOADGEN) build -o $(CURDIR)/$@ .
+
+# The same conversation in other languages, from the same protos.
+.SECONDEXPANSION:
+.build/examples/%/.built: $$(wildcard clients/examples/$$*/* clients/examples/$$*/src/*) $(PROTOS) scripts/build-example \
+		| $(VENV)/.dev toolchains
+	scripts/build-example $*
+	@touch $@
