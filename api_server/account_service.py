@@ -26,10 +26,6 @@ class AccountService(account_pb2_grpc.AccountServiceServicer):
     def __init__(self, accounts: Accounts) -> None:
         self._accounts = accounts
 
-    def add_to(self, server: aio.Server) -> None:
-        """Register the service."""
-        account_pb2_grpc.add_AccountServiceServicer_to_server(self, server)
-
     async def SignUp(self, request: account_pb2.SignUpRequest, context: Context) -> account_pb2.SignUpResponse:
         """See account.proto."""
         signed_in = await self._accounts.sign_up(
@@ -131,10 +127,6 @@ class ContactService(contact_pb2_grpc.ContactServiceServicer):
 
     def __init__(self, contacts: Contacts) -> None:
         self._contacts = contacts
-
-    def add_to(self, server: aio.Server) -> None:
-        """Register the service."""
-        contact_pb2_grpc.add_ContactServiceServicer_to_server(self, server)
 
     async def AddContact(
         self, request: contact_pb2.AddContactRequest, context: Context

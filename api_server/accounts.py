@@ -8,7 +8,6 @@ import secrets
 from collections.abc import Sequence
 
 from api_server.account_values import DeviceToSignIn, SignedIn, Tokens, UsersPage
-from api_server.completion import to_the_end
 from api_server.passwords import Passwords
 from api_server.throttle import AccountLimits, FailureThrottle, SharedCounts
 from tidings.core.clock import Clock
@@ -48,6 +47,7 @@ from tidings.core.ports import (
 from tidings.core.rate import RateLimiter
 from tidings.core.reasons import Reason
 from tidings.core.values import Device, Identity, Server, ServerKind, User
+from tidings.rpc.tasks import to_the_end
 from tidings.rpc.tokens import Revocations, TokenIssuer
 
 _USERNAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")

@@ -33,10 +33,6 @@ class ChannelService(channel_pb2_grpc.ChannelServiceServicer):
     def __init__(self, channels: ChannelCalls) -> None:
         self._channels = channels
 
-    def add_to(self, server: aio.Server) -> None:
-        """Register the service."""
-        channel_pb2_grpc.add_ChannelServiceServicer_to_server(self, server)
-
     async def OpenDirectChannel(
         self, request: channel_pb2.OpenDirectChannelRequest, context: Context
     ) -> channel_pb2.OpenDirectChannelResponse:
@@ -124,10 +120,6 @@ class HistoryService(history_pb2_grpc.HistoryServiceServicer):
     def __init__(self, history: HistoryReader) -> None:
         self._history = history
 
-    def add_to(self, server: aio.Server) -> None:
-        """Register the service."""
-        history_pb2_grpc.add_HistoryServiceServicer_to_server(self, server)
-
     async def ListMessages(
         self, request: history_pb2.ListMessagesRequest, context: Context
     ) -> history_pb2.ListMessagesResponse:
@@ -156,10 +148,6 @@ class PushService(push_pb2_grpc.PushServiceServicer):
 
     def __init__(self, push_tokens: PushTokens) -> None:
         self._push_tokens = push_tokens
-
-    def add_to(self, server: aio.Server) -> None:
-        """Register the service."""
-        push_pb2_grpc.add_PushServiceServicer_to_server(self, server)
 
     async def RegisterPushToken(
         self, request: push_pb2.RegisterPushTokenRequest, context: Context

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from api_server.completion import to_the_end
 from tidings.core.clock import Clock
 from tidings.core.errors import invalid, not_found, precondition
 from tidings.core.ids import direct_channel_id
@@ -12,6 +11,7 @@ from tidings.core.limits import BLOCKED_USERS, CONTACTS
 from tidings.core.ports import AccountStore, ChannelWriter, ContactStore
 from tidings.core.reasons import Reason
 from tidings.core.values import Contact, User
+from tidings.rpc.tasks import to_the_end
 
 
 class Contacts:

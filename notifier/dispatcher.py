@@ -29,6 +29,7 @@ from tidings.core.errors import Refusal, without_message
 from tidings.core.ports import PushQueue, PushTokenStore, QueuedPush
 from tidings.core.rate import Rate, TokenBucket
 from tidings.core.values import PushProvider
+from tidings.rpc.tasks import periodic
 
 _log = logging.getLogger(__name__)
 
@@ -124,7 +125,7 @@ class Dispatcher:
         async with asyncio.TaskGroup() as workers:
             for worker in self._workers.values():
                 workers.create_task(worker.run())
-            workers.create_task(self._watch_depth())
+            workers.create_task(periodic(_DEPTH_EVERY, self._measure_depth, at_once=True))
 
     async def start_due(self) -> None:
         """Begins to send what is due now, as far as the bounds allow."""
@@ -145,13 +146,11 @@ class Dispatcher:
         for worker in self._workers.values():
             await worker.provider.close()
 
-    async def _watch_depth(self) -> None:
-        while True:
-            try:
-                self.metrics.depth(await self._queue.depth())
-            except Refusal as refusal:
-                _log.warning("the depth of the push queue is not known: %s", refusal)
-            await asyncio.sleep(_DEPTH_EVERY)
+    async def _measure_depth(self) -> None:
+        try:
+            self.metrics.depth(await self._queue.depth())
+        except Refusal as refusal:
+            _log.warning("the depth of the push queue is not known: %s", refusal)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,10 +9,12 @@ from collections.abc import Iterable
 from presence_server.visibility import hidden
 from tidings.core.errors import Refusal
 from tidings.core.ports import ContactStore, PresencePubSub, PresenceStore
+from tidings.rpc.tasks import whenever
 
 _log = logging.getLogger(__name__)
 
 _AT_ONCE = 32
+_RETRY_SECONDS = 1.0
 
 
 class Announcer:
@@ -49,10 +51,7 @@ class Announcer:
 
     async def run(self) -> None:
         """Announce changes as soon as they come, until cancelled."""
-        while True:
-            await self._wake.wait()
-            self._wake.clear()
-            await self.flush()
+        await whenever(self._wake, self.flush, _RETRY_SECONDS)
 
     async def flush(self) -> None:
         """Announce all that is due. What an absent engine prevents stays due, for the next time."""

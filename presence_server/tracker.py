@@ -16,6 +16,7 @@ from tidings.core.limits import PRESENCE_USERS
 from tidings.core.ports import ContactStore, DeviceStreams, PresencePubSub, PresenceStore
 from tidings.core.reasons import Reason
 from tidings.core.values import Identity, Presence
+from tidings.rpc.tasks import periodic
 
 _log = logging.getLogger(__name__)
 
@@ -185,9 +186,7 @@ class Tracker(DeviceStreams):
         """Notices silence, and announces changes as they come, until it is cancelled."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._announcer.run())
-            while True:
-                await self.tick()
-                await asyncio.sleep(_TICK_SECONDS)
+            group.create_task(periodic(_TICK_SECONDS, self.tick, at_once=True))
 
     async def tick(self) -> None:
         """Notices whose time is over now, and announces all that is due."""

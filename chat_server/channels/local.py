@@ -25,7 +25,7 @@ from tidings.core.ports import ChannelLog, History
 from tidings.core.positions import Positions
 from tidings.core.requests import ChannelRequest
 from tidings.core.values import EntryKind, LogEntry, SeqRange
-from tidings.rpc.tasks import TaskSet, periodic
+from tidings.rpc.tasks import TaskSet, periodic, whenever
 from tidings.v1 import chat_pb2
 
 _log = logging.getLogger(__name__)
@@ -112,7 +112,7 @@ class LocalChannels(SequencerListener):
         async with asyncio.TaskGroup() as group:
             group.create_task(periodic(receipts.TICK, self._receipts.flush))
             group.create_task(periodic(push_decider.TICK, self._decider.decide))
-            group.create_task(self._hand_out_again())
+            group.create_task(whenever(self._wake_again, self._hand_out_again, _RETRY_SECONDS))
 
     async def close(self) -> None:
         """Finish what is under way."""
@@ -166,23 +166,20 @@ class LocalChannels(SequencerListener):
         self._wake_again.set()
 
     async def _hand_out_again(self) -> None:
-        """Hand out what the last sequencer may not have, until cancelled. Devices that have it drop it by its seq."""
-        while True:
-            await self._wake_again.wait()
-            self._wake_again.clear()
-            for channel_id, first_seq in list(self._again.items()):
-                try:
-                    await self._hand_out(channel_id, first_seq)
-                except Refusal as refusal:
-                    _log.warning("channel %s waits to be handed out again: %s", channel_id, refusal)
-                    self._wake_again.set()
-                    await asyncio.sleep(_RETRY_SECONDS)
-                except Exception as error:
-                    _log.error("channel %s is not handed out again", channel_id, exc_info=without_message(error))
+        """Hand out what the last sequencer may not have handed out. Devices that have it drop it by its seq."""
+        for channel_id, first_seq in list(self._again.items()):
+            try:
+                await self._hand_out(channel_id, first_seq)
+            except Refusal as refusal:
+                _log.warning("channel %s waits to be handed out again: %s", channel_id, refusal)
+                self._wake_again.set()
+                await asyncio.sleep(_RETRY_SECONDS)
+            except Exception as error:
+                _log.error("channel %s is not handed out again", channel_id, exc_info=without_message(error))
+                del self._again[channel_id]
+            else:
+                if self._again[channel_id] == first_seq:
                     del self._again[channel_id]
-                else:
-                    if self._again[channel_id] == first_seq:
-                        del self._again[channel_id]
 
     async def _hand_out(self, channel_id: str, first_seq: int) -> None:
         channel = await self.sequencer.channel(channel_id) if self._is_mine(channel_id) else None

@@ -11,16 +11,17 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from chat_server.channels.fanout import Fanout, Item
 from chat_server.mesh.routes import TrustedRoutes
 from chat_server.sessions.registry import SessionRegistry
-from tidings.core.errors import Refusal, without_message
+from tidings.core.errors import Refusal
 from tidings.core.ports import Inbox, InboxCopy
 from tidings.internal.v1 import peer_pb2
 from tidings.mesh.peer_outbox import PeerOutbox, PeerReply, Peers
+from tidings.rpc.tasks import whenever
 
 _log = logging.getLogger(__name__)
 
@@ -93,8 +94,8 @@ class MeshFanout(Fanout):
     async def run(self) -> None:
         """Send and copy, until cancelled."""
         async with asyncio.TaskGroup() as group:
-            group.create_task(_forever(self._go_out, self._send_out))
-            group.create_task(_forever(self._copy, self._put_paced))
+            group.create_task(whenever(self._go_out, self._send_out, _RETRY_SECONDS))
+            group.create_task(whenever(self._copy, self._put_paced, _RETRY_SECONDS))
 
     async def finish(self) -> None:
         """Wait until everything is in the inboxes."""
@@ -209,15 +210,3 @@ def _by_server(audience: Iterable[str], servers_of: Mapping[str, Collection[str]
         for server_id in servers_of.get(user, ()):
             by_server[server_id].append(user)
     return by_server
-
-
-async def _forever(event: asyncio.Event, work: Callable[[], Awaitable[None]]) -> None:
-    while True:
-        await event.wait()
-        event.clear()
-        try:
-            await work()
-        except Exception as error:
-            _log.error("fan-out failed", exc_info=without_message(error))
-            await asyncio.sleep(_RETRY_SECONDS)
-            event.set()

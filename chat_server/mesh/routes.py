@@ -13,7 +13,7 @@ from tidings.core.clock import Clock
 from tidings.core.errors import Refusal
 from tidings.core.ports import Routes
 from tidings.mesh.peer_outbox import Peers
-from tidings.rpc.tasks import periodic
+from tidings.rpc.tasks import TaskSet, periodic
 
 _log = logging.getLogger(__name__)
 
@@ -92,7 +92,7 @@ class OwnRoutes:
         self._clock = clock
         self._epoch = ""
         self._refreshed = 0.0
-        self._leaving: set[asyncio.Task[None]] = set()
+        self._leaving = TaskSet()
 
     async def enter(self, session: Session) -> None:
         """See `Registrar.enter`. While the engine is away, sequencers do without it, and `run` makes up for it."""
@@ -107,9 +107,7 @@ class OwnRoutes:
 
     def leave(self, user_id: str) -> None:
         """See `Registrar.leave`."""
-        task = asyncio.get_running_loop().create_task(self._leave(user_id))
-        self._leaving.add(task)
-        task.add_done_callback(self._leaving.discard)
+        self._leaving.start(self._leave(user_id))
 
     async def run(self) -> None:
         """Keep the routes, until cancelled."""

@@ -26,6 +26,7 @@ from tidings.core.values import ServerKind
 from tidings.mesh.peer_outbox import Peers
 from tidings.mesh.placement import Placement
 from tidings.mesh.router import ChannelRouter
+from tidings.rpc.tasks import whenever
 from tidings.rpc.tokens import TokenVerifier
 
 _log = logging.getLogger(__name__)
@@ -108,9 +109,9 @@ class MeshChatServer:
                 self._fanout.run,
                 self.channels.run,
                 self.chat.run,
-                self._take_over,
             ):
                 group.create_task(work())
+            group.create_task(whenever(self._changed, self._take_over, _RETRY_SECONDS))
 
     async def close(self) -> None:
         """Finish what is under way, and end the sessions that are left.
@@ -122,7 +123,7 @@ class MeshChatServer:
         self.chat.close()
 
     def deliveries_lost(self) -> None:
-        """End all sessions: this server was cut off, or taken for gone, so they may lack events."""
+        """End all sessions: this server was cut off, or its lease was lost, so they may lack events."""
         self._receiver.deliveries_lost()
 
     def _placement_changed(self, placement: Placement) -> None:
@@ -130,19 +131,16 @@ class MeshChatServer:
         self._changed.set()
 
     async def _take_over(self) -> None:
-        """Whenever channels change hands, drop those of others and take up unfinished work in this server's own."""
-        while True:
-            await self._changed.wait()
-            self._changed.clear()
-            placements = tuple(self._placements)
-            try:
-                await self.channels.change_hands(partial(self._is_mine_in_all, placements))
-            except Refusal as refusal:
-                _log.warning("what others have left undone is not taken up yet: %s", refusal)
-                self._changed.set()
-                await asyncio.sleep(_RETRY_SECONDS)
-            else:
-                del self._placements[: len(placements) - 1]
+        """Channels have changed hands: drop those of others, and take up unfinished work in this server's own."""
+        placements = tuple(self._placements)
+        try:
+            await self.channels.change_hands(partial(self._is_mine_in_all, placements))
+        except Refusal as refusal:
+            _log.warning("what others have left undone is not taken up yet: %s", refusal)
+            self._changed.set()
+            await asyncio.sleep(_RETRY_SECONDS)
+        else:
+            del self._placements[: len(placements) - 1]
 
     def _is_mine_in_all(self, placements: Sequence[Placement], channel_id: str) -> bool:
         return all(placement.server_of(channel_id) == self._server_id for placement in placements)

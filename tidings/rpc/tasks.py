@@ -1,30 +1,62 @@
-"""Work in the background: again and again, or beside whoever starts it."""
+"""Work in the background: again and again, when something has come, or beside whoever starts it."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any
+from typing import Any, TypeVar
 
 from tidings.core.errors import Refusal, without_message
 
+T = TypeVar("T")
+
 _log = logging.getLogger(__name__)
 
+# The event loop holds its tasks weakly.
+_begun: set[asyncio.Task[Any]] = set()
 
-async def periodic(seconds: float, work: Callable[[], Awaitable[object]]) -> None:
+
+async def periodic(seconds: float, work: Callable[[], Awaitable[object]], *, at_once: bool = False) -> None:
     """Do some work again and again, until cancelled. A round that fails is logged and is not the last one.
 
     Args:
-        seconds: From the end of one round to the beginning of the next; also before the first.
+        seconds: From the end of one round to the beginning of the next.
         work: One round.
+        at_once: Whether the first round begins now; otherwise it begins after `seconds`, too.
     """
+    if at_once:
+        await _round(work)
     while True:
         await asyncio.sleep(seconds)
-        try:
-            await work()
-        except Exception as error:
-            _log.error("%s failed", work.__qualname__, exc_info=without_message(error))
+        await _round(work)
+
+
+async def whenever(event: asyncio.Event, work: Callable[[], Awaitable[object]], retry_seconds: float) -> None:
+    """Do some work whenever an event is set, until cancelled. The event is cleared before each round.
+
+    Args:
+        event: Set when there is something to do.
+        work: One round, which does all that there is to do.
+        retry_seconds: Until a round that failed is tried again; the failure is logged.
+    """
+    while True:
+        await event.wait()
+        event.clear()
+        if not await _round(work):
+            await asyncio.sleep(retry_seconds)
+            event.set()
+
+
+async def to_the_end(work: Coroutine[Any, Any, T]) -> T:
+    """Run some work to its end even when the call that waits for it is cancelled: a client may hang up at any moment.
+
+    For steps that belong together, such as signing a device out in the storage and then ending its stream.
+    """
+    task = asyncio.get_running_loop().create_task(work)
+    _begun.add(task)
+    task.add_done_callback(_begun.discard)
+    return await asyncio.shield(task)
 
 
 class TaskSet:
@@ -38,6 +70,16 @@ class TaskSet:
         task = asyncio.get_running_loop().create_task(_without_refusal(work))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+async def _round(work: Callable[[], Awaitable[object]]) -> bool:
+    """Do some work once; False when it failed."""
+    try:
+        await work()
+    except Exception as error:
+        _log.error("%s failed", work.__qualname__, exc_info=without_message(error))
+        return False
+    return True
 
 
 async def _without_refusal(work: Coroutine[Any, Any, None]) -> None:

@@ -36,8 +36,8 @@ class Client:
 @asynccontextmanager
 async def serving(world: World, limits: AccountLimits | None = None) -> AsyncIterator[Client]:
     server = aio.server(interceptors=(CallInterceptor(world.verifier),))
-    AccountService(world.accounts(limits)).add_to(server)
-    ContactService(world.contacts()).add_to(server)
+    account_pb2_grpc.add_AccountServiceServicer_to_server(AccountService(world.accounts(limits)), server)
+    contact_pb2_grpc.add_ContactServiceServicer_to_server(ContactService(world.contacts()), server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     async with connected(f"127.0.0.1:{port}") as client:
