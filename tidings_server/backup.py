@@ -15,18 +15,18 @@ _KEY = "token-key.pem"
 
 
 def backup(
-    to: Annotated[Path, typer.Argument(metavar="DIR", help="The copy, a data folder itself; empty or not there yet.")],
+    to: Annotated[Path, typer.Argument(metavar="DIR", help="The copy, a data folder too; empty or not there yet.")],
     data: Annotated[Path, typer.Option(metavar="DIR", help="The data folder.")] = Path("tidings-data"),
 ) -> None:
-    """Copies the data folder of a server, which may be running.
+    """Copy the data folder of a server, which may be running.
 
-    The copy has everything that was accepted before. To restore it, stop the server, and let it serve (a copy of) the
-    copy: `tidings serve --data DIR`.
+    The copy has everything that was accepted before it was begun. To restore it, stop the server, and let it serve (a
+    copy of) the copy: `tidings serve --data DIR`.
     """
     try:
         copy_database(data, to)
         if (data / _KEY).exists():
-            # It keeps its mode: nobody else may read it.
+            # The copy keeps its mode: nobody else may read it.
             shutil.copy2(data / _KEY, to / _KEY)
     except DataFolderError as error:
         typer.echo(f"tidings: {error}", err=True)

@@ -1,4 +1,4 @@
-"""TLS: what the listeners show, and what is shown to other servers. None of it may have run out at the start."""
+"""TLS certificates of the listeners, and for calls to other servers. Each must be valid when the server starts."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ _INTERNAL_OPTIONS = (
 
 
 def public_certificate(settings: Settings) -> Certificate | None:
-    """What the listener for clients shows; None for plaintext.
+    """The certificate of the listener for clients; None for plaintext.
 
     Raises:
-        SettingsError: A file cannot be read, or a certificate is not good today.
+        SettingsError: A file cannot be read, or a certificate is not valid today.
     """
     if settings.tls_certificate is None or settings.tls_private_key is None:
         return None
@@ -37,10 +37,10 @@ def public_certificate(settings: Settings) -> Certificate | None:
 
 
 def internal_certificate(settings: Settings) -> Certificate | None:
-    """What the listener for other servers shows, and whom it lets in; None for plaintext.
+    """The certificate of the listener for other servers, and who may call it; None for plaintext.
 
     Raises:
-        SettingsError: A file cannot be read.
+        SettingsError: A file cannot be read, or a certificate is not valid today.
     """
     tls = settings.internal_tls
     if tls is None:
@@ -51,14 +51,16 @@ def internal_certificate(settings: Settings) -> Certificate | None:
 
 
 class Dialler:
-    """Makes channels to the internal listeners of other servers."""
+    """Makes channels to the internal listeners of other servers, with mutual TLS where that is set.
+
+    Args:
+        settings: Say whether, and with which files.
+
+    Raises:
+        SettingsError: A file cannot be read.
+    """
 
     def __init__(self, settings: Settings) -> None:
-        """With mutual TLS where that is set.
-
-        Raises:
-            SettingsError: A file cannot be read.
-        """
         tls = settings.internal_tls
         self._credentials = (
             None
@@ -67,14 +69,14 @@ class Dialler:
         )
 
     def __call__(self, endpoint: str) -> aio.Channel:
-        """A channel to HOST:PORT, which connects when it is first used."""
+        """Make a channel to HOST:PORT, which connects when it is first used."""
         if self._credentials is None:
             return aio.insecure_channel(endpoint, options=_INTERNAL_OPTIONS)
         return aio.secure_channel(endpoint, self._credentials, options=_INTERNAL_OPTIONS)
 
 
 def check_validity(path: Path, pem: bytes) -> None:
-    """Looks whether the certificates of a PEM file are good today.
+    """Check that the certificates of a PEM file are valid today.
 
     Raises:
         SettingsError: One is not, or there is none.
@@ -98,7 +100,7 @@ def _certificates(path: Path) -> bytes:
 
 
 def read(path: Path) -> bytes:
-    """The content of a file.
+    """Read a file.
 
     Raises:
         SettingsError: It cannot be read.

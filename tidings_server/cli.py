@@ -9,7 +9,7 @@ from importlib import import_module
 import typer
 from rich.markup import escape
 
-# Imported when it is asked for: a server needs no terminal client, and the other way round.
+# Each is imported only when it is run: a server needs no terminal client, nor the client a server.
 _COMMANDS = {
     "serve": "tidings_server.serve",
     "chat": "tidings_chat.cli",
@@ -33,14 +33,14 @@ _EXTRAS = {
 
 
 def main() -> None:
-    """Runs the command that the arguments name."""
+    """Run the command that the arguments name."""
     app = typer.Typer(
         help="A chat backend whose clients hold one bidirectional gRPC stream.",
         no_args_is_help=True,
         pretty_exceptions_enable=False,
         add_completion=False,
     )
-    # Without it, a command that is the only one imported would not be asked for by its name.
+    # Without a callback, typer would run a command that is the only one imported without its name.
     app.callback()(lambda: None)
     asked = sys.argv[1] if len(sys.argv) > 1 else ""
     for name in [asked] if asked in _COMMANDS else _COMMANDS:

@@ -27,7 +27,7 @@ from tidings.core.positions import Positions
 from tidings_server.device_streams import AllStreams
 from tidings_server.engines import Engines, NodeContext, Services
 from tidings_server.keys import TokenKeys
-from tidings_server.push import Notifier, NotifierPorts
+from tidings_server.notifier import Notifier, NotifierPorts
 from tidings_server.servicers import chat_settings
 from tidings_server.settings import Settings
 

@@ -1,4 +1,4 @@
-"""The keys of access tokens: one server signs with a private one, all check with its public one."""
+"""The key of access tokens: all servers sign with the same private key, and check with its public one."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tidings_server.settings import SettingsError
 
 @dataclass(frozen=True, slots=True)
 class TokenKeys:
-    """The key that tokens are signed with, and those that they are checked with, by key id."""
+    """The private key that signs tokens, and the public keys that check them, by key id."""
 
     private: Ed25519PrivateKey
     key_id: str
@@ -26,14 +26,14 @@ class TokenKeys:
 
     @classmethod
     def load(cls, path: Path, *, make: bool = False) -> Self:
-        """Reads a private key (Ed25519, PKCS 8 in PEM) from a file.
+        """Read a private key (Ed25519, PKCS 8 in PEM) from a file.
 
         Args:
             path: The file.
-            make: Whether to make one when there is none.
+            make: Whether to make a key when there is no file.
 
         Raises:
-            SettingsError: There is no such key.
+            SettingsError: The file holds no such key, or cannot be read.
         """
         if make and not path.exists():
             write_private_key(path, Ed25519PrivateKey.generate())
@@ -56,13 +56,13 @@ def _key_id(key: Ed25519PublicKey) -> str:
 
 
 def write_private_key(path: Path, key: Ed25519PrivateKey | EllipticCurvePrivateKey) -> None:
-    """Writes a private key (PKCS 8 in PEM) that nobody else may read.
+    """Write a private key (PKCS 8 in PEM) that nobody else may read.
 
     Raises:
         OSError: It cannot be written.
     """
     pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    # Whole or not at all: a crash in between must not leave half a key.
+    # The file appears whole or not at all: a crash in between must not leave half a key.
     partial = path.with_suffix(".new")
     descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "wb") as file:

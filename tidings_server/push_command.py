@@ -1,4 +1,4 @@
-"""`tidings push`: what operators do about pushes, beside a running server too."""
+"""`tidings push`: an operator looks after pushes, also while the server runs."""
 
 from __future__ import annotations
 
@@ -23,25 +23,25 @@ from tidings.core.clock import SystemClock
 from tidings.core.errors import Refusal
 from tidings.core.ports import DeadLetter, PushQueue
 from tidings_server.keys import write_private_key
-from tidings_server.push import p256_key
+from tidings_server.notifier import p256_key
 from tidings_server.settings import Settings, SettingsError, load
 
-push = typer.Typer(help="Looks after pushes.", no_args_is_help=True)
+push = typer.Typer(help="Look after pushes.", no_args_is_help=True)
 dead_letters = typer.Typer(help="Pushes that were given up.", no_args_is_help=True)
 push.add_typer(dead_letters, name="dead-letters")
 
-# With more of them, requeueing or dropping all takes the command again.
+# With more dead letters than these, putting back or dropping all of them takes the command more than once.
 _MOST = 100_000
 
 Config = Annotated[Path | None, typer.Option(metavar="FILE", help="The server's settings, in TOML.")]
 Data = Annotated[Path | None, typer.Option(metavar="DIR", help="The server's data folder.")]
 Backend = Annotated[str | None, typer.Option(metavar="NAME", help="embedded (on SQLite) or mesh.")]
-Ids = Annotated[list[int] | None, typer.Argument(metavar="[ID]...", help="Which, by the ids that the list shows.")]
-All = Annotated[bool, typer.Option("--all", help="All that there are.")]
+Ids = Annotated[list[int] | None, typer.Argument(metavar="[ID]...", help="Which ones, by the ids that the list shows.")]
+All = Annotated[bool, typer.Option("--all", help="All of them.")]
 
 
 @dataclass(frozen=True, slots=True)
-class _Where:
+class _QueueOptions:
     config: Path | None
     data: Path | None
     backend: str | None
@@ -55,7 +55,7 @@ def list_(
     limit: Annotated[int, typer.Option(min=1, help="How many at most.")] = 100,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
 ) -> None:
-    """Shows what was given up, the latest first. Texts are not shown."""
+    """Show the pushes that were given up, the latest first. Texts are not shown."""
 
     async def work(queue: PushQueue) -> None:
         letters = await queue.dead_letters(limit)
@@ -65,7 +65,7 @@ def list_(
         else:
             _show(letters, (await queue.depth()).dead)
 
-    _run(_Where(config, data, backend), work)
+    _run(_QueueOptions(config, data, backend), work)
 
 
 @dead_letters.command()
@@ -74,20 +74,26 @@ def requeue(
 ) -> None:
     """Put some back into the queue, as if they were new; a running server sends them within ten seconds."""
     clock = SystemClock()
-    _each(_Where(config, data, backend), ids, every, "requeued", lambda queue, id_: queue.requeue(id_, clock.now_ms()))
+    _each(
+        _QueueOptions(config, data, backend),
+        ids,
+        every,
+        "requeued",
+        lambda queue, id_: queue.requeue(id_, clock.now_ms()),
+    )
 
 
 @dead_letters.command()
 def drop(
     ids: Ids = None, every: All = False, config: Config = None, data: Data = None, backend: Backend = None
 ) -> None:
-    """Forgets some for good."""
-    _each(_Where(config, data, backend), ids, every, "dropped", lambda queue, id_: queue.drop(id_))
+    """Delete some for good."""
+    _each(_QueueOptions(config, data, backend), ids, every, "dropped", lambda queue, id_: queue.drop(id_))
 
 
 @push.command()
 def vapid_key(file: Annotated[Path, typer.Argument(metavar="FILE", help="The private key, in PEM.")]) -> None:
-    """Makes a key for Web Push unless the file is there, and prints the public one, which browsers subscribe with."""
+    """Make a key for Web Push unless the file is there, and print its public key, which browsers subscribe with."""
     try:
         if not file.exists():
             write_private_key(file, ec.generate_private_key(ec.SECP256R1()))
@@ -97,7 +103,11 @@ def vapid_key(file: Annotated[Path, typer.Argument(metavar="FILE", help="The pri
 
 
 def _each(
-    where: _Where, ids: Sequence[int] | None, every: bool, done: str, do: Callable[[PushQueue, int], Awaitable[bool]]
+    options: _QueueOptions,
+    ids: Sequence[int] | None,
+    every: bool,
+    done: str,
+    do: Callable[[PushQueue, int], Awaitable[bool]],
 ) -> None:
     if every == bool(ids):
         _fail("name some ids, or --all")
@@ -109,14 +119,14 @@ def _each(
         if missing and not every:
             _fail(f"no dead letter {', '.join(map(str, missing))}")
 
-    _run(where, work)
+    _run(options, work)
 
 
-def _run(where: _Where, work: Callable[[PushQueue], Awaitable[None]]) -> None:
-    given = {"data": where.data, "backend": where.backend}
+def _run(options: _QueueOptions, work: Callable[[PushQueue], Awaitable[None]]) -> None:
+    given = {"data": options.data, "backend": options.backend}
 
     async def run() -> None:
-        settings = load(where.config, **{name: value for name, value in given.items() if value is not None})
+        settings = load(options.config, **{name: value for name, value in given.items() if value is not None})
         async with _queue(settings) as queue:
             await work(queue)
 
@@ -128,7 +138,7 @@ def _run(where: _Where, work: Callable[[PushQueue], Awaitable[None]]) -> None:
 
 @asynccontextmanager
 async def _queue(settings: Settings) -> AsyncIterator[PushQueue]:
-    """The queue itself: both engines take several processes at a time."""
+    """Open the queue, beside a running server: both engines take several processes at a time."""
     if settings.backend == "mesh":
         # Not imported before: the engines' drivers come with the extra `mesh`.
         from tidings.backends.redis.pipeline import AutoPipeline  # noqa: PLC0415

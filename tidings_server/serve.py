@@ -1,4 +1,4 @@
-"""`tidings serve`: the server, from the first port to the last commit."""
+"""`tidings serve`: runs a server until it is told to stop."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def serve(
     backend: Annotated[str | None, typer.Option(metavar="NAME", help="embedded (on SQLite) or mesh.")] = None,
     config: Annotated[Path | None, typer.Option(metavar="FILE", help="Settings, in TOML.")] = None,
 ) -> None:
-    """Runs the server until it is told to stop (SIGTERM or Ctrl-C)."""
+    """Run the server until it is told to stop (SIGTERM or Ctrl-C)."""
     given = {"listen": listen, "data": data, "services": services, "backend": backend}
     try:
         settings = load(config, **{name: value for name, value in given.items() if value is not None})
@@ -43,7 +43,7 @@ def serve(
 
 
 async def _serve(settings: Settings) -> None:
-    """Serves until SIGTERM or SIGINT, then stops gracefully; says where it listens once clients can connect."""
+    """Serve until SIGTERM or SIGINT, then stop gracefully. Print where it listens once clients can connect."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -80,9 +80,9 @@ async def _open_node(settings: Settings) -> Node:
 
 
 def spare_collector() -> None:
-    """Lets the garbage collector look at less, less often: 5 % less CPU a message between busy pairs."""
+    """Make the garbage collector look at fewer objects, and less often: 5 % less CPU a message between busy pairs."""
     gc.collect()
-    # What there is by now stays for as long as the process.
+    # The objects there are by now live as long as the process.
     gc.freeze()
     # A message makes dozens of objects and hardly a cycle: the default of 700 collects every few messages.
     gc.set_threshold(20_000, 20, 20)

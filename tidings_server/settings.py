@@ -1,4 +1,4 @@
-"""What an operator may set: in a TOML file (`--config`), in the environment (`TIDINGS_…`), on the command line."""
+"""The settings of a server: from a TOML file (`--config`), the environment (`TIDINGS_…`) and the command line."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ from pydantic_settings import (
 )
 
 SERVICES = ("chat", "api", "presence", "discovery", "notifier")
-"""What `services` may name; all of them unless told otherwise."""
+"""What `services` may name; by default all of them."""
 
 Positive = Annotated[float, Field(gt=0)]
 
 
 class SettingsError(Exception):
-    """The settings do not make sense; the message is one sentence for the operator."""
+    """The settings cannot be followed; the message is one sentence for the operator."""
 
 
 class RateSettings(BaseModel):
@@ -45,7 +45,7 @@ class RateSettings(BaseModel):
 
 
 class Rates(BaseModel):
-    """Rates, over which callers are answered with RESOURCE_EXHAUSTED."""
+    """Limits of rate; a caller over one is refused with RESOURCE_EXHAUSTED."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -77,11 +77,11 @@ class InternalTls(BaseModel):
     certificate: Path
     private_key: Path
     authority: Path
-    """Who signs the certificates of all servers."""
+    """The certificate that has signed those of all servers."""
 
 
 class CassandraSection(BaseModel):
-    """Where history, accounts and everything else that lasts is kept."""
+    """Cassandra, which keeps history, accounts and everything else that lasts."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -89,7 +89,7 @@ class CassandraSection(BaseModel):
     """HOST:PORT of some nodes."""
     keyspace: str = "tidings"
     replication: dict[str, Annotated[int, Field(ge=1)]] = {"": 1}
-    """How many nodes keep each row, by data centre; under an empty name for a cluster that knows none."""
+    """How many nodes keep each row, by data centre; under an empty name for a cluster without data centres."""
     datacenter: str = ""
     """The data centre of this region, whose nodes are asked."""
     consistency: Literal["QUORUM", "LOCAL_QUORUM"] = "QUORUM"
@@ -99,7 +99,7 @@ class CassandraSection(BaseModel):
 
 
 class MeshSection(BaseModel):
-    """The engines and the ways between servers, with the backend "mesh"."""
+    """The engines, and the listener for other servers, with the backend "mesh"."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -111,7 +111,7 @@ class MeshSection(BaseModel):
     etcd: tuple[str, ...] = ("127.0.0.1:2379",)
     """HOST:PORT of the members of etcd."""
     prefix: str = "tidings"
-    """What every key in etcd and Redis begins with."""
+    """The beginning of every key in etcd and Redis."""
     listen: str = "127.0.0.1:0"
     """HOST:PORT for other servers, which no client may reach."""
     advertise: str = ""
@@ -126,7 +126,7 @@ class FcmSection(BaseModel):
     service_account: Path
     """The JSON file of a service account that may send."""
     per_second: Positive | None = None
-    """How many messages the project may send; as many as FCM takes when not given."""
+    """How many messages the project may send; None for as many as FCM takes."""
     url: str = "https://fcm.googleapis.com"
 
 
@@ -144,7 +144,7 @@ class ApnsSection(BaseModel):
     environment: Literal["production", "sandbox"] = "production"
     per_second: Positive | None = None
     url: str = ""
-    """Where APNs is, when it is not where the environment says."""
+    """The address of APNs; that of `environment` when empty."""
 
 
 class WebPushSection(BaseModel):
@@ -155,9 +155,9 @@ class WebPushSection(BaseModel):
     key: Path
     """A PEM file with the VAPID key (P-256)."""
     contact: str
-    """Where push services reach the operator: mailto:… or https://…."""
+    """How push services reach the operator: mailto:… or https://…."""
     hosts: tuple[str, ...] = ()
-    """The push services that may be called, `*` for any characters; those of the known browsers when empty."""
+    """The hosts that may be called, with `*` for any characters; those of the known browsers when empty."""
     per_second: Positive | None = None
 
     @field_validator("contact")
@@ -169,27 +169,27 @@ class WebPushSection(BaseModel):
 
 
 class PushSection(BaseModel):
-    """How people who are away are woken. Providers without a section are not used."""
+    """Pushes to people who are away. A provider without a section is not used."""
 
     model_config = ConfigDict(extra="forbid")
 
     preview: Literal["none", "sender", "full"] = "full"
-    """The most that any push shows."""
+    """The most that a push may show."""
     hidden_text: Annotated[str, Field(min_length=1, max_length=128)] = "New message"
-    """What is shown in place of a text that is not."""
+    """The text shown in place of a hidden one."""
     ttl_seconds: Annotated[int, Field(ge=0, le=28 * 24 * 3600)] = 7 * 24 * 3600
     """How long providers keep a push for a device that is off."""
     concurrency: Annotated[int, Field(ge=1)] = 8
     """Sends under way with each provider; at most so many go out twice when a notifier is killed."""
     authority: Path | None = None
-    """A PEM file with certificates to trust besides the system's, when providers are reached through a gateway."""
+    """A PEM file with certificates to trust besides the system's, for providers behind a gateway."""
     fcm: FcmSection | None = None
     apns: ApnsSection | None = None
     web_push: WebPushSection | None = None
 
 
 class Restored(BaseModel):
-    """That an older copy of the data was restored, so that what was accepted between two moments is gone."""
+    """An older copy of the data was restored: what was accepted between two moments is gone."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -200,7 +200,7 @@ class Restored(BaseModel):
 
     @property
     def span_ms(self) -> tuple[int, int]:
-        """Both, in milliseconds since 1970."""
+        """Both moments, in milliseconds since 1970."""
         return round(self.since.timestamp() * 1000), round(self.until.timestamp() * 1000)
 
 
@@ -283,19 +283,19 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """The command line comes before the environment, and that before the file."""
+        """Let the command line override the environment, and the environment the file."""
         return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
 
 
 def load(file: Path | None, **given: Any) -> Settings:
-    """Reads the settings.
+    """Read the settings.
 
     Args:
         file: A TOML file, or None.
-        **given: What the command line says.
+        **given: The settings of the command line.
 
     Raises:
-        SettingsError: Something does not make sense.
+        SettingsError: They cannot be read or followed.
     """
 
     class FromFile(Settings):
@@ -304,7 +304,7 @@ def load(file: Path | None, **given: Any) -> Settings:
     try:
         names = {name.lower().removeprefix("tidings_") for name in os.environ if name.lower().startswith("tidings_")}
         if file is not None:
-            # The library takes a file that is not there for an empty one, and one of two names of a setting for both.
+            # The library takes a missing file for an empty one, and the first of two names of a setting for both.
             with file.open("rb") as opened:
                 names.update(tomllib.load(opened))
         if names >= {"restored", "set_back"}:

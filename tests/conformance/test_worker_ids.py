@@ -27,7 +27,7 @@ async def client(request: pytest.FixtureRequest) -> AsyncIterator[EtcdClient]:
 
 @pytest.fixture
 async def holder(client: EtcdClient) -> AsyncIterator[Holder]:
-    """Makes processes that may hold a number."""
+    """Makes processes that may hold a worker id."""
     made: list[EtcdWorkerIds] = []
 
     def make() -> WorkerIds:
@@ -43,23 +43,23 @@ def not_lost() -> None:
 
 
 async def test_no_two_who_take_at_once_have_the_same(holder: Holder) -> None:
-    numbers = await asyncio.gather(*(holder().take(not_lost) for _ in range(60)))
-    assert len(set(numbers)) == 60
-    assert all(0 <= number <= MAX_WORKER_ID for number in numbers)
+    taken = await asyncio.gather(*(holder().take(not_lost) for _ in range(60)))
+    assert len(set(taken)) == 60
+    assert all(0 <= worker_id <= MAX_WORKER_ID for worker_id in taken)
 
 
 async def test_the_last_free_ones_are_raced_for_and_then_there_are_none(client: EtcdClient, holder: Holder) -> None:
     lease = await client.grant(60)
     free = {17, 900}
-    for number in set(range(MAX_WORKER_ID + 1)) - free:
-        await client.put(client.prefix + f"numbers/{number}".encode(), b"somebody", lease)
+    for worker_id in set(range(MAX_WORKER_ID + 1)) - free:
+        await client.put(client.prefix + f"numbers/{worker_id}".encode(), b"somebody", lease)
     results = await asyncio.gather(*(holder().take(not_lost) for _ in range(6)), return_exceptions=True)
     assert {result for result in results if isinstance(result, int)} == free
     refusals = [result for result in results if isinstance(result, Refusal)]
     assert [refusal.code for refusal in refusals] == [Code.RESOURCE_EXHAUSTED] * 4
 
 
-async def test_a_number_given_back_can_be_taken(client: EtcdClient, holder: Holder) -> None:
+async def test_a_worker_id_given_back_can_be_taken(client: EtcdClient, holder: Holder) -> None:
     one = holder()
     await one.take(not_lost)
     await one.release()
@@ -71,5 +71,5 @@ async def test_a_number_given_back_can_be_taken(client: EtcdClient, holder: Hold
 async def test_who_takes_anew_gives_back_what_they_had(client: EtcdClient, holder: Holder) -> None:
     one = holder()
     await one.take(not_lost)
-    number = await one.take(not_lost)
-    assert [key for key, _ in (await client.get(client.prefix))[1]] == [client.prefix + f"numbers/{number}".encode()]
+    worker_id = await one.take(not_lost)
+    assert [key for key, _ in (await client.get(client.prefix))[1]] == [client.prefix + f"numbers/{worker_id}".encode()]

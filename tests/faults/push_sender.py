@@ -13,7 +13,7 @@ from tests.support.push_queues import queue_at
 from tidings.core.clock import SystemClock
 from tidings.core.ports import PushTokenStore
 from tidings.core.values import PushPreview, PushProvider, PushRequest, PushToken
-from tidings_server.push import providers
+from tidings_server.notifier import providers
 from tidings_server.settings import load
 
 USER = "u1"

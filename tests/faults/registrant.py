@@ -20,8 +20,8 @@ async def main(address: str, lease_seconds: int) -> None:
     registry = EtcdRegistry(etcd, lambda: say("registered again"), lease_seconds)
     await registry.start()
     await registry.register(Server("paused", ServerKind.CHAT, "10.0.0.9:7000", "", 0.0))
-    number = await EtcdWorkerIds(etcd, "paused", lease_seconds).take(lambda: say("number lost"))
-    say(f"number {number}")
+    worker_id = await EtcdWorkerIds(etcd, "paused", lease_seconds).take(lambda: say("worker id lost"))
+    say(f"worker id {worker_id}")
     await asyncio.Event().wait()
 
 

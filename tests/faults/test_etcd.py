@@ -184,18 +184,18 @@ async def test_a_process_that_was_paused_for_longer_than_its_lease(server: EtcdP
     try:
         async with asyncio.timeout(40), registry(client) as others:
             first = await process.stdout.readline()
-            assert first.startswith(b"number ")
+            assert first.startswith(b"worker id ")
             assert [each.server_id for each in others.servers(CHAT)] == ["paused"]
             process.send_signal(signal.SIGSTOP)
             await shows(others, [])
 
-            async def number_is_free() -> bool:
+            async def worker_id_is_free() -> bool:
                 return await keys(client) == []
 
-            await eventually(number_is_free)
+            await eventually(worker_id_is_free)
             process.send_signal(signal.SIGCONT)
             said = {await process.stdout.readline(), await process.stdout.readline()}
-            assert said == {b"number lost\n", b"registered again\n"}
+            assert said == {b"worker id lost\n", b"registered again\n"}
             assert await keys(client) == [b"/tidings/servers/chat/paused"]
     finally:
         process.kill()
@@ -281,26 +281,26 @@ async def test_who_leaves_in_order_is_gone_at_once(client: EtcdClient) -> None:
         await shows(second, [])
 
 
-async def test_a_number_whose_lease_ran_out_is_lost_once_and_another_can_be_taken(
+async def test_a_worker_id_whose_lease_ran_out_is_lost_once_and_another_can_be_taken(
     server: EtcdProcess, client: EtcdClient
 ) -> None:
-    numbers = EtcdWorkerIds(client, "one", lease_seconds=LEASE_SECONDS)
+    worker_ids = EtcdWorkerIds(client, "one", lease_seconds=LEASE_SECONDS)
     losses: asyncio.Queue[str] = asyncio.Queue()
-    await numbers.take(lambda: losses.put_nowait("first"))
+    await worker_ids.take(lambda: losses.put_nowait("first"))
     for lease in await leases(server):
         await client.revoke(lease)
     async with asyncio.timeout(20):
         assert await losses.get() == "first"
-    number = await numbers.take(lambda: losses.put_nowait("second"))
-    assert await keys(client) == [f"/tidings/numbers/{number}".encode()]
-    await numbers.release()
+    worker_id = await worker_ids.take(lambda: losses.put_nowait("second"))
+    assert await keys(client) == [f"/tidings/numbers/{worker_id}".encode()]
+    await worker_ids.release()
     assert losses.empty()
 
 
-async def test_a_number_is_kept_while_etcd_is_away(server: EtcdProcess, client: EtcdClient) -> None:
-    numbers = EtcdWorkerIds(client, "one", lease_seconds=LEASE_SECONDS)
+async def test_a_worker_id_is_kept_while_etcd_is_away(server: EtcdProcess, client: EtcdClient) -> None:
+    worker_ids = EtcdWorkerIds(client, "one", lease_seconds=LEASE_SECONDS)
     lost = asyncio.Event()
-    number = await numbers.take(lost.set)
+    worker_id = await worker_ids.take(lost.set)
     await server.kill()
     # For longer than the lease lasts.
     with pytest.raises(TimeoutError):
@@ -310,6 +310,6 @@ async def test_a_number_is_kept_while_etcd_is_away(server: EtcdProcess, client: 
     await eventually(lambda: answers(client))
     others = [EtcdWorkerIds(client, str(other), lease_seconds=LEASE_SECONDS) for other in range(20)]
     taken = await asyncio.gather(*(other.take(lost.set) for other in others))
-    assert len({number, *taken}) == 21
+    assert len({worker_id, *taken}) == 21
     assert not lost.is_set()
-    await asyncio.gather(*(each.release() for each in (numbers, *others)))
+    await asyncio.gather(*(each.release() for each in (worker_ids, *others)))

@@ -18,7 +18,7 @@ from tidings.backends.sqlite.push_queue import SqlitePushQueue
 from tidings.core.clock import SystemClock
 from tidings.core.ports import DevicePush
 from tidings.core.values import PushProvider, PushRequest, PushToken
-from tidings_server.push import providers
+from tidings_server.notifier import providers
 from tidings_server.settings import load
 
 FCM, APNS, WEB_PUSH = PushProvider.FCM, PushProvider.APNS, PushProvider.WEB_PUSH

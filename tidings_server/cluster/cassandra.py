@@ -65,7 +65,7 @@ class Cassandra(Engine):
         jars: The folder of its jars.
         heap: How large its heap may grow, as java takes it.
         options: More options for java.
-        detach: Whether it goes on when its owner ends.
+        detach: Whether it goes on when the process that starts it ends.
     """
 
     name = "Cassandra"
@@ -135,7 +135,7 @@ class Cassandra(Engine):
         ]
 
     def _temporary(self) -> Path:
-        """Where its native libraries are unpacked; here, so that nothing is left elsewhere by one that was killed."""
+        """A folder of its own for unpacked native libraries, so that a killed process leaves nothing elsewhere."""
         folder = self.folder / "tmp"
         folder.mkdir(exist_ok=True)
         for left in folder.iterdir():
@@ -185,7 +185,7 @@ def _text(length: str, text: str) -> bytes:
 
 
 async def _ask(client: Conversation, opcode: int, body: bytes) -> int:
-    """Sends a request of CQL's native protocol, version 4, and gives the opcode of the answer."""
+    """Send a request of CQL's native protocol, version 4, and return the opcode of the answer."""
     await client.send(struct.pack(">BBHBI", 4, 0, 0, opcode, len(body)) + body)
     _, _, _, answer, length = struct.unpack(">BBHBI", await client.exactly(9))
     await client.exactly(length)
@@ -193,6 +193,6 @@ async def _ask(client: Conversation, opcode: int, body: bytes) -> int:
 
 
 def _java() -> str:
-    """Java 17 where Debian puts it, since another one may come first on PATH."""
+    """The path of Java 17: where Debian puts it, since another Java may come first on PATH."""
     debian = sorted(Path("/usr/lib/jvm").glob("java-17-*/bin/java"))
     return str(debian[0]) if debian else program("java", "openjdk-17-jre-headless")

@@ -27,7 +27,21 @@ class Sizes:
 
 
 class Cluster:
-    """The processes of a mesh in one folder."""
+    """The processes of a mesh in one folder.
+
+    Nothing runs before `start`, unless an earlier command has left it running.
+
+    Args:
+        folder: Where everything is kept: data, logs, settings.
+        sizes: How many servers; those that run beyond are stopped at the start. None for as many as the folder had
+            before, or the defaults.
+        settings: What all servers' settings files say besides addresses, named as in `Settings`.
+        detach: Whether it goes on when the process that starts it ends.
+        cassandra: One to share with others, instead of one in the folder.
+
+    Raises:
+        EngineError: The folder holds something else.
+    """
 
     def __init__(
         self,
@@ -38,16 +52,6 @@ class Cluster:
         detach: bool = False,
         cassandra: Cassandra | None = None,
     ) -> None:
-        """Nothing runs before `start`, unless an earlier command has left it running.
-
-        Args:
-            folder: Where everything is kept: data, logs, settings.
-            sizes: How many servers, of which those that run beyond are stopped at the start; what the folder had
-                before, or the defaults.
-            settings: What all servers' settings files say besides addresses, as `Settings` names it.
-            detach: Whether it goes on when its owner ends.
-            cassandra: One to share with others, instead of one in the folder.
-        """
         self.folder = folder.absolute()
         self._settings = dict(settings or {})
         before = self._sizes_before()
@@ -61,7 +65,7 @@ class Cluster:
             name: TidingsServer(self.folder / name, services, detach=detach)
             for name, services in _services(self.sizes).items()
         }
-        # Of an earlier start that asked for more.
+        # Servers of an earlier start that asked for more.
         self._surplus = [
             TidingsServer(self.folder / name, services)
             for name, services in _services(before).items()
@@ -78,7 +82,7 @@ class Cluster:
         return [server for name, server in self.servers.items() if name.startswith(f"{kind}-")]
 
     async def start(self) -> Self:
-        """Starts what does not run yet, engines first, and waits until all of it answers.
+        """Start what does not run yet, engines first, and wait until all of it answers.
 
         Raises:
             EngineError: Something cannot be started; what had been started for it is stopped again.
@@ -104,12 +108,12 @@ class Cluster:
         return self
 
     async def stop(self) -> None:
-        """Stops everything gracefully: servers first, so that what they have accepted is kept."""
+        """Stop everything gracefully: servers first, so that what they have accepted is kept."""
         await _all(server.stop() for server in self.servers.values())
         await _all(engine.stop() for engine in self.engines)
 
     async def kill(self) -> None:
-        """SIGKILL to everything at once, as when the power goes."""
+        """Send SIGKILL to everything at once, as when the power goes."""
         await _all(each.kill() for each in (*self.servers.values(), *self.engines))
 
     async def __aenter__(self) -> Self:
@@ -132,7 +136,7 @@ class Cluster:
 
 
 def _services(sizes: Sizes) -> dict[str, str]:
-    """What each server serves, by its name."""
+    """The services of each server, by the server's name."""
     # Clients sign in at an api server, which tells them of chat servers: so it answers for discovery too.
     kinds = {
         "chat": ("chat", sizes.chat),
@@ -145,7 +149,7 @@ def _services(sizes: Sizes) -> dict[str, str]:
 
 
 async def _start(processes: Sequence[Engine]) -> None:
-    """Starts all that do not run, or none of them."""
+    """Start all that do not run, or none of them."""
     starting = [process for process in processes if not process.running]
     try:
         async with asyncio.TaskGroup() as group:
@@ -157,7 +161,7 @@ async def _start(processes: Sequence[Engine]) -> None:
 
 
 async def _all(works: Any) -> None:
-    """Does all of it, and then raises what went wrong first."""
+    """Await all, and then raise the first error."""
     outcomes = await asyncio.gather(*works, return_exceptions=True)
     for outcome in outcomes:
         if isinstance(outcome, BaseException):

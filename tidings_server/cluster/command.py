@@ -19,7 +19,7 @@ from tidings_server.cluster.cluster import Cluster, Sizes
 from tidings_server.cluster.engine import EngineError
 from tidings_server.settings import SettingsError
 
-cluster = typer.Typer(help="Runs a whole mesh on this machine.", no_args_is_help=True)
+cluster = typer.Typer(help="Run a whole mesh on this machine.", no_args_is_help=True)
 
 Data = Annotated[Path, typer.Option(metavar="DIR", help="Where everything is kept.")]
 _DATA = Path("tidings-cluster")
@@ -33,19 +33,19 @@ def up(
     api_servers: Annotated[int | None, typer.Option(min=1, help="How many api servers; 2 at first.")] = None,
     data: Data = _DATA,
 ) -> None:
-    """Starts etcd, Redis, Cassandra and the servers, which go on until `down`; as many as before, unless told."""
+    """Start etcd, Redis, Cassandra and the servers, which run until `down`; as many as before, unless told."""
     _run(lambda: _up(_resized(data, chat_servers, presence_servers, api_servers)))
 
 
 @cluster.command()
 def status(data: Data = _DATA) -> None:
-    """Shows what runs, where, and how busy it is."""
+    """Show what runs, where, and how busy it is."""
     _run(lambda: _status(Cluster(data)))
 
 
 @cluster.command()
 def down(data: Data = _DATA) -> None:
-    """Stops everything, and loses nothing."""
+    """Stop everything; nothing is lost."""
     _run(lambda: _down(Cluster(data)))
 
 
@@ -79,7 +79,7 @@ async def _status(mesh: Cluster) -> None:
             engines.add_row(engine.name, "does not run", "", "")
     _console.print(engines)
     known = {server.endpoint: server for server in await _registered(mesh)} if mesh.etcd.running else {}
-    servers = Table("server", "address", "region", "load", "channels owned", "state", "process", "MiB")
+    servers = Table("server", "address", "region", "load", "channels", "state", "process", "MiB")
     for name, process in mesh.servers.items():
         if not process.running:
             servers.add_row(name, "", "", "", "", "does not run", "", "")

@@ -1,4 +1,4 @@
-"""What all engines have in common: a folder, ports, and a process that answers, is stopped or dies."""
+"""An engine as a process: what all of them have in common, a folder, ports, starting, stopping and dying."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Engine(ABC):
     Args:
         folder: The folder, made when missing.
         ports: Ports by name; free ones are taken for those that are 0.
-        detach: Whether it goes on when its owner ends.
+        detach: Whether it goes on when the process that starts it ends.
     """
 
     name: ClassVar[str]
@@ -56,7 +56,7 @@ class Engine(ABC):
         self._find()
 
     async def start(self) -> Self:
-        """Starts it and waits until it answers.
+        """Start it, and wait until it answers.
 
         Raises:
             EngineError: It runs already, is not installed, finds a port taken, or does not start.
@@ -86,7 +86,7 @@ class Engine(ABC):
         return self
 
     async def stop(self) -> None:
-        """Stops it in its own way, and waits until it has ended; one that was paused goes on first."""
+        """Stop it gracefully, and wait until it has ended; a paused process goes on first."""
         process = self._process
         if process is None:
             return
@@ -99,24 +99,24 @@ class Engine(ABC):
             await self.kill()
 
     async def kill(self) -> None:
-        """SIGKILL: nothing in it gets to run any more. Waits until it has ended."""
+        """Send SIGKILL, which leaves it no time for anything, and wait until it has ended."""
         if self._process is not None:
             self._process.signal(signal.SIGKILL)
             await self._process.wait()
 
     def signal(self, number: int) -> None:
-        """Sends it a signal: SIGSTOP pauses it, SIGCONT lets it go on."""
+        """Send a signal: SIGSTOP pauses it, SIGCONT lets it go on."""
         if self._process is not None:
             self._process.signal(number)
 
     async def wait(self) -> None:
-        """Waits until it has ended, for whatever reason."""
+        """Wait until it has ended, for whatever reason."""
         if self._process is not None:
             await self._process.wait()
 
     @property
     def pid(self) -> int:
-        """Its process; 0 before it was started."""
+        """The id of its process; 0 before it was started."""
         return 0 if self._process is None else self._process.pid
 
     @property
@@ -130,16 +130,8 @@ class Engine(ABC):
         return int(psutil.Process(self.pid).memory_info().rss) if self.running else 0
 
     @property
-    def cpu_seconds(self) -> float:
-        """Processor time used since its start; 0 while it does not run."""
-        if not self.running:
-            return 0.0
-        times = psutil.Process(self.pid).cpu_times()
-        return float(times.user + times.system)
-
-    @property
     def log(self) -> Path:
-        """The file with all that it prints."""
+        """The file that its output goes to."""
         return self.folder / "log"
 
     @property
@@ -155,15 +147,15 @@ class Engine(ABC):
 
     @abstractmethod
     def _command(self) -> list[str]:
-        """The program and its arguments; writes the files that these name."""
+        """The program and its arguments, once the files that they name are written."""
 
     def _environment(self) -> dict[str, str]:
-        """What its environment has beside its owner's."""
+        """Variables for its environment, besides those of this process."""
         return {}
 
     @abstractmethod
     async def _answers(self) -> bool:
-        """Whether it does what clients want of it; may raise OSError or EOFError instead."""
+        """Whether it serves clients yet; OSError and EOFError mean that it does not."""
 
     def _address(self, port: str) -> str:
         return f"{HOST}:{self._ports[port]}"
@@ -173,7 +165,7 @@ class Engine(ABC):
         return self.folder / "process.json"
 
     def _find(self) -> None:
-        """Takes up what is known of an earlier start on this folder."""
+        """Find the process and the ports of an earlier start on this folder."""
         try:
             note = json.loads(self._note.read_text())
         except FileNotFoundError:

@@ -19,7 +19,7 @@ class Etcd(Engine):
         client_port: For clients; a free one when 0.
         peer_port: For other nodes; a free one when 0.
         binary: The program; where it is missing, the one on PATH is run.
-        detach: Whether it goes on when its owner ends.
+        detach: Whether it goes on when the process that starts it ends.
     """
 
     name = "etcd"

@@ -1,4 +1,4 @@
-"""Ports of loopback, and asking a server one thing."""
+"""Ports on loopback, and short conversations with a server there."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _CHANCE = random.SystemRandom()
 
 
 def free_port() -> tuple[int, socket.socket]:
-    """A TCP port that nobody listens at.
+    """Find a TCP port that nobody listens at.
 
     Returns:
         The port, and a claim to it: until that is closed (or its process ends) nobody else is given the port here, also
@@ -48,9 +48,12 @@ def is_free(port: int) -> bool:
 
 
 class Conversation:
-    """A connection for a few questions, closed when the block ends.
+    """A connection for a few requests, closed when the block ends.
 
-    Everything raises OSError (EOFError when the server closes) when nobody answers.
+    Every method raises OSError when nobody answers, and EOFError when the server closes.
+
+    Args:
+        port: Where the server listens.
     """
 
     def __init__(self, port: int) -> None:
@@ -64,18 +67,18 @@ class Conversation:
         self._writer.close()
 
     async def send(self, request: bytes) -> None:
-        """Sends bytes."""
+        """Send bytes."""
         self._writer.write(request)
         await self._writer.drain()
 
     async def line(self) -> bytes:
-        """The next line, empty at the end."""
+        """Read the next line; it is empty at the end."""
         return await self._reader.readline()
 
     async def exactly(self, count: int) -> bytes:
-        """So many bytes."""
+        """Read exactly this many bytes."""
         return await self._reader.readexactly(count)
 
     async def rest(self) -> bytes:
-        """All that comes until the server closes."""
+        """Read until the server closes."""
         return await self._reader.read()

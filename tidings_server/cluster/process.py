@@ -1,4 +1,4 @@
-"""One process of the operating system, started here or by a command that ended long ago."""
+"""A process of the operating system, started here or by a command that has ended long ago."""
 
 from __future__ import annotations
 
@@ -39,18 +39,18 @@ class Process:
     def spawn(
         cls, command: Sequence[str], *, folder: Path, log: Path, detach: bool, environment: Mapping[str, str]
     ) -> Self:
-        """Starts a process.
+        """Start a process.
 
-        It gets a session of its own, so that Ctrl-C in a terminal reaches its owner alone, who ends what it owns in
-        the order that loses nothing.
+        It gets a session of its own, so that Ctrl-C in a terminal reaches only the process that started it, which ends
+        all that it has started in the order that loses nothing.
 
         Args:
             command: The program and its arguments.
             folder: Its working folder.
             log: The file that its output is added to.
-            detach: Whether it goes on when its owner ends. Otherwise the kernel kills it once the thread that
-                started it has ended, in whatever way.
-            environment: What its environment has beside its owner's.
+            detach: Whether it goes on when the process that starts it ends. Otherwise the kernel kills it once the
+                thread that started it has ended, in whatever way.
+            environment: Variables for its environment, besides those of this process.
         """
         setpriv = None if detach else shutil.which("setpriv")
         prefix = [setpriv, "--pdeathsig", "KILL", "--"] if setpriv else []
@@ -101,12 +101,12 @@ class Process:
         return None if self._child is None else self._child.poll()
 
     def signal(self, number: int) -> None:
-        """Sends a signal; one that has ended gets none."""
+        """Send a signal; one that has ended gets none."""
         with contextlib.suppress(ProcessLookupError):
             signal.pidfd_send_signal(self._pidfd, number)
 
     async def wait(self) -> None:
-        """Waits until it has ended."""
+        """Wait until it has ended."""
         loop = asyncio.get_running_loop()
         ended = asyncio.Event()
         # Of its own, since a loop follows a descriptor for one waiter only.

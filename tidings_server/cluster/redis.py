@@ -13,11 +13,11 @@ class Redis(Engine):
 
     Args:
         folder: Its folder.
-        port: A free one when 0.
+        port: For clients; a free one when 0.
         durable: Whether a write is on the disk before it is answered, as the queue of pushes needs it. Otherwise
             nothing is ever written to the disk: soft state is gone with the process.
         databases: How many databases it has.
-        detach: Whether it goes on when its owner ends.
+        detach: Whether it goes on when the process that starts it ends.
     """
 
     name = "Redis"

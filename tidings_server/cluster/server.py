@@ -17,9 +17,9 @@ class TidingsServer(Engine):
 
     Args:
         folder: Its folder.
-        services: What it serves.
-        settings: What its settings file says besides the services and addresses.
-        detach: Whether it goes on when its owner ends.
+        services: What it serves, by commas.
+        settings: What its settings file says besides services and addresses.
+        detach: Whether it goes on when the process that starts it ends.
     """
 
     start_seconds = 60.0

@@ -28,7 +28,7 @@ from tidings_server.device_streams import AllStreams
 from tidings_server.engines import NodeContext, Services
 from tidings_server.mesh.engines import MeshEngines
 from tidings_server.mesh.sign_outs import SignOutFollower, SignOutPublisher
-from tidings_server.push import Notifier, NotifierPorts
+from tidings_server.notifier import Notifier, NotifierPorts
 from tidings_server.servicers import chat_settings
 from tidings_server.settings import SettingsError
 

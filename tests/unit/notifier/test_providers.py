@@ -28,7 +28,7 @@ from tests.support.providers.certificates import make_certificate, server_contex
 from tests.support.providers.fcm import FcmServer, error, fcm_error
 from tests.support.providers.server import Answer, Http2Server, Reply, Trouble
 from tests.support.providers.web_push import WebPushServer
-from tidings_server.push import service_account
+from tidings_server.notifier import service_account
 from tidings_server.settings import FcmSection
 
 TTL = 3_600

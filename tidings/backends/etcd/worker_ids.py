@@ -33,6 +33,7 @@ class EtcdWorkerIds(WorkerIds):
         self._etcd = etcd
         self._holder = holder.encode()
         self._lease_seconds = lease_seconds
+        # Not called worker-ids: servers of an earlier version, which a rolling upgrade runs beside, look here.
         self._prefix = etcd.prefix + b"numbers/"
         self._lease = 0
         self._keeper: asyncio.Task[None] | None = None

@@ -1,4 +1,4 @@
-"""The notifier as it is set: providers from their key files."""
+"""The notifier, put together as the settings say: its providers with their keys."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _PREVIEWS = {"none": PushPreview.NONE, "sender": PushPreview.SENDER, "full": Pus
 
 @dataclass(frozen=True, slots=True)
 class NotifierPorts:
-    """What a notifier stands on."""
+    """What a notifier needs."""
 
     queue: PushQueue
     tokens: PushTokenStore
@@ -47,14 +47,19 @@ class NotifierPorts:
 
 
 class Notifier:
-    """A dispatcher with its providers, and the way into its queue."""
+    """A dispatcher with its providers, and the sink that fills its queue.
+
+    Args:
+        section: The settings.
+        ports: Where pushes and what belongs to them are kept.
+        clock: Tells the time.
+        registry: Takes the metrics.
+
+    Raises:
+        SettingsError: A key cannot be used.
+    """
 
     def __init__(self, section: PushSection, ports: NotifierPorts, clock: Clock, registry: CollectorRegistry) -> None:
-        """Puts it together as `section` says; metrics go into `registry`.
-
-        Raises:
-            SettingsError: A key cannot be used.
-        """
         preview = _PREVIEWS[section.preview]
         self.dispatcher = Dispatcher(
             ports.queue,
@@ -70,7 +75,7 @@ class Notifier:
 
 
 def providers(section: PushSection, clock: Clock) -> Mapping[PushProvider, Provider]:
-    """The providers that are set, and the log.
+    """Make the providers that are set, and the one that writes to the log.
 
     Raises:
         SettingsError: A key cannot be used.
@@ -95,10 +100,10 @@ def providers(section: PushSection, clock: Clock) -> Mapping[PushProvider, Provi
 
 
 def service_account(section: FcmSection) -> ServiceAccount:
-    """Reads the JSON file of a service account.
+    """Read the JSON file of a service account.
 
     Raises:
-        SettingsError: It is none.
+        SettingsError: The file is none, or cannot be read.
     """
     path, name = section.service_account, "push.fcm.service_account"
     try:
@@ -130,14 +135,14 @@ def _vapid_key(section: WebPushSection) -> EllipticCurvePrivateKey:
 
 
 def p256_key(path: Path, name: str) -> EllipticCurvePrivateKey:
-    """Reads a private key of P-256.
+    """Read a private key of P-256.
 
     Args:
         path: A PEM file.
         name: The setting that names it.
 
     Raises:
-        SettingsError: It has none.
+        SettingsError: The file has none, or cannot be read.
     """
     key = _private_key(_read(path, name), path, name)
     if not isinstance(key, EllipticCurvePrivateKey) or not isinstance(key.curve, SECP256R1):
@@ -176,5 +181,5 @@ def _rates(section: PushSection) -> Mapping[PushProvider, Rate]:
         PushProvider.APNS: section.apns and section.apns.per_second,
         PushProvider.WEB_PUSH: section.web_push and section.web_push.per_second,
     }
-    # What gathers in a second may go out at once; less than one could never.
+    # The burst is what gathers in a second, and at least one: with less, nothing could ever go out.
     return {kind: Rate(each, max(1.0, each)) for kind, each in given.items() if each}

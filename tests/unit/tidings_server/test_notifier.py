@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from tests.support.clock import FakeClock
 from tests.support.providers.certificates import make_certificate, private_pem
 from tidings.core.values import PushProvider
-from tidings_server.push import providers
+from tidings_server.notifier import providers
 from tidings_server.settings import Settings, SettingsError, load
 
 APNS = """
