@@ -68,7 +68,7 @@ def list_(
     _run(_QueueOptions(config, data, backend), work)
 
 
-@dead_letters.command()
+@dead_letters.command("replay")
 def requeue(
     ids: Ids = None, every: All = False, config: Config = None, data: Data = None, backend: Backend = None
 ) -> None:
@@ -78,7 +78,7 @@ def requeue(
         _QueueOptions(config, data, backend),
         ids,
         every,
-        "requeued",
+        "replayed",
         lambda queue, id_: queue.requeue(id_, clock.now_ms()),
     )
 

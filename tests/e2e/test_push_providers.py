@@ -161,13 +161,13 @@ async def test_an_operator_sees_requeues_and_drops_what_was_given_up_while_the_s
     code, table = await world.commands("list")
     assert (code, "2 of 2" in table, "the words" in table + listed) == (0, True, False)
     site.fcm.always = None
-    assert await world.commands("requeue", str(letters[0]["id"])) == (0, "requeued: 1\n")
+    assert await world.commands("replay", str(letters[0]["id"])) == (0, "replayed: 1\n")
 
     async def has_arrived() -> bool:
         return [each["data"]["channel_id"] for each in site.fcm.messages] == [letters[0]["channel_id"]]
 
     await eventually(has_arrived)
-    assert await world.commands("requeue", "4711") == (1, "requeued: 0\ntidings: no dead letter 4711\n")
+    assert await world.commands("replay", "4711") == (1, "replayed: 0\ntidings: no dead letter 4711\n")
     assert await world.commands("drop", "--all") == (0, "dropped: 1\n")
     assert await world.commands("list", "--json") == (0, "")
     assert await world.commands("drop") == (1, "tidings: name some ids, or --all\n")
