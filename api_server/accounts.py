@@ -78,10 +78,9 @@ class Accounts:
         streams: DeviceStreams,
         recommender: Recommender,
         clock: Clock,
-        limits: AccountLimits | None = None,
+        limits: AccountLimits,
         shared_rates: SharedRates | None = None,
     ) -> None:
-        limits = limits or AccountLimits()
         self._store = store
         self._passwords = passwords
         self._tokens = tokens

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from tidings.core.clock import Clock
 from tidings.core.errors import Refusal, too_fast
@@ -28,9 +28,9 @@ class AccountLimits:
         failures_per_address: Wrong passwords, for whichever accounts, from one address.
     """
 
-    sign_ups: Rate = field(default_factory=lambda: Rate(per_second=20, burst=500))
-    failures_per_account: Rate = field(default_factory=lambda: Rate(per_second=1 / 30, burst=10))
-    failures_per_address: Rate = field(default_factory=lambda: Rate(per_second=1, burst=100))
+    sign_ups: Rate
+    failures_per_account: Rate
+    failures_per_address: Rate
 
 
 class SharedCounts:

@@ -39,7 +39,7 @@ _DAY_MS = 24 * 3600 * 1000
 class ChatSettings:
     """What an operator may set of a chat server."""
 
-    commands: Rate = field(default_factory=lambda: Rate(per_second=100, burst=1_000))
+    commands: Rate
     """How fast one user may send commands."""
     session: SessionLimits = field(default_factory=SessionLimits)
     push_delay: float = 5.0

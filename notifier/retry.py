@@ -12,7 +12,7 @@ class RetryPolicy:
     """Exponential backoff with jitter, for a number of attempts.
 
     Half of each delay is fixed, so that a provider in trouble is left alone for a while; the other half is drawn, so
-    that those who failed together do not come back together. The defaults give up after about an hour and a half.
+    that those who failed together do not come back together. The defaults give up after about 80 minutes.
 
     Args:
         attempts: How many there are.

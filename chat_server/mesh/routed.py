@@ -14,6 +14,9 @@ from tidings.internal.v1 import peer_pb2
 from tidings.mesh.peer_link import PeerHandler
 from tidings.mesh.router import ChannelRouter
 
+_COME_BACK_SECONDS = 0.1
+"""After which devices that may lack events are told to connect again."""
+
 
 class RoutedChannels:
     """`Channels` on whichever server sequences them.
@@ -76,5 +79,8 @@ class DeliveryReceiver(PeerHandler):
 
     def deliveries_lost(self) -> None:
         """See `PeerHandler.deliveries_lost`: a session that comes back gets all that it lacks from its inbox."""
+        why = unavailable(
+            "events may be missing; connect again from the cursor", Reason.EVENTS_MISSED, _COME_BACK_SECONDS
+        )
         for session in self._sessions:
-            session.end(unavailable("events may be missing; connect again from the cursor", Reason.EVENTS_MISSED, 0.1))
+            session.end(why)

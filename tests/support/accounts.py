@@ -20,11 +20,13 @@ from tidings.backends.sqlite.contacts import SqliteContactStore
 from tidings.backends.sqlite.database import Database
 from tidings.core.actions import Accepted, Action
 from tidings.core.ports import ChannelWriter, DeviceStreams, Recommender, SharedRates
+from tidings.core.rate import Rate
 from tidings.core.values import Identity, Platform, Server, ServerKind
 from tidings.rpc.tokens import Revocations, TokenIssuer, TokenVerifier
 
 TOKEN_MS = 15 * 60 * 1000
 CHEAP = PasswordCost(memory_kib=8, iterations=1)
+LIMITS = AccountLimits(sign_ups=Rate(20, 500), failures_per_account=Rate(0.1, 10), failures_per_address=Rate(1, 100))
 PASSWORD = "correct horse battery"
 SERVERS = (Server("chat-1", ServerKind.CHAT, "127.0.0.1:7500", "here", 0.5),)
 
@@ -87,7 +89,7 @@ class World:
             self.sessions,
             OneServer(),
             self.clock,
-            limits,
+            limits or LIMITS,
             shared_rates,
         )
 

@@ -28,6 +28,14 @@ def _outside_code(text: str) -> str:
 
 
 @cache
+def _anchors(page: Path) -> set[str]:
+    text = _outside_code(page.read_text())
+    return {_slug(heading) for heading in re.findall(r"^#+ (.+)$", text, re.MULTILINE)} | set(
+        re.findall(r'<a id="([^"]+)"></a>', text)
+    )
+
+
+@cache
 def _names(file: Path) -> set[str]:
     """The tests that a file has: functions, and cases that hypothesis makes of a machine."""
     names: set[str] = set()
@@ -62,14 +70,13 @@ def test_every_promise_and_every_answer_names_its_tests() -> None:
 
 @pytest.mark.parametrize("page", _PAGES, ids=lambda page: str(page.relative_to(_ROOT)))
 def test_links_lead_somewhere(page: Path) -> None:
-    text = _outside_code(page.read_text())
-    anchors = {_slug(heading) for heading in re.findall(r"^#+ (.+)$", text, re.MULTILINE)}
-    anchors |= set(re.findall(r'<a id="([^"]+)"></a>', text))
-    for target, anchor in _LINK.findall(text):
-        if not target:
-            assert anchor.removeprefix("#") in anchors, anchor
-        elif "://" not in target:
-            assert (page.parent / target).exists(), target
+    for target, anchor in _LINK.findall(_outside_code(page.read_text())):
+        if "://" in target:
+            continue
+        there = page.parent / target if target else page
+        assert there.exists(), target
+        if anchor:
+            assert anchor.removeprefix("#") in _anchors(there), f"{target}{anchor}"
 
 
 @pytest.mark.parametrize("page", _PAGES, ids=lambda page: str(page.relative_to(_ROOT)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from grpc import aio
 
 from api_server.account_service import AccountService, ContactService
 from api_server.throttle import AccountLimits
-from tests.support.accounts import PASSWORD, TOKEN_MS, World, open_world
+from tests.support.accounts import LIMITS, PASSWORD, TOKEN_MS, World, open_world
 from tidings.core.rate import Rate
 from tidings.rpc.interceptor import CallInterceptor
 from tidings.v1 import account_pb2, account_pb2_grpc, contact_pb2, contact_pb2_grpc
@@ -181,7 +182,7 @@ async def test_a_platform_that_is_none_is_refused(client: Client) -> None:
 
 async def test_a_throttled_log_in_says_when_to_try_again(world: World) -> None:
     once = Rate(per_second=0.1, burst=1)
-    async with serving(world, AccountLimits(failures_per_address=once)) as client:
+    async with serving(world, replace(LIMITS, failures_per_address=once)) as client:
         await client.sign_up()
         code, _ = await no(client.log_in("wrong password"))
         assert code is grpc.StatusCode.UNAUTHENTICATED

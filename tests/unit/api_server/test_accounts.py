@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Collection
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,7 @@ from google.rpc import error_details_pb2
 from api_server.account_values import DeviceToSignIn
 from api_server.accounts import Accounts
 from api_server.passwords import PasswordCost, Passwords
-from api_server.throttle import AccountLimits
-from tests.support.accounts import PASSWORD, SERVERS, TOKEN_MS, World, log_in, open_world, sign_up
+from tests.support.accounts import LIMITS, PASSWORD, SERVERS, TOKEN_MS, World, log_in, open_world, sign_up
 from tidings.backends.sqlite.accounts import SqliteAccountStore
 from tidings.core.errors import Code, Refusal
 from tidings.core.rate import Rate
@@ -129,7 +129,7 @@ async def test_of_simultaneous_sign_ups_with_one_name_one_succeeds(accounts: Acc
 
 
 async def test_sign_ups_are_limited_by_address(world: World) -> None:
-    accounts = world.accounts(AccountLimits(sign_ups=Rate(per_second=0.5, burst=2)))
+    accounts = world.accounts(replace(LIMITS, sign_ups=Rate(per_second=0.5, burst=2)))
     await sign_up(accounts, "ada")
     await sign_up(accounts, "bob")
     refused = await refusal(sign_up(accounts, "carl"))
@@ -205,7 +205,7 @@ async def test_a_user_has_ten_devices(world: World, accounts: Accounts) -> None:
 
 
 async def test_failures_throttle_the_account(world: World) -> None:
-    accounts = world.accounts(AccountLimits(failures_per_account=Rate(per_second=0.1, burst=3)))
+    accounts = world.accounts(replace(LIMITS, failures_per_account=Rate(per_second=0.1, burst=3)))
     await sign_up(accounts)
     for number in range(3):
         refused = await refusal(log_in(accounts, "AdA", "wrong password", address=f"ipv4:{number}"))
@@ -222,14 +222,14 @@ async def test_failures_throttle_the_account(world: World) -> None:
 
 
 async def test_an_account_that_does_not_exist_is_throttled_alike(world: World) -> None:
-    accounts = world.accounts(AccountLimits(failures_per_account=Rate(per_second=0.1, burst=3)))
+    accounts = world.accounts(replace(LIMITS, failures_per_account=Rate(per_second=0.1, burst=3)))
     for _ in range(3):
         assert (await refusal(log_in(accounts, "nobody"))).code is Code.UNAUTHENTICATED
     assert (await refusal(log_in(accounts, "nobody"))).code is Code.RESOURCE_EXHAUSTED
 
 
 async def test_failures_throttle_the_address(world: World) -> None:
-    accounts = world.accounts(AccountLimits(failures_per_address=Rate(per_second=0.1, burst=3)))
+    accounts = world.accounts(replace(LIMITS, failures_per_address=Rate(per_second=0.1, burst=3)))
     await sign_up(accounts)
     for number in range(3):
         assert (await refusal(log_in(accounts, f"name-{number}"))).code is Code.UNAUTHENTICATED
@@ -239,14 +239,14 @@ async def test_failures_throttle_the_address(world: World) -> None:
 
 async def test_log_ins_that_succeed_are_not_throttled(world: World) -> None:
     once = Rate(per_second=0.1, burst=1)
-    accounts = world.accounts(AccountLimits(failures_per_account=once, failures_per_address=once))
+    accounts = world.accounts(replace(LIMITS, failures_per_account=once, failures_per_address=once))
     await sign_up(accounts)
     for _ in range(5):
         await log_in(accounts)
 
 
 async def test_guesses_made_at_once_get_no_more_answers_than_the_rate_allows(world: World) -> None:
-    accounts = world.accounts(AccountLimits(failures_per_account=Rate(per_second=0.1, burst=3)))
+    accounts = world.accounts(replace(LIMITS, failures_per_account=Rate(per_second=0.1, burst=3)))
     await sign_up(accounts)
     outcomes = await asyncio.gather(
         *(refusal(log_in(accounts, password="wrong password")) for _ in range(10)),
@@ -505,7 +505,7 @@ async def test_the_bounds_of_a_change_of_password(world: World, accounts: Accoun
 
 
 async def test_guesses_at_the_old_password_are_throttled_and_do_not_lock_the_owner_out(world: World) -> None:
-    accounts = world.accounts(AccountLimits(failures_per_account=Rate(per_second=0.1, burst=3)))
+    accounts = world.accounts(replace(LIMITS, failures_per_account=Rate(per_second=0.1, burst=3)))
     me = world.identity(await sign_up(accounts))
     for _ in range(3):
         refused = await refusal(accounts.change_password(me, "wrong password", "another password", "ipv4:2"))
