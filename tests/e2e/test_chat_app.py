@@ -21,11 +21,12 @@ from tidings_chat.accounts import RememberedAccounts
 from tidings_chat.app import ChatApp
 from tidings_chat.channels import ChatChannel
 from tidings_chat.cli import CannotStartError, chat, prepare
+from tidings_chat.loading import PAGE
 from tidings_chat.rows import ChatMessageRow, Mark, NewRow, NoticeRow
 from tidings_chat.screens.chat import ChatScreen
 from tidings_chat.screens.dialogs import ConfirmDialog, PeopleDialog, TextDialog, TextScreen
 from tidings_chat.screens.sign_in import SignInScreen
-from tidings_chat.session import PAGE, ChatSession
+from tidings_chat.session import ChatSession
 from tidings_chat.widgets.composer import Composer
 from tidings_chat.widgets.message_pane import MessagePane
 from tidings_chat.widgets.sidebar import SidebarLine, lines
@@ -94,8 +95,8 @@ class TerminalUser:
 
     @property
     def current(self) -> ChatChannel:
-        assert self.session.current is not None
-        return self.session.current
+        assert self.session.chats.current is not None
+        return self.session.chats.current
 
     @property
     def screen(self) -> ChatScreen:
@@ -123,7 +124,7 @@ class TerminalUser:
 
     @property
     def sidebar(self) -> list[SidebarLine]:
-        return lines(self.session.chats, self.session.current)
+        return lines(self.session.chats, self.session.chats.current)
 
     @property
     def said(self) -> list[str]:
@@ -226,7 +227,7 @@ async def test_two_people_talk(endpoint: str, accounts: RememberedAccounts) -> N
         await ana.type("talk.b")
         await ana.until(lambda: ana.app.screen.query_one("#found", OptionList).option_count == 1)
         await ana.press("enter")
-        await ana.until(lambda: ana.session.current is not None)
+        await ana.until(lambda: ana.session.chats.current is not None)
         channel = ana.current
         assert channel.peer == ben.user_id
 
@@ -300,7 +301,7 @@ async def test_messages_are_edited_answered_and_deleted_by_keys(endpoint: str, a
     async with friend(endpoint, "keys.ben") as ben, terminal(accounts, endpoint) as ana:
         await ana.sign_up("keys.ana")
         await ana.say("/new keys.ben")
-        await ana.until(lambda: ana.session.current is not None)
+        await ana.until(lambda: ana.session.chats.current is not None)
         channel = ana.current
         await ana.say("tpyo")
         await ana.until(lambda: ana.row("tpyo").seq > 0)
@@ -334,11 +335,11 @@ async def test_the_past_loads_page_by_page_while_scrolling_up(endpoint: str, acc
         channel = await ben.client.open_direct_channel(ana.session.chats.me)
         total = 2 * PAGE + 50
         await asyncio.gather(*(ben.connection.send(channel.channel_id, f"line {i}") for i in range(total)))
-        await ana.until(lambda: ana.session.current is not None and ana.current.head_seq == total)
+        await ana.until(lambda: ana.session.chats.current is not None and ana.current.head_seq == total)
     # Another day: only the latest page is there at first.
     async with terminal(accounts) as ana:
         await ana.until_live()
-        await ana.until(lambda: ana.session.current is not None and ana.current.timeline.is_loaded)
+        await ana.until(lambda: ana.session.chats.current is not None and ana.current.timeline.is_loaded)
         await ana.until(lambda: len(ana.messages) == PAGE)
         assert ana.pane.is_at_end
         await ana.press("escape", "home")
@@ -368,7 +369,7 @@ async def test_a_group_is_made_changed_and_left(endpoint: str, accounts: Remembe
         await ana.type("group.b")
         await ana.until(lambda: ana.app.screen.query_one("#found", OptionList).option_count == 1)
         await ana.press("enter", "ctrl+s")
-        await ana.until(lambda: ana.session.current is not None)
+        await ana.until(lambda: ana.session.chats.current is not None)
         channel = ana.current
         await ana.until(lambda: ana.notices == ["You made “Hike” with Group.ben"])
 
@@ -417,7 +418,7 @@ async def test_a_block_is_shown_and_what_it_refused_can_be_sent_again(
     async with friend(endpoint, "block.ben") as ben, terminal(accounts, endpoint) as ana:
         await ana.sign_up("block.ana")
         await ana.say("/new block.ben")
-        await ana.until(lambda: ana.session.current is not None)
+        await ana.until(lambda: ana.session.chats.current is not None)
         await ana.say("/block")
         await ana.until(lambda: isinstance(ana.app.screen, ConfirmDialog))
         await ana.press("y")
@@ -486,7 +487,7 @@ async def test_marks_of_the_last_time_are_still_there(endpoint: str, accounts: R
         async with terminal(accounts, endpoint) as ana:
             await ana.sign_up("marks.ana")
             await ana.say("/new marks.ben")
-            await ana.until(lambda: ana.session.current is not None)
+            await ana.until(lambda: ana.session.chats.current is not None)
             await ana.say("read this")
             await ana.until(lambda: ana.row("read this").mark is Mark.DELIVERED)
             await ben.connection.mark_read(ana.current.channel_id, 1)
@@ -545,12 +546,12 @@ async def test_what_is_set_to_what_it_is_already_is_not_sent(accounts: Remembere
         assert "edit_message" not in commands
         assert not ana.screen.query_one("#banner").display
         # This backend refuses both calls when they are made.
-        await ana.session.retitle(channel, "Hike")
+        await ana.session.sender.retitle(channel, "Hike")
         with pytest.raises(TidingsError):
-            await ana.session.retitle(channel, "Walk")
-        await ana.session.change_role(channel, "user-ben", channel_pb2.MEMBER_ROLE_ADMIN)
+            await ana.session.sender.retitle(channel, "Walk")
+        await ana.session.sender.change_role(channel, "user-ben", channel_pb2.MEMBER_ROLE_ADMIN)
         with pytest.raises(TidingsError):
-            await ana.session.change_role(channel, "user-ben", channel_pb2.MEMBER_ROLE_MEMBER)
+            await ana.session.sender.change_role(channel, "user-ben", channel_pb2.MEMBER_ROLE_MEMBER)
 
 
 async def test_a_text_that_another_edit_is_about_to_replace_can_be_put_back(accounts: RememberedAccounts) -> None:
@@ -562,8 +563,8 @@ async def test_a_text_that_another_edit_is_about_to_replace_can_be_put_back(acco
         await ana.say("before")
         await ana.until(lambda: ana.row("before").seq > 0)
         seq = ana.row("before").seq
-        ana.session.edit(channel, seq, "between")
-        ana.session.edit(channel, seq, "before")
+        ana.session.sender.edit(channel, seq, "between")
+        ana.session.sender.edit(channel, seq, "before")
         await ana.until(lambda: [row.text for row in ana.messages if row.edited] == ["before"])
         texts = [event.message_edited.text for event in log.events if event.HasField("message_edited")]
         assert texts == ["between", "before"]

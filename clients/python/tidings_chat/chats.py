@@ -59,6 +59,8 @@ class Chats:
         self.blocked: set[str] = set()
         self.online: dict[str, bool] = {}
         self.channels: dict[str, ChatChannel] = {}
+        self.current: ChatChannel | None = None
+        """The channel on the screen."""
         self.is_loaded = False
         """Whether the channels have been listed."""
         # Receipts may come before the channel that they belong to is known.
@@ -120,7 +122,10 @@ class Chats:
         self.is_loaded = True
 
     def start_over(self, snapshots: Iterable[channel_pb2.Channel]) -> None:
-        """Events are missing: the api's list is all that is known of the channels."""
+        """Events are missing: the api's list is all that is known of the channels.
+
+        A channel on the screen that is not listed stays there, and nothing comes in.
+        """
         listed = list(snapshots)
         kept = {snapshot.channel_id for snapshot in listed}
         for channel_id in [channel_id for channel_id in self.channels if channel_id not in kept]:
@@ -128,6 +133,14 @@ class Chats:
         for channel in self.channels.values():
             channel.forget()
         self.put_all(listed)
+        if self.current is not None:
+            self.current = self.channels.get(self.current.channel_id, self.current)
+
+    def remove(self, channel: ChatChannel) -> None:
+        """The user has left a channel, which goes from the list and from the screen."""
+        self.channels.pop(channel.channel_id, None)
+        if self.current is channel:
+            self.current = None
 
     def take(self, event: chat_pb2.Event, now: float) -> Need | None:
         """Takes an event of the stream.

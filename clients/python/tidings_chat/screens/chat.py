@@ -19,25 +19,18 @@ from textual.widgets import Footer, OptionList, Static, TextArea
 from tidings.v1 import chat_pb2
 from tidings_chat.channels import ChatChannel
 from tidings_chat.commands import CommandError, SlashCommand, parse
-from tidings_chat.rows import ChatMessageRow, rows
+from tidings_chat.rows import ChatMessageRow, Row, rows
 from tidings_chat.screens.command_runner import CommandRunner
 from tidings_chat.session import ChatSession
 from tidings_chat.text import clean_line, count, joined
 from tidings_chat.widgets.composer import Composer
+from tidings_chat.widgets.head import Head
 from tidings_chat.widgets.message_pane import MessagePane
 from tidings_chat.widgets.sidebar import Sidebar, lines
-from tidings_client import Status
 
 # What happens within this time is drawn once.
 _DRAW_SECONDS = 0.03
 _TOAST_CHARACTERS = 80
-
-_STATUS = {
-    Status.CONNECTING: ("◌ connecting", "yellow"),
-    Status.SYNCING: ("◔ syncing", "yellow"),
-    Status.LIVE: ("● live", "green"),
-    Status.CLOSED: ("○ closed", "red"),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,10 +57,6 @@ class ChatScreen(Screen[None]):
     DEFAULT_CSS = """
     ChatScreen {
         layout: vertical;
-        & #head { height: 1; background: $boost; }
-        & #brand { width: 26; padding: 0 1; color: $accent; text-style: bold; }
-        & #title { width: 1fr; padding: 0 1; }
-        & #status { width: auto; padding: 0 1; }
         & #body { height: 1fr; }
         & #side { width: 26; border-right: solid $foreground 20%; padding: 1 0 0 0; }
         & #hint { padding: 0 1; color: $foreground 60%; }
@@ -104,6 +93,7 @@ class ChatScreen(Screen[None]):
         super().__init__()
         self.HORIZONTAL_BREAKPOINTS = [(0, "narrow"), (64, "wide")]
         self.session = session
+        self._chats = session.chats
         self._log_out = log_out
         self._leave_app = leave_app
         self._commands = CommandRunner(self)
@@ -114,10 +104,7 @@ class ChatScreen(Screen[None]):
 
     def compose(self) -> ComposeResult:
         """The parts."""
-        with Horizontal(id="head"):
-            yield Static("tidings", id="brand")
-            yield Static(id="title")
-            yield Static(id="status")
+        yield Head(self._chats.person(self._chats.me).name)
         with Horizontal(id="body"):
             with Vertical(id="side"):
                 yield Static(id="hint")
@@ -131,8 +118,6 @@ class ChatScreen(Screen[None]):
 
     def on_mount(self) -> None:
         """Draws what there is, and what there will be."""
-        me = self.session.chats.person(self.session.chats.me)
-        self.query_one("#brand", Static).update(Text(f"tidings · {me.name}", overflow="ellipsis", no_wrap=True))
         self.query_one(Composer).focus()
         self.set_interval(1.0, self._draw_typing)
         self._draw()
@@ -151,20 +136,18 @@ class ChatScreen(Screen[None]):
             return
         if not self.app.app_focus:
             self.app.bell()
-        if channel is not self.session.current:
-            chats = self.session.chats
-            sender = chats.person(message.sender_id).name
+        if channel is not self._chats.current:
+            sender = self._chats.person(message.sender_id).name
             text = clean_line(message.text[:_TOAST_CHARACTERS])
-            title = sender if channel.is_direct else f"{sender} in {chats.name_of(channel)}"
+            title = sender if channel.is_direct else f"{sender} in {self._chats.name_of(channel)}"
             self.app.notify(text, title=title, timeout=4, markup=False)
 
     def appeared(self, channel: ChatChannel) -> None:
         """Somebody has begun to talk to the user, or has put them in a group."""
-        chats = self.session.chats
         text = "writes to you for the first time" if channel.is_direct else "you are in this group now"
         if not self.app.app_focus:
             self.app.bell()
-        self.app.notify(text, title=chats.name_of(channel), timeout=4, markup=False)
+        self.app.notify(text, title=self._chats.name_of(channel), timeout=4, markup=False)
 
     def failed(self, text: str) -> None:
         """Something did not work."""
@@ -177,65 +160,43 @@ class ChatScreen(Screen[None]):
         if not self.is_current:
             # Nothing is left to draw on, or it is drawn when the screen comes back.
             return
-        session = self.session
-        chats, channel = session.chats, session.current
-        if channel is None and chats.is_loaded and chats.channels:
-            self.open_channel(chats.ordered()[0])
+        channel = self._chats.current
+        if channel is None and self._chats.is_loaded and self._chats.channels:
+            self.open_channel(self._chats.ordered()[0])
             return
         if channel is not None:
             self._note_unread(channel)
-            self.query_one(MessagePane).update_rows(rows(chats, channel, self._new_after, datetime.now().astimezone()))
+            self.query_one(MessagePane).update_rows(self._rows(channel))
             self._read(channel)
         elif self.query_one(MessagePane).rows:
             self.query_one(MessagePane).begin(())
-        self.query_one(Sidebar).update_lines(lines(chats, channel))
-        self._draw_head(channel)
+        self.query_one(Sidebar).update_lines(lines(self._chats, channel))
+        self.query_one(Head).update_head(self._chats, self.session.status)
+        self._draw_hints(channel)
         self._draw_typing()
-        session.complete()
+        self.session.loader.complete()
 
-    def _draw_head(self, channel: ChatChannel | None) -> None:
-        chats = self.session.chats
-        text, colour = _STATUS[self.session.status]
-        beside = chats.unread(channel.channel_id if channel is not None else "")
-        unread = f"{beside} unread  " if beside else ""
-        self.query_one("#status", Static).update(Text.assemble((unread, "bold"), (text, colour)))
+    def _rows(self, channel: ChatChannel) -> list[Row]:
+        return rows(self._chats, channel, self._new_after, datetime.now().astimezone())
+
+    def _draw_hints(self, channel: ChatChannel | None) -> None:
         hint = self.query_one("#hint", Static)
-        hint.display = not chats.channels
-        hint.update("Ctrl+N talks to somebody,\nCtrl+G makes a group" if chats.is_loaded else "loading …")
-        self.query_one("#title", Static).update(self._title(channel) if channel is not None else Text())
+        hint.display = not self._chats.channels
+        hint.update("Ctrl+N talks to somebody,\nCtrl+G makes a group" if self._chats.is_loaded else "loading …")
         composer = self.query_one(Composer)
         gone = channel is not None and not channel.is_member
         composer.placeholder = "" if gone else "Write a message, or / and a command"
         composer.border_subtitle = "you are not in this group any more" if gone else "Enter sends"
 
-    def _title(self, channel: ChatChannel) -> Text:
-        chats = self.session.chats
-        title = Text(no_wrap=True, overflow="ellipsis")
-        title.append(chats.name_of(channel), "bold")
-        if channel.is_direct:
-            person = chats.person(channel.peer)
-            title.append(f" @{person.username}", "dim")
-            if channel.peer in chats.blocked:
-                title.append("  blocked", "red")
-            elif chats.online.get(channel.peer):
-                title.append("  online", "green")
-            else:
-                title.append("  offline", "dim")
-        else:
-            online = sum(chats.online.get(each, False) for each in channel.members if each != chats.me)
-            title.append(f"  {count(len(channel.members), 'member')}, {online} online", "dim")
-        if channel.muted:
-            title.append("  muted", "dim")
-        return title
-
     def _draw_typing(self) -> None:
-        channel = self.session.current
+        if not self.is_current:
+            return
+        channel = self._chats.current
         line = self.query_one("#typing", Static)
         if channel is None:
             line.update("")
             return
-        chats = self.session.chats
-        names = [chats.person(user_id).name for user_id in channel.typing(time.monotonic())]
+        names = [self._chats.person(user_id).name for user_id in channel.typing(time.monotonic())]
         parts = []
         if not self.query_one(MessagePane).is_at_end:
             parts.append(f"↓ {count(channel.unread, 'new message')} below" if channel.unread else "↓ more below")
@@ -255,7 +216,7 @@ class ChatScreen(Screen[None]):
 
     def _read(self, channel: ChatChannel) -> None:
         if channel.timeline.is_loaded and self._is_looked_at:
-            self.session.read(channel)
+            self.session.sender.read(channel)
 
     def on_screen_resume(self) -> None:
         """A dialog is gone."""
@@ -267,24 +228,22 @@ class ChatScreen(Screen[None]):
 
     @on(MessagePane.OlderWanted)
     def _older_wanted(self) -> None:
-        if self.session.current is not None:
-            self.session.load_older(self.session.current)
+        if self._chats.current is not None:
+            self.session.loader.load_older(self._chats.current)
 
     # --- channels -----------------------------------------------------------------------------------------------------
 
     def open_channel(self, channel: ChatChannel) -> None:
         """Puts a channel on the screen."""
-        before = self.session.current
+        before = self._chats.current
         composer = self.query_one(Composer)
         if before is not channel:
             if before is not None:
                 self._drafts[before.channel_id] = _Draft(composer.text, self._target)
-                self.session.compose(before, False)
+                self.session.sender.compose(before, False)
             self._new_after = channel.read_seq if channel.unread else 0
-            self.session.show(channel)
-            self.query_one(MessagePane).begin(
-                rows(self.session.chats, channel, self._new_after, datetime.now().astimezone())
-            )
+            self.session.loader.show(channel)
+            self.query_one(MessagePane).begin(self._rows(channel))
             draft = self._drafts.pop(channel.channel_id, _Draft())
             self._aim(draft.target)
             composer.put(draft.text)
@@ -293,16 +252,16 @@ class ChatScreen(Screen[None]):
 
     @on(OptionList.OptionSelected)
     def _chosen(self, event: OptionList.OptionSelected) -> None:
-        channel = self.session.chats.channels.get(event.option_id or "")
+        channel = self._chats.channels.get(event.option_id or "")
         if channel is not None:
             self.open_channel(channel)
 
     def action_step(self, step: int) -> None:
         """Opens the channel above or below."""
-        ordered = self.session.chats.ordered()
+        ordered = self._chats.ordered()
         if not ordered:
             return
-        current = self.session.current
+        current = self._chats.current
         index = ordered.index(current) + step if current in ordered else 0
         self.open_channel(ordered[index % len(ordered)])
 
@@ -325,7 +284,7 @@ class ChatScreen(Screen[None]):
         if isinstance(parsed, SlashCommand):
             self._run(parsed)
             return
-        channel = self.session.current
+        channel = self._chats.current
         if channel is None:
             self.query_one(Composer).put(event.text)
             self.complain("open a channel first: Ctrl+N talks to somebody, Ctrl+G makes a group")
@@ -334,18 +293,18 @@ class ChatScreen(Screen[None]):
         self._aim(None)
         if target is not None and target.edited is not None:
             if parsed != target.edited:
-                self.session.edit(channel, target.seq, parsed)
+                self.session.sender.edit(channel, target.seq, parsed)
         else:
-            self.session.send(channel, parsed, target.seq if target is not None else 0)
+            self.session.sender.send(channel, parsed, target.seq if target is not None else 0)
         pane = self.query_one(MessagePane)
         pane.clear_selection()
         pane.action_to_end()
 
     @on(TextArea.Changed)
     def _typed(self, event: TextArea.Changed) -> None:
-        channel = self.session.current
+        channel = self._chats.current
         if channel is not None and not event.text_area.text.startswith("/"):
-            self.session.compose(channel, bool(event.text_area.text))
+            self.session.sender.compose(channel, bool(event.text_area.text))
 
     @on(Composer.Left)
     def _left(self, event: Composer.Left) -> None:
@@ -397,7 +356,7 @@ class ChatScreen(Screen[None]):
 
     def begin_edit(self, row: ChatMessageRow) -> None:
         """Lets a message be rewritten."""
-        item = self.session.current.timeline.message(row.seq) if self.session.current is not None else None
+        item = self._chats.current.timeline.message(row.seq) if self._chats.current is not None else None
         composer = self.query_one(Composer)
         composer.put(item.text if item is not None else row.text)
         self._begin(_Target(row.seq, "editing; Esc gives it up", edited=composer.written))

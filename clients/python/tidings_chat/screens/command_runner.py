@@ -76,6 +76,9 @@ class CommandRunner:
         """For one screen."""
         self._context = context
         self._session = context.session
+        self._chats = context.session.chats
+        self._loader = context.session.loader
+        self._sender = context.session.sender
 
     async def run(self, command: SlashCommand) -> None:
         """Does what a command asks, and says so when it cannot."""
@@ -92,7 +95,7 @@ class CommandRunner:
     async def _do_new(self, command: SlashCommand) -> None:
         person = await self._person(command, "Talk to", channel_peer=False)
         if person is not None:
-            self._context.open_channel(await self._session.open_direct(person.user_id))
+            self._context.open_channel(await self._sender.open_direct(person.user_id))
 
     async def _do_group(self, command: SlashCommand) -> None:
         title = command.rest or await self._context.app.push_screen_wait(TextDialog("The group’s title"))
@@ -101,12 +104,12 @@ class CommandRunner:
         dialog = PeopleDialog(self._session, f"Who is in “{title}”?", several=True, optional=True)
         people = await self._context.app.push_screen_wait(dialog)
         if people is not None:
-            self._context.open_channel(await self._session.create_group(title, [each.user_id for each in people]))
+            self._context.open_channel(await self._sender.create_group(title, [each.user_id for each in people]))
 
     async def _do_members(self, command: SlashCommand) -> None:
         channel = self._channel()
-        await self._session.know(channel.members)
-        await self._read(count(len(channel.members), "member"), members_text(self._session.chats, channel))
+        await self._loader.know(channel.members)
+        await self._read(count(len(channel.members), "member"), members_text(self._chats, channel))
 
     async def _do_add(self, command: SlashCommand) -> None:
         channel = self._group()
@@ -118,12 +121,12 @@ class CommandRunner:
             )
             people = await self._context.app.push_screen_wait(dialog) or []
         if people:
-            await self._session.add(channel, [each.user_id for each in people])
+            await self._sender.add(channel, [each.user_id for each in people])
 
     async def _do_remove(self, command: SlashCommand) -> None:
         channel = self._group()
         person = await self._member(channel, command)
-        await self._session.remove(channel, person.user_id)
+        await self._sender.remove(channel, person.user_id)
 
     async def _do_role(self, command: SlashCommand) -> None:
         channel = self._group()
@@ -131,25 +134,25 @@ class CommandRunner:
         if role.strip() not in _ROLES:
             raise _NotNow("usage: /role NAME admin, member or owner")
         person = await self._member(channel, SlashCommand("role", name))
-        await self._session.change_role(channel, person.user_id, _ROLES[role.strip()])
+        await self._sender.change_role(channel, person.user_id, _ROLES[role.strip()])
 
     async def _do_title(self, command: SlashCommand) -> None:
         channel = self._group()
         title = command.rest or await self._context.app.push_screen_wait(TextDialog("New title", channel.title))
         if title is not None:
-            await self._session.retitle(channel, title)
+            await self._sender.retitle(channel, title)
 
     async def _do_leave(self, command: SlashCommand) -> None:
         channel = self._group()
         if not channel.is_member or await self._confirmed(f"Leave “{channel.title}”?"):
-            await self._session.leave(channel)
+            await self._sender.leave(channel)
 
     async def _do_mute(self, command: SlashCommand) -> None:
-        await self._session.mute(self._channel(), True)
+        await self._sender.mute(self._channel(), True)
         self._context.say("muted: it no longer rings, and nothing is pushed")
 
     async def _do_unmute(self, command: SlashCommand) -> None:
-        await self._session.mute(self._channel(), False)
+        await self._sender.mute(self._channel(), False)
         self._context.say("no longer muted")
 
     # --- messages -----------------------------------------------------------------------------------------------------
@@ -158,7 +161,7 @@ class CommandRunner:
         channel = self._channel()
         row = self._aim(lambda row: not row.is_mine, "there is no message to answer")
         if command.rest:
-            self._session.send(channel, command.rest, row.seq)
+            self._sender.send(channel, command.rest, row.seq)
         else:
             self._context.begin_reply(row)
 
@@ -168,7 +171,7 @@ class CommandRunner:
         if not row.is_mine:
             raise _NotNow("only its author can change a message")
         if command.rest:
-            self._session.edit(channel, row.seq, command.rest)
+            self._sender.edit(channel, row.seq, command.rest)
         else:
             self._context.begin_edit(row)
 
@@ -179,14 +182,14 @@ class CommandRunner:
             raise _NotNow("only its author, or an admin of a group, can delete a message")
         beginning = row.text if len(row.text) <= 60 else f"{row.text[:60]}…"
         if await self._confirmed(f"Delete “{beginning}” for everyone?"):
-            self._session.delete(channel, row.seq)
+            self._sender.delete(channel, row.seq)
 
     async def _do_retry(self, command: SlashCommand) -> None:
-        if not self._session.retry(self._channel()):
+        if not self._sender.retry(self._channel()):
             raise _NotNow("nothing has failed here")
 
     async def _do_discard(self, command: SlashCommand) -> None:
-        if not self._session.discard(self._channel()):
+        if not self._sender.discard(self._channel()):
             raise _NotNow("nothing has failed here")
 
     # --- people -------------------------------------------------------------------------------------------------------
@@ -194,32 +197,32 @@ class CommandRunner:
     async def _do_contact(self, command: SlashCommand) -> None:
         person = await self._person(command, "Add to contacts")
         if person is not None:
-            await self._session.add_contact(person.user_id)
+            await self._sender.add_contact(person.user_id)
             self._context.say(f"{person.name} is among your contacts")
 
     async def _do_uncontact(self, command: SlashCommand) -> None:
         person = await self._person(command, "Remove from contacts")
         if person is not None:
-            await self._session.remove_contact(person.user_id)
+            await self._sender.remove_contact(person.user_id)
             self._context.say(f"{person.name} is not among your contacts any more")
 
     async def _do_contacts(self, command: SlashCommand) -> None:
-        await self._read("Contacts", contacts_text(self._session.chats))
+        await self._read("Contacts", contacts_text(self._chats))
 
     async def _do_block(self, command: SlashCommand) -> None:
         person = await self._person(command, "Block")
         if person is not None and await self._confirmed(f"Block {person.full_name}?"):
-            await self._session.block(person.user_id)
+            await self._sender.block(person.user_id)
             self._context.say(f"{person.name} is blocked")
 
     async def _do_unblock(self, command: SlashCommand) -> None:
-        blocked = self._session.chats.blocked
+        blocked = self._chats.blocked
         if not command.rest and (len(blocked) == 1):
-            person: Person | None = self._session.chats.person(next(iter(blocked)))
+            person: Person | None = self._chats.person(next(iter(blocked)))
         else:
             person = await self._person(command, "Unblock")
         if person is not None:
-            await self._session.unblock(person.user_id)
+            await self._sender.unblock(person.user_id)
             self._context.say(f"{person.name} is not blocked any more")
 
     # --- the program --------------------------------------------------------------------------------------------------
@@ -237,7 +240,7 @@ class CommandRunner:
     # --- what commands share ------------------------------------------------------------------------------------------
 
     def _channel(self) -> ChatChannel:
-        channel = self._session.current
+        channel = self._chats.current
         if channel is None:
             raise _NotNow("open a channel first")
         return channel
@@ -263,21 +266,21 @@ class CommandRunner:
         """The person named, else the other one of the direct channel, else one chosen in a dialog."""
         if command.rest:
             return await self._named(command.names[0])
-        channel = self._session.current
+        channel = self._chats.current
         if channel_peer and channel is not None and channel.is_direct:
-            return self._session.chats.person(channel.peer)
+            return self._chats.person(channel.peer)
         people = await self._context.app.push_screen_wait(PeopleDialog(self._session, title))
         return people[0] if people else None
 
     async def _named(self, name: str) -> Person:
-        person = await self._session.find(name)
+        person = await self._loader.find(name)
         if person is None:
             raise _NotNow(f"there is nobody named {name}")
         return person
 
     async def _member(self, channel: ChatChannel, command: SlashCommand) -> Person:
-        chats = self._session.chats
-        await self._session.know(channel.members)
+        chats = self._chats
+        await self._loader.know(channel.members)
         people = [chats.person(user_id) for user_id in channel.members]
         for person in people:
             if command.names and person.username == command.names[0]:

@@ -125,7 +125,7 @@ class PeopleDialog(ModalScreen[list[Person]]):
     async def _search(self, prefix: str) -> None:
         await asyncio.sleep(_PAUSE_SECONDS)
         try:
-            found = await self._session.search(prefix)
+            found = await self._session.loader.search(prefix)
         except TidingsError as error:
             self._show([], explain(error))
         else:
