@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from tidings.core.errors import invalid, not_found
 from tidings.core.limits import HISTORY_PAGE, HISTORY_PAGE_DEFAULT, page_size
-from tidings.core.ports import History
+from tidings.core.ports import History, PageRequest
 from tidings.core.values import EntryKind, MessageRow, SeqRange
 from tidings.v1 import chat_pb2
 
@@ -38,7 +38,7 @@ class HistoryReader:
         """
         ranges = await self._visible(caller_id, channel_id, before_seq, after_seq)
         limit = page_size(size, HISTORY_PAGE_DEFAULT, HISTORY_PAGE)
-        rows = await self._history.messages(channel_id, ranges, before_seq, after_seq, limit)
+        rows = await self._history.messages(channel_id, ranges, PageRequest(before_seq, after_seq, limit))
         return [_shown(row) for row in rows]
 
     async def events(
@@ -47,7 +47,7 @@ class HistoryReader:
         """Read a page of the log itself, ordered by seq; arguments and refusals as in `messages`."""
         ranges = await self._visible(caller_id, channel_id, before_seq, after_seq)
         limit = page_size(size, HISTORY_PAGE_DEFAULT, HISTORY_PAGE)
-        entries = await self._history.entries(channel_id, ranges, before_seq, after_seq, limit)
+        entries = await self._history.entries(channel_id, ranges, PageRequest(before_seq, after_seq, limit))
         return [chat_pb2.Event.FromString(entry.body) for entry in entries]
 
     async def _visible(self, caller_id: str, channel_id: str, before_seq: int, after_seq: int) -> Sequence[SeqRange]:

@@ -26,6 +26,7 @@ from tidings.backends.sqlite.history import SqliteHistory
 from tidings.backends.sqlite.log import SqliteChannelLog
 from tidings.core.actions import CreateChannel, Send
 from tidings.core.clock import SystemClock
+from tidings.core.ports import PageRequest
 from tidings.core.positions import Positions
 from tidings.core.values import ChannelKind, SeqRange
 from tidings_client import new_client_message_id
@@ -107,7 +108,8 @@ async def stored(folder: Path, sizes: Sequence[int], messages: int = _MESSAGES) 
             took = []
             for n in range(_PAGES):
                 begin = time.perf_counter()
-                page = await history.messages("large", [SeqRange(1)], 2 + (n * 7919) % (size - 60) + 60, 0, 50)
+                before_seq = 2 + (n * 7919) % (size - 60) + 60
+                page = await history.messages("large", [SeqRange(1)], PageRequest(before_seq=before_seq, limit=50))
                 took.append((time.perf_counter() - begin) * 1e3)
                 assert len(page) == 50
             found[size] = {"message_us": cost, "page_p50_ms": statistics.median(took)}

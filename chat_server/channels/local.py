@@ -21,7 +21,7 @@ from tidings.core.actions import Accepted, Refresh, ShowTyping
 from tidings.core.clock import Clock
 from tidings.core.errors import Refusal, not_found, without_message
 from tidings.core.framing import frame
-from tidings.core.ports import ChannelLog, History
+from tidings.core.ports import ChannelLog, History, PageRequest
 from tidings.core.positions import Positions
 from tidings.core.requests import ChannelRequest
 from tidings.core.values import EntryKind, LogEntry, SeqRange
@@ -185,7 +185,7 @@ class LocalChannels(SequencerListener):
         channel = await self.sequencer.channel(channel_id) if self._is_mine(channel_id) else None
         if channel is None:
             return
-        entries = await self._history.entries(channel_id, [SeqRange(first_seq)], 0, 0, _AGAIN)
+        entries = await self._history.entries(channel_id, [SeqRange(first_seq)], PageRequest(limit=_AGAIN))
         gone = {user_id: entry.seq for entry in entries for user_id in events.gone(entry)}
 
         def audience(entry: LogEntry) -> frozenset[str]:

@@ -21,7 +21,7 @@ from tidings.core import positions
 from tidings.core.clock import Clock
 from tidings.core.errors import Refusal
 from tidings.core.limits import PUSH_PREVIEW_CHARACTERS
-from tidings.core.ports import ContactStore, History, Memberships, PendingPush, PushSink
+from tidings.core.ports import ContactStore, History, Memberships, PageRequest, PendingPush, PushSink
 from tidings.core.values import EntryKind, Marks, MessageRow, PushRead, PushRequest, SeqRange
 from tidings.v1 import chat_pb2
 
@@ -255,7 +255,7 @@ class PushDecider:
     async def _note_stored(self, channel_id: str, waiting: _Waiting) -> None:
         # For what was written while nobody was there to be told.
         if not waiting.marks:
-            last = await self._history.entries(channel_id, [SeqRange(waiting.next_seq)], 0, 0, 1)
+            last = await self._history.entries(channel_id, [SeqRange(waiting.next_seq)], PageRequest(limit=1))
             if last and not waiting.marks:
                 waiting.note(self._clock.monotonic(), last[0].seq, self._step)
 
@@ -271,9 +271,11 @@ class PushDecider:
         return self._step
 
     async def _requests(self, channel: Channel, first: int, upto: int) -> list[PushRequest]:
-        # The range has no end, so that what was changed or deleted since is known.
         """Choose the people to wake, and for each the latest message that they may see and have not seen."""
-        rows = await self._history.messages(channel.channel_id, [SeqRange(first)], upto + 1, 0, _LATEST)
+        # The range has no end, so that what was changed or deleted since is known.
+        rows = await self._history.messages(
+            channel.channel_id, [SeqRange(first)], PageRequest(before_seq=upto + 1, limit=_LATEST)
+        )
         messages = [row for row in reversed(rows) if not _is_deleted(row)]
         unseen = {
             user_id: _unseen(messages, user_id, max(_seen(channel, user_id), member.since_seq - 1))

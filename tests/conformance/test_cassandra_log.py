@@ -18,6 +18,7 @@ from tidings.backends.cassandra.client import CassandraClient, Row, Statement
 from tidings.backends.cassandra.log import CassandraChannelLog
 from tidings.backends.cassandra.pending_push import CassandraPendingPush
 from tidings.core.errors import Code, Refusal
+from tidings.core.ports import PageRequest
 from tidings.core.positions import Positions
 from tidings.core.values import (
     AlreadySent,
@@ -136,7 +137,9 @@ async def other(owners: Owners, one: Owner) -> Owner:
 async def _names(ports: Ports) -> list[str]:
     """Of all messages of the group, in order; the log has no gap."""
     entries: list[LogEntry] = []
-    while page := await ports.history.entries("ga", ALL, 0, entries[-1].seq if entries else 1, 200):
+    while page := await ports.history.entries(
+        "ga", ALL, PageRequest(after_seq=entries[-1].seq if entries else 1, limit=200)
+    ):
         entries += page
     assert [each.seq for each in entries] == list(range(2, len(entries) + 2))
     found = [each.position for each in entries]
@@ -476,10 +479,10 @@ async def test_a_deleted_text_in_an_earlier_partition_is_gone_after_a_takeover(
     one.session.concerns = _is_derived
     with pytest.raises(Refusal):
         await one.log.append(LogBatch("ga", (deletion,), redactions=((2, b"redacted"),)))
-    (row,) = await ports.history.messages("ga", ALL, 3, 0, 9)
+    (row,) = await ports.history.messages("ga", ALL, PageRequest(before_seq=3, limit=9))
     assert row.message.body == b"secret" and row.latest_change == deletion
     await other.load()
-    (row,) = await ports.history.messages("ga", ALL, 3, 0, 9)
+    (row,) = await ports.history.messages("ga", ALL, PageRequest(before_seq=3, limit=9))
     assert row.message.body == b"redacted" and row.message.client_message_id == "secret"
 
 
@@ -490,7 +493,7 @@ async def test_a_message_that_is_edited_and_deleted_in_one_batch_leaves_no_text(
     deletion = replace(deletion, kind=EntryKind.DELETION, target_seq=2)
     redactions = ((2, b"redacted"), (edit.seq, b"redacted"))
     assert await one.log.append(LogBatch("ga", (edit, deletion), redactions=redactions)) == Appended()
-    found = await ports.history.entries("ga", ALL, 0, 1, 9)
+    found = await ports.history.entries("ga", ALL, PageRequest(after_seq=1, limit=9))
     assert [each.body for each in found] == [b"redacted", b"redacted", deletion.body]
 
 
@@ -504,7 +507,7 @@ async def test_a_change_that_was_announced_and_never_written_changes_nothing(
     with pytest.raises(Refusal):
         await one.log.append(LogBatch("ga", (edit,)))
     for _ in range(2):
-        (row,) = await ports.history.messages("ga", ALL, 3, 0, 9)
+        (row,) = await ports.history.messages("ga", ALL, PageRequest(before_seq=3, limit=9))
         assert row.latest_change is None
         assert [each.seq for each in (await other.log.message_with_changes("ga", {2}))[2]] == [2]
         # Then something else is written in its place.
@@ -549,13 +552,13 @@ async def test_a_channel_of_several_partitions_loads_as_it_was_left(ports: Ports
     # Only the open partition and the channel's row are read: what was before is in the row.
     opened = Statement("SELECT state_seq, head_bucket FROM channels WHERE channel_id = 'gb'")
     assert await one.cassandra.execute(opened) == [(2 * BUCKET, 2)]
-    page = await ports.history.entries("gb", ALL, 0, BUCKET - 2, 4)
+    page = await ports.history.entries("gb", ALL, PageRequest(after_seq=BUCKET - 2, limit=4))
     assert page == scribe.entries[BUCKET - 2 : BUCKET + 2]
-    page = await ports.history.entries("gb", ALL, BUCKET + 3, 0, 4)
+    page = await ports.history.entries("gb", ALL, PageRequest(before_seq=BUCKET + 3, limit=4))
     assert page == scribe.entries[BUCKET - 2 : BUCKET + 2]
-    page = await ports.history.entries("gb", (SeqRange(BUCKET - 1, BUCKET), SeqRange(2 * BUCKET)), 0, 0, 9)
+    page = await ports.history.entries("gb", (SeqRange(BUCKET - 1, BUCKET), SeqRange(2 * BUCKET)), PageRequest(limit=9))
     assert [each.seq for each in page] == [BUCKET - 1, BUCKET, 2 * BUCKET, 2 * BUCKET + 1]
-    rows = await ports.history.messages("gb", ALL, 0, 0, 3)
+    rows = await ports.history.messages("gb", ALL, PageRequest(limit=3))
     assert [each.message.seq for each in rows] == [2 * BUCKET - 2, 2 * BUCKET - 1, 2 * BUCKET]
 
 
@@ -567,7 +570,7 @@ async def test_a_partition_that_was_opened_and_not_written_to_is_taken_up(
     await _unavailable(one, "first of the next")
     loaded = await other.load()
     assert loaded.head_seq == BUCKET
-    (last,) = await ports.history.entries("ga", ALL, 0, 0, 1)
+    (last,) = await ports.history.entries("ga", ALL, PageRequest(limit=1))
     assert loaded.head_position == last.position
     view = await ports.directory.channel_of("ann", "ga")
     assert view is not None and view.snapshot == loaded and view.unread_count == 0

@@ -10,6 +10,7 @@ import pytest
 
 from tests.conformance.engines import OpenPorts, Ports
 from tests.conformance.scribe import CREATED_AT_MS, Scribe, Ticker
+from tidings.core.ports import PageRequest
 from tidings.core.values import (
     AlreadySent,
     Appended,
@@ -66,7 +67,7 @@ async def test_a_direct_channel_is_there_before_its_first_entry(ports: Ports) ->
         0,
     )
     first = await scribe.send("ann")
-    assert await ports.history.entries("dx", ALL, 0, 0, 10) == [first]
+    assert await ports.history.entries("dx", ALL, PageRequest(limit=10)) == [first]
 
 
 async def test_a_direct_channel_is_blocked_while_either_blocks_the_other(ports: Ports) -> None:
@@ -122,7 +123,7 @@ async def test_a_batch_is_written_as_it_is(ports: Ports, scribe: Scribe) -> None
     edit = replace(scribe.draft(EntryKind.EDIT, "ann", b"", "", message.seq), seq=message.seq + 1)
     title = replace(scribe.draft(EntryKind.TITLE, "ann"), seq=message.seq + 2)
     assert await ports.log.append(LogBatch("ga", (message, edit, title), title="coffee")) == Appended()
-    assert await ports.history.entries("ga", ALL, 0, 0, 10) == [*scribe.entries, message, edit, title]
+    assert await ports.history.entries("ga", ALL, PageRequest(limit=10)) == [*scribe.entries, message, edit, title]
     snapshot = await ports.log.load("ga")
     assert snapshot is not None
     assert (snapshot.title, snapshot.head_seq, snapshot.head_position) == ("coffee", 4, title.position)
@@ -142,7 +143,7 @@ async def test_a_batch_that_does_not_follow_the_head_leaves_nothing(ports: Ports
     )
     assert await ports.log.append(batch) == HeadMoved()
     assert await ports.log.load("ga") == before
-    assert await ports.history.entries("ga", ALL, 0, 0, 10) == scribe.entries
+    assert await ports.history.entries("ga", ALL, PageRequest(limit=10)) == scribe.entries
     assert await ports.history.visible("ga", "cas") == []
     assert await ports.pending_push.channels() == {}
     # The name is free still.
@@ -154,7 +155,7 @@ async def test_of_two_who_write_the_same_seq_one_wins(ports: Ports, scribe: Scri
     outcomes = await asyncio.gather(*map(ports.log.append, rivals))
     assert sorted(map(repr, outcomes)) == ["Appended()", "HeadMoved()"]
     winner = rivals[outcomes.index(Appended())]
-    assert await ports.history.entries("ga", ALL, 0, 0, 10) == [*scribe.entries, *winner.entries]
+    assert await ports.history.entries("ga", ALL, PageRequest(limit=10)) == [*scribe.entries, *winner.entries]
 
 
 async def test_what_was_sent_before_gives_its_first_place_and_nothing_is_written(ports: Ports, scribe: Scribe) -> None:
@@ -171,7 +172,7 @@ async def test_what_was_sent_before_gives_its_first_place_and_nothing_is_written
         {("ann", "one"): (first.seq, first.position), ("ann", "two"): (second.seq, second.position)}
     )
     assert await ports.log.load("ga") == before
-    assert await ports.history.entries("ga", ALL, 0, 0, 10) == scribe.entries
+    assert await ports.history.entries("ga", ALL, PageRequest(limit=10)) == scribe.entries
     assert await ports.pending_push.channels() == {}
     assert await ports.log.append(LogBatch("ga", (new,))) == Appended()
 
@@ -196,7 +197,7 @@ async def test_a_repeat_behind_a_moved_head_is_refused_as_either(ports: Ports, s
     stale = replace(scribe.draft(EntryKind.MESSAGE, "ann", name="one"), seq=2)
     outcome = await ports.log.append(LogBatch("ga", (stale,)))
     assert outcome in (HeadMoved(), AlreadySent({("ann", "one"): (first.seq, first.position)}))
-    assert await ports.history.entries("ga", ALL, 0, 0, 10) == scribe.entries
+    assert await ports.history.entries("ga", ALL, PageRequest(limit=10)) == scribe.entries
 
 
 async def test_members_come_go_and_change_roles(ports: Ports, scribe: Scribe) -> None:
@@ -248,7 +249,7 @@ async def test_redactions_replace_bodies_and_nothing_else(ports: Ports, scribe: 
     edit = await scribe.edit(message, b"secret too", "two")
     kept = await scribe.send("ann", b"kept")
     assert await ports.log.append(LogBatch("ga", (), redactions=((2, b"-"), (3, b"=")))) == Appended()
-    assert await ports.history.entries("ga", ALL, 0, 1, 10) == [
+    assert await ports.history.entries("ga", ALL, PageRequest(after_seq=1, limit=10)) == [
         replace(message, body=b"-"),
         replace(edit, body=b"="),
         kept,
@@ -306,7 +307,7 @@ async def test_everything_is_there_after_the_storage_was_closed(engine: OpenPort
     async with engine(tmp_path / "again") as ports:
         ports.clock.advance(3600)
         assert await ports.log.load("ga") == before
-        assert await ports.history.entries("ga", ALL, 0, 0, 10) == scribe.entries
+        assert await ports.history.entries("ga", ALL, PageRequest(limit=10)) == scribe.entries
         assert await ports.log.committed_position() >= message.position
         again = scribe.draft(EntryKind.MESSAGE, "ann", name="one")
         outcome = await ports.log.append(LogBatch("ga", (again,)))

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from tests.conformance.engines import OpenPorts, Ports
 from tests.conformance.scribe import CREATED_AT_MS, Scribe, Ticker
 from tidings.core import positions
+from tidings.core.ports import PageRequest
 from tidings.core.values import EntryKind, LogEntry, Marks, MessageRow, SeqRange
 
 USERS = ("ann", "ben", "cas")
@@ -115,11 +116,13 @@ async def _check_history(model: Model, data: st.DataObject) -> None:
             asked = before_seq, after_seq, data.draw(st.integers(1, 10)), data.draw(st.integers(1, 200))
             entries = {each.seq: each for each in model.seen(channel_id, user_id)}
             page = _page(((seq, len(each.body)) for seq, each in entries.items()), *asked)
-            found = await model.ports.history.entries(channel_id, ranges, *asked)
+            found = await model.ports.history.entries(channel_id, ranges, PageRequest(*asked))
             assert found == [entries[seq] for seq in page]
             rows = {each.message.seq: each for each in model.rows(channel_id, user_id)}
             page = _page(((seq, _row_bytes(each)) for seq, each in rows.items()), *asked)
-            assert await model.ports.history.messages(channel_id, ranges, *asked) == [rows[seq] for seq in page]
+            assert await model.ports.history.messages(channel_id, ranges, PageRequest(*asked)) == [
+                rows[seq] for seq in page
+            ]
 
 
 async def _check_inbox(model: Model, data: st.DataObject) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from tests.conformance.engines import Ports
 from tests.conformance.scribe import Scribe, Ticker
+from tidings.core.ports import PageRequest
 from tidings.core.values import ChannelKind, MessageRow, SeqRange
 
 ALL = (SeqRange(1),)
@@ -51,8 +52,8 @@ async def test_each_stay_is_a_range_up_to_the_entry_that_ended_it(ports: Ports, 
 async def test_both_people_of_a_direct_channel_see_it_from_the_start(ports: Ports) -> None:
     await Scribe(ports.log, Ticker(), "dx", ChannelKind.DIRECT).create("ann", "ben")
     assert await ports.history.visible("dx", "ben") == [SeqRange(1)]
-    assert await ports.history.entries("dx", ALL, 0, 0, 10) == []
-    assert await ports.history.messages("dx", ALL, 0, 0, 10) == []
+    assert await ports.history.entries("dx", ALL, PageRequest(limit=10)) == []
+    assert await ports.history.messages("dx", ALL, PageRequest(limit=10)) == []
 
 
 # --- pages ------------------------------------------------------------------------------------------------------------
@@ -79,7 +80,7 @@ PAGES = [
 async def test_a_page_of_the_log(
     ports: Ports, scribe: Scribe, before_seq: int, after_seq: int, limit: int, seqs: list[int]
 ) -> None:
-    page = await ports.history.entries("ga", ALL, before_seq, after_seq, limit)
+    page = await ports.history.entries("ga", ALL, PageRequest(before_seq, after_seq, limit))
     assert page == [scribe.entries[seq - 1] for seq in seqs]
 
 
@@ -88,7 +89,7 @@ async def test_a_page_of_messages(
     ports: Ports, scribe: Scribe, before_seq: int, after_seq: int, limit: int, seqs: list[int]
 ) -> None:
     # The entry that made the group is no message.
-    page = await ports.history.messages("ga", ALL, before_seq, after_seq, limit)
+    page = await ports.history.messages("ga", ALL, PageRequest(before_seq, after_seq, limit))
     assert page == [MessageRow(scribe.entries[seq - 1], None) for seq in seqs if seq > 1]
 
 
@@ -116,24 +117,24 @@ async def test_a_page_goes_over_several_stays(
     ports: Ports, scribe: Scribe, before_seq: int, after_seq: int, limit: int, seqs: list[int]
 ) -> None:
     entries = [scribe.entries[seq - 1] for seq in seqs]
-    assert await ports.history.entries("ga", STAYS, before_seq, after_seq, limit) == entries
+    assert await ports.history.entries("ga", STAYS, PageRequest(before_seq, after_seq, limit)) == entries
     messages = [MessageRow(each, None) for each in entries]
-    assert await ports.history.messages("ga", STAYS, before_seq, after_seq, limit) == messages
+    assert await ports.history.messages("ga", STAYS, PageRequest(before_seq, after_seq, limit)) == messages
 
 
 async def test_a_full_page_of_messages_skips_what_is_none(ports: Ports, scribe: Scribe) -> None:
     for _ in range(5):
         await scribe.edit(scribe.entries[1])
     last = await scribe.send("ben")
-    page = await ports.history.messages("ga", ALL, 0, 0, 3)
+    page = await ports.history.messages("ga", ALL, PageRequest(limit=3))
     assert [row.message.seq for row in page] == [9, 10, last.seq]
-    page = await ports.history.messages("ga", ALL, 0, 9, 3)
+    page = await ports.history.messages("ga", ALL, PageRequest(after_seq=9, limit=3))
     assert [row.message.seq for row in page] == [10, last.seq]
 
 
 async def test_nothing_is_visible_without_a_range(ports: Ports, scribe: Scribe) -> None:
-    assert await ports.history.entries("ga", (), 0, 0, 10) == []
-    assert await ports.history.messages("ga", (), 0, 0, 10) == []
+    assert await ports.history.entries("ga", (), PageRequest(limit=10)) == []
+    assert await ports.history.messages("ga", (), PageRequest(limit=10)) == []
 
 
 async def test_a_page_is_bounded_in_bytes(ports: Ports) -> None:
@@ -143,8 +144,10 @@ async def test_a_page_is_bounded_in_bytes(ports: Ports) -> None:
         await scribe.send("ann", b"x" * 100)
 
     async def seqs(before_seq: int, after_seq: int, limit: int, most_bytes: int) -> list[int]:
-        entries = await ports.history.entries("ga", (SeqRange(2),), before_seq, after_seq, limit, most_bytes)
-        messages = await ports.history.messages("ga", ALL, before_seq, after_seq, limit, most_bytes)
+        entries = await ports.history.entries(
+            "ga", (SeqRange(2),), PageRequest(before_seq, after_seq, limit, most_bytes)
+        )
+        messages = await ports.history.messages("ga", ALL, PageRequest(before_seq, after_seq, limit, most_bytes))
         assert [each.seq for each in entries] == [each.message.seq for each in messages]
         return [each.seq for each in entries]
 
@@ -163,11 +166,13 @@ async def test_the_latest_change_of_a_message_counts_towards_the_bound(ports: Po
     messages = [await scribe.send("ann", b"x" * 10) for _ in range(3)]
     await scribe.edit(messages[1], b"x" * 1_000)
     edit = await scribe.edit(messages[1], b"x" * 80)
-    assert await ports.history.messages("ga", ALL, 0, 1, 9, 100) == [
+    assert await ports.history.messages("ga", ALL, PageRequest(after_seq=1, limit=9, most_bytes=100)) == [
         MessageRow(messages[0], None),
         MessageRow(messages[1], edit),
     ]
-    assert await ports.history.messages("ga", ALL, 0, 1, 9, 99) == [MessageRow(messages[0], None)]
+    assert await ports.history.messages("ga", ALL, PageRequest(after_seq=1, limit=9, most_bytes=99)) == [
+        MessageRow(messages[0], None)
+    ]
 
 
 # --- what a message has become ----------------------------------------------------------------------------------------
@@ -179,13 +184,13 @@ async def test_a_message_comes_with_its_latest_change_only(ports: Ports, scribe:
     await scribe.edit(deleted)
     latest = await scribe.edit(edited)
     deletion = await scribe.delete(deleted)
-    page = await ports.history.messages("ga", ALL, 5, 0, 10)
+    page = await ports.history.messages("ga", ALL, PageRequest(before_seq=5, limit=10))
     assert page == [
         MessageRow(edited, latest),
         MessageRow(replace(deleted, body=b"redacted"), deletion),
         MessageRow(untouched, None),
     ]
-    assert await ports.history.messages("ga", ALL, 0, 1, 3) == page
+    assert await ports.history.messages("ga", ALL, PageRequest(after_seq=1, limit=3)) == page
 
 
 async def test_changes_outside_the_ranges_are_not_seen(ports: Ports, scribe: Scribe) -> None:
@@ -195,7 +200,7 @@ async def test_changes_outside_the_ranges_are_not_seen(ports: Ports, scribe: Scr
     later = await scribe.edit(message)
 
     async def latest(*ranges: SeqRange) -> object:
-        (row,) = await ports.history.messages("ga", ranges, 3, 0, 10)
+        (row,) = await ports.history.messages("ga", ranges, PageRequest(before_seq=3, limit=10))
         return row.latest_change
 
     assert await latest(SeqRange(1, 10)) is None
@@ -208,7 +213,7 @@ async def test_the_text_of_a_deleted_message_is_gone_from_the_log(ports: Ports, 
     message = scribe.entries[4]
     edit = await scribe.edit(message)
     await scribe.delete(message)
-    found = {each.seq: each for each in await ports.history.entries("ga", ALL, 0, 0, 99)}
+    found = {each.seq: each for each in await ports.history.entries("ga", ALL, PageRequest(limit=99))}
     assert found[message.seq] == replace(message, body=b"redacted")
     assert found[edit.seq] == replace(edit, body=b"redacted")
     assert list(found.values()) == scribe.entries

@@ -15,6 +15,8 @@ ValueT = TypeVar("ValueT")
 
 @dataclass(frozen=True, eq=False, slots=True)
 class _Read(Generic[ValueT]):
+    """A read, under way or done, and when it began."""
+
     task: asyncio.Task[ValueT | None]
     began_at: float
 

@@ -13,7 +13,7 @@ ENTRY_COLUMNS = "seq, position, kind, author_id, client_message_id, target_seq, 
 PUSH_COLUMNS = "device_id, provider, user_id, channel_id, seq, sender_id, preview, created_at_ms"
 
 
-def entry(row: tuple[Any, ...]) -> LogEntry:
+def log_entry(row: tuple[Any, ...]) -> LogEntry:
     """Make an entry of a row of ENTRY_COLUMNS."""
     seq, position, kind, author_id, client_message_id, target_seq, body = row
     return LogEntry(seq, position, EntryKind(kind), author_id, body, client_message_id, target_seq)

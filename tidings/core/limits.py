@@ -43,7 +43,7 @@ FRAME_BYTES = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class SessionLimits:
-    """How much of a chat server one session may occupy."""
+    """The limits of one session in a chat server."""
 
     waiting_events: int = 2_000
     waiting_bytes: int = 1 << 20

@@ -9,7 +9,7 @@ from tidings.core.clock import Clock
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """How often something may happen: `burst` times at once, and `per_second` times a second in the long run."""
+    """A rate limit: `burst` times at once, and `per_second` times a second in the long run."""
 
     per_second: float
     burst: float

@@ -13,7 +13,7 @@ Outcome = Accepted | Refusal
 
 
 class ReplyTo(Protocol):
-    """Where the outcome of a request goes: to a session, to another server, or to a coroutine that awaits it."""
+    """The receiver of a request's outcome: a session, another server, or a coroutine that awaits it."""
 
     @property
     def in_log_order(self) -> bool:

@@ -63,7 +63,7 @@ class PushProvider(enum.IntEnum):
 
 
 class PushPreview(enum.IntEnum):
-    """How much of a message a push shows; numbered as in the contract. A higher value shows more."""
+    """The part of a message that a push shows; numbered as in the contract. A higher value shows more."""
 
     NONE = 1
     SENDER = 2
@@ -144,7 +144,7 @@ class MembershipChange:
 
 @dataclass(frozen=True, slots=True)
 class Marks:
-    """How far one member has received and read a channel."""
+    """The marks of one member: the last entries that they have received and read."""
 
     delivered_seq: int = 0
     read_seq: int = 0
@@ -278,7 +278,7 @@ class PushRead:
 
 @dataclass(frozen=True, slots=True)
 class PushToken:
-    """Where the pushes of a device go."""
+    """The address of a device at its push provider."""
 
     device_id: str
     user_id: str
@@ -290,7 +290,7 @@ class PushToken:
 
 @dataclass(frozen=True, slots=True)
 class Presence:
-    """Whether a user is online."""
+    """The presence of a user: online or offline."""
 
     user_id: str
     online: bool

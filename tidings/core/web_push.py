@@ -15,7 +15,7 @@ _SECRET_BYTES = 16
 
 @dataclass(frozen=True, slots=True)
 class PushSubscription:
-    """Where a browser's pushes go, and the keys for which they are encrypted (RFC 8030, RFC 8291)."""
+    """The address of a browser at its push service, and the keys to encrypt pushes for it (RFC 8030, RFC 8291)."""
 
     endpoint: str
     public_key: bytes

@@ -35,6 +35,7 @@ from tidings.core import actions
 from tidings.core.actions import Action
 from tidings.core.errors import Refusal
 from tidings.core.limits import SessionLimits
+from tidings.core.ports import PageRequest
 from tidings.core.positions import Positions
 from tidings.core.requests import ChannelRequest, Outcome
 from tidings.core.values import ChannelKind, Identity, Marks, Role, SeqRange
@@ -563,7 +564,7 @@ class ChannelMachine(RuleBasedStateMachine):
                     self.check_copy(device, channel_id, model)
 
     async def check_storage(self, channel_id: str, model: ModelChannel) -> None:
-        stored = await self.history.entries(channel_id, [SeqRange(1)], 0, 0, 1_000_000)
+        stored = await self.history.entries(channel_id, [SeqRange(1)], PageRequest(limit=1_000_000))
         assert [each.seq for each in stored] == list(range(1, len(model.log) + 1))
         positions = [each.position for each in stored]
         assert positions == sorted(set(positions))

@@ -10,7 +10,7 @@ from tidings.backends.cassandra.client import CassandraClient, Statement
 
 
 class Relation(enum.IntEnum):
-    """What the user of a partition is to another user. The partition of the other has the reverse."""
+    """The relation of a partition's user to another user, whose partition has the reverse."""
 
     HAS_CONTACT = 1
     CONTACT_OF = 2

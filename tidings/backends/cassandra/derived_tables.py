@@ -31,7 +31,7 @@ _REDACTED = Statement(
 
 @dataclass(slots=True)
 class Effects:
-    """What batches change outside of their own partition of the log."""
+    """The changes of batches outside of their own partition of the log."""
 
     seq: int
     """The first entry of the last batch; 0 for the members of a direct channel, who have no entry."""

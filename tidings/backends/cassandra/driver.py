@@ -46,7 +46,7 @@ _START_SECONDS = 30.0
 
 @dataclass(frozen=True, slots=True)
 class CassandraSettings:
-    """Where Cassandra is, and how data is kept, read and written there."""
+    """The settings for Cassandra: where it is, and how data is kept, read and written there."""
 
     addresses: tuple[str, ...] = ("127.0.0.1:9042",)
     """HOST:PORT of some nodes; the others are found through them. All listen at the same port."""

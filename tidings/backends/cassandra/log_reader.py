@@ -7,7 +7,9 @@ from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 
 from tidings.backends.cassandra.buckets import BUCKET, bucket_of, by_bucket
 from tidings.backends.cassandra.client import CassandraClient, Statement
-from tidings.backends.rows import ENTRY_COLUMNS, entry
+from tidings.backends.pages import stretches
+from tidings.backends.rows import ENTRY_COLUMNS, log_entry
+from tidings.core.ports import PageRequest
 from tidings.core.values import EntryKind, LogEntry, SeqRange
 
 _HEAD_BUCKET = Statement("SELECT head_bucket FROM channels WHERE channel_id = ?")
@@ -42,7 +44,7 @@ class LogReader:
     async def entries(self, channel_id: str, seqs: Collection[int]) -> Mapping[int, LogEntry]:
         """Read some entries; those that do not exist are left out."""
         asked = [(channel_id, bucket, part) for bucket, part in by_bucket(seqs).items()]
-        return {row[0]: entry(row) for row in await self._cassandra.execute_many(_ENTRIES, asked)}
+        return {row[0]: log_entry(row) for row in await self._cassandra.execute_many(_ENTRIES, asked)}
 
     async def range(self, channel_id: str, first: int, last: int) -> Sequence[LogEntry]:
         """Read the entries from `first` to `last`, which must not be many."""
@@ -58,35 +60,26 @@ class LogReader:
         return found
 
     async def walk(
-        self,
-        channel_id: str,
-        ranges: Sequence[SeqRange],
-        before_seq: int,
-        after_seq: int,
-        limit: int,
-        messages_only: bool = False,
+        self, channel_id: str, ranges: Sequence[SeqRange], page: PageRequest, messages_only: bool = False
     ) -> AsyncIterator[Sequence[LogEntry]]:
         """Yield the entries that a page may hold, nearest first, some at a time.
 
         Args:
             channel_id: The channel.
             ranges: The entries that may be seen.
-            before_seq: Where to begin downwards, when `after_seq` is 0; 0 is the end of the log.
-            after_seq: Where to begin upwards, unless it is 0.
-            limit: About how many entries will be wanted.
+            page: The page.
             messages_only: Whether to leave out all entries but messages.
         """
         rows = await self._cassandra.execute(_HEAD_BUCKET, (channel_id,))
         if not rows:
             return
         end = (rows[0][0] + 1) * BUCKET
+        upwards = bool(page.after_seq)
         statement = (
-            (_MESSAGES_UP if messages_only else _UP) if after_seq else (_MESSAGES_DOWN if messages_only else _DOWN)
+            (_MESSAGES_UP if messages_only else _UP) if upwards else (_MESSAGES_DOWN if messages_only else _DOWN)
         )
-        for stretch in ranges if after_seq else reversed(ranges):
-            first = max(stretch.first, after_seq + 1)
-            last = min(stretch.last or end, before_seq - 1 if before_seq else end, end)
-            async for part in self._steps(statement, channel_id, first, last, upwards=bool(after_seq), limit=limit):
+        for first, last in stretches(ranges, page, end):
+            async for part in self._steps(statement, channel_id, first, last, upwards=upwards, limit=page.limit):
                 yield part
 
     async def _steps(
@@ -98,7 +91,8 @@ class LogReader:
             bucket = bucket_of(first if upwards else last)
             low, high = max(first, bucket * BUCKET + 1), min(last, (bucket + 1) * BUCKET)
             found = [
-                entry(row) for row in await self._cassandra.execute(statement, (channel_id, bucket, low, high, most))
+                log_entry(row)
+                for row in await self._cassandra.execute(statement, (channel_id, bucket, low, high, most))
             ]
             if found:
                 yield found

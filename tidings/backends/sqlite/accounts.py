@@ -151,25 +151,7 @@ class SqliteAccountStore(AccountStore):
         """See `AccountStore.sign_in_device`."""
 
         def work(connection: sqlite3.Connection) -> Device:
-            known = connection.execute(
-                f"SELECT {_DEVICE_COLUMNS}, signed_in FROM devices WHERE device_id = ? AND user_id = ?",
-                (device.device_id, device.user_id),
-            ).fetchone()
-            if known is None or not known[-1]:
-                (count,) = connection.execute(
-                    "SELECT count(*) FROM devices WHERE user_id = ? AND signed_in", (device.user_id,)
-                ).fetchone()
-                if count >= most:
-                    raise TooManyDevices(device.user_id)
-            if known is None:
-                kept = replace(device, device_id=new_device_id())
-                _insert_device(connection, kept)
-            else:
-                kept = replace(_device(known[:-1]), last_active_at_ms=device.last_active_at_ms)
-                connection.execute(
-                    "UPDATE devices SET signed_in = 1, last_active_at_ms = ? WHERE device_id = ?",
-                    (kept.last_active_at_ms, kept.device_id),
-                )
+            kept = _sign_in(connection, device, most)
             _set_refresh_token(connection, kept.device_id, refresh_hash)
             return kept
 
@@ -271,6 +253,30 @@ def _insert_device(connection: sqlite3.Connection, device: Device) -> None:
             device.last_active_at_ms,
         ),
     )
+
+
+def _sign_in(connection: sqlite3.Connection, device: Device, most: int) -> Device:
+    """Sign in the user's device with the same id, or else a new one, unless `most` others are signed in."""
+    known = connection.execute(
+        f"SELECT {_DEVICE_COLUMNS}, signed_in FROM devices WHERE device_id = ? AND user_id = ?",
+        (device.device_id, device.user_id),
+    ).fetchone()
+    if known is None or not known[-1]:
+        (count,) = connection.execute(
+            "SELECT count(*) FROM devices WHERE user_id = ? AND signed_in", (device.user_id,)
+        ).fetchone()
+        if count >= most:
+            raise TooManyDevices(device.user_id)
+    if known is None:
+        kept = replace(device, device_id=new_device_id())
+        _insert_device(connection, kept)
+    else:
+        kept = replace(_device(known[:-1]), last_active_at_ms=device.last_active_at_ms)
+        connection.execute(
+            "UPDATE devices SET signed_in = 1, last_active_at_ms = ? WHERE device_id = ?",
+            (kept.last_active_at_ms, kept.device_id),
+        )
+    return kept
 
 
 def _replace_hash(connection: sqlite3.Connection, user_id: str, old_hash: str, new_hash: str) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Collection, Mapping, Sequence
 
-from tidings.backends.rows import ENTRY_COLUMNS, encode_marks, entry
+from tidings.backends.rows import ENTRY_COLUMNS, encode_marks, log_entry
 from tidings.backends.sqlite.channel_rows import CHANGES_OF_MESSAGE, load_snapshot
 from tidings.backends.sqlite.database import Database
 from tidings.core.ports import ChannelLog
@@ -83,7 +83,7 @@ class SqliteChannelLog(ChannelLog):
                     changes = connection.execute(
                         f"SELECT {ENTRY_COLUMNS} FROM {CHANGES_OF_MESSAGE} ORDER BY seq", (channel_id, seq)
                     )
-                    found[seq] = [entry(message), *map(entry, changes)]
+                    found[seq] = [log_entry(message), *map(log_entry, changes)]
             return found
 
         return await self._database.read(work)

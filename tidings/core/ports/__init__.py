@@ -7,7 +7,7 @@ Every method may raise `Refusal` with UNAVAILABLE when its engine is away. A wri
 from __future__ import annotations
 
 from tidings.core.ports.accounts import AccountStore, Credentials, RefreshTokenReused, TooManyDevices, UsernameTaken
-from tidings.core.ports.channels import ChannelLog, ChannelWriter, History, Memberships
+from tidings.core.ports.channels import ChannelLog, ChannelWriter, History, Memberships, PageRequest
 from tidings.core.ports.contacts import ContactStore
 from tidings.core.ports.inbox import Inbox, InboxCopy, Replay, ReplayChunk
 from tidings.core.ports.presence import PresencePubSub, PresenceStore
@@ -38,6 +38,7 @@ __all__ = [
     "Inbox",
     "InboxCopy",
     "Memberships",
+    "PageRequest",
     "PendingPush",
     "PresencePubSub",
     "PresenceStore",

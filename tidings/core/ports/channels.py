@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 
 from tidings.core.actions import Accepted, Action
-from tidings.core.limits import HISTORY_PAGE_BYTES
+from tidings.core.limits import HISTORY_PAGE_BYTES, HISTORY_PAGE_DEFAULT
 from tidings.core.values import (
     AppendOutcome,
     ChannelSnapshot,
@@ -70,6 +71,20 @@ class ChannelLog(abc.ABC):
         """Return a position that is not less than that of any entry written so far, if the servers' clocks agree."""
 
 
+@dataclass(frozen=True, slots=True)
+class PageRequest:
+    """A page of a log: the first entries after a seq, or else the last ones before a seq."""
+
+    before_seq: int = 0
+    """The page ends before this entry; 0 for the end of the log."""
+    after_seq: int = 0
+    """The page begins after this entry, unless it is 0."""
+    limit: int = HISTORY_PAGE_DEFAULT
+    """At most so many entries."""
+    most_bytes: int = HISTORY_PAGE_BYTES
+    """At most so many bytes in the bodies, unless one entry alone has more."""
+
+
 class History(abc.ABC):
     """Pages of the logs."""
 
@@ -78,37 +93,16 @@ class History(abc.ABC):
         """Return which entries a user may see, in ascending order; none for a user who never was in the channel."""
 
     @abc.abstractmethod
-    async def entries(
-        self,
-        channel_id: str,
-        ranges: Sequence[SeqRange],
-        before_seq: int,
-        after_seq: int,
-        limit: int,
-        most_bytes: int = HISTORY_PAGE_BYTES,
-    ) -> Sequence[LogEntry]:
-        """Return a page of the log within the ranges, ordered by seq.
-
-        With `after_seq` these are the first entries after it, else the last ones before `before_seq` (or the last of
-        all, when that is 0). The page has at most `limit` entries, and at most `most_bytes` in their bodies, unless one
-        entry alone has more.
-        """
+    async def entries(self, channel_id: str, ranges: Sequence[SeqRange], page: PageRequest) -> Sequence[LogEntry]:
+        """Return a page of the log within the ranges, ordered by seq."""
 
     @abc.abstractmethod
-    async def messages(
-        self,
-        channel_id: str,
-        ranges: Sequence[SeqRange],
-        before_seq: int,
-        after_seq: int,
-        limit: int,
-        most_bytes: int = HISTORY_PAGE_BYTES,
-    ) -> Sequence[MessageRow]:
+    async def messages(self, channel_id: str, ranges: Sequence[SeqRange], page: PageRequest) -> Sequence[MessageRow]:
         """Return a page of messages alone, each with its latest change within the ranges, whose body counts too."""
 
 
 class Memberships(abc.ABC):
-    """Who is in which channels."""
+    """The channels of users, and their members."""
 
     @abc.abstractmethod
     async def channel_of(self, user_id: str, channel_id: str) -> ChannelView | None:

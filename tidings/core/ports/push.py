@@ -46,7 +46,7 @@ class DeadLetter:
 
 @dataclass(frozen=True, slots=True)
 class PushQueueDepth:
-    """How full the queue is."""
+    """The numbers of pushes in the queue."""
 
     waiting: int
     """How many pushes wait."""
