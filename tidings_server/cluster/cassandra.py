@@ -100,7 +100,9 @@ class Cassandra(Engine):
     def _command(self) -> list[str]:
         java = _java()
         if not any(self._jars.glob("cassandra-all-*.jar")):
-            raise EngineError(f"Cassandra's jars are not in {self._jars}: run scripts/install-engines.")
+            raise EngineError(
+                f"Cassandra's jars are not in {self._jars}: run scripts/install-engines and this in the source tree."
+            )
         configuration = self.folder / "conf"
         configuration.mkdir(exist_ok=True)
         settings = configuration / "cassandra.yaml"
