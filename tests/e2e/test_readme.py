@@ -49,6 +49,14 @@ async def run(*command: str | Path) -> str:
     return output.decode()
 
 
+def test_the_examples_in_other_languages_begin_with_what_runs_them() -> None:
+    rows = re.findall(r"^\| \[\w+\]\((.+?)\) .*\| (.+) \|$", section("In other languages"), re.MULTILINE)
+    assert len(rows) == len([*(_ROOT / "clients" / "examples").glob("*/")])
+    for source, shown in rows:
+        comment = (_ROOT / source).read_text().split("\n\n")[0]
+        assert all(command.replace(_ENDPOINT, "HOST:PORT") in comment for command in re.findall("`(.+?)`", shown))
+
+
 async def test_the_python_example_sends_and_receives(folder: Path, tmp_path: Path) -> None:
     [(language, code)] = blocks(section("With Python"))
     assert language == "python"
