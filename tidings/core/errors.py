@@ -28,7 +28,7 @@ class Code(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class FieldViolation:
-    """What is wrong with one field of a request."""
+    """A fault of one field of a request."""
 
     field: str
     description: str
@@ -43,7 +43,7 @@ class Refusal(Exception):  # noqa: N818 - the field's word for an answer of no, 
         message: One sentence for people.
         reason: A word in capitals for programs, as in google.rpc.ErrorInfo.
         violations: The fields at fault.
-        metadata: More for programs: the limit and the value, say.
+        metadata: More for programs, such as the limit and the value.
         retry_after: Seconds after which trying again makes sense; None when it does not.
     """
 
@@ -59,7 +59,7 @@ class Refusal(Exception):  # noqa: N818 - the field's word for an answer of no, 
 
 
 def invalid(field_name: str, description: str, **metadata: object) -> Refusal:
-    """INVALID_ARGUMENT for one field; `metadata` carries the limit and the value where there are such."""
+    """Make a refusal of one field with INVALID_ARGUMENT; `metadata` may carry the limit and the value."""
     return Refusal(
         Code.INVALID_ARGUMENT,
         f"{field_name}: {description}",
@@ -70,18 +70,18 @@ def invalid(field_name: str, description: str, **metadata: object) -> Refusal:
 
 
 def not_found(what: str, field_name: str = "") -> Refusal:
-    """NOT_FOUND, for what does not exist and, in the same words, for what the caller may not see."""
+    """Make a refusal with NOT_FOUND, in the same words for a thing that does not exist and one that is not visible."""
     violations = (FieldViolation(field_name, f"no such {what}"),) if field_name else ()
     return Refusal(Code.NOT_FOUND, f"no such {what}", reason=Reason.NOT_FOUND, violations=violations)
 
 
 def unauthenticated(message: str, reason: Reason) -> Refusal:
-    """UNAUTHENTICATED."""
+    """Make a refusal with UNAUTHENTICATED."""
     return Refusal(Code.UNAUTHENTICATED, message, reason=reason)
 
 
 def precondition(message: str, reason: Reason, **metadata: object) -> Refusal:
-    """FAILED_PRECONDITION; `metadata` carries the limit and the value where there are such."""
+    """Make a refusal with FAILED_PRECONDITION; `metadata` may carry the limit and the value."""
     return Refusal(
         Code.FAILED_PRECONDITION,
         message,
@@ -91,12 +91,12 @@ def precondition(message: str, reason: Reason, **metadata: object) -> Refusal:
 
 
 def denied(message: str, reason: Reason) -> Refusal:
-    """PERMISSION_DENIED."""
+    """Make a refusal with PERMISSION_DENIED."""
     return Refusal(Code.PERMISSION_DENIED, message, reason=reason)
 
 
 def too_fast(what: str, retry_after: float) -> Refusal:
-    """RESOURCE_EXHAUSTED with the seconds after which to try again."""
+    """Make a refusal with RESOURCE_EXHAUSTED and the seconds after which to try again."""
     return Refusal(
         Code.RESOURCE_EXHAUSTED,
         f"too many {what}; try again in {retry_after:.1f} s",
@@ -106,13 +106,13 @@ def too_fast(what: str, retry_after: float) -> Refusal:
 
 
 def unavailable(message: str, reason: Reason, retry_after: float = 1.0) -> Refusal:
-    """UNAVAILABLE with the seconds after which to try again."""
+    """Make a refusal with UNAVAILABLE and the seconds after which to try again."""
     return Refusal(Code.UNAVAILABLE, message, reason=reason, retry_after=retry_after)
 
 
 def without_message(error: BaseException) -> BaseException:
-    """The class and the place of an exception, for `exc_info`.
+    """Return an exception with the class and the place of another one but without its message, for `exc_info`.
 
-    What an exception says may hold a text or a secret, and those never reach a log.
+    The message of an exception may hold a text or a secret, which must never reach a log.
     """
     return RuntimeError(type(error).__name__).with_traceback(error.__traceback__)

@@ -19,8 +19,8 @@ class ReplyTo(Protocol):
     def in_log_order(self) -> bool:
         """Whether the outcome stands in the place of the event that the request made, among the channel's events.
 
-        Whoever delivers the events then delivers that outcome too, and `reply` is called only for outcomes that made
-        no new event.
+        The code that delivers the events then delivers that outcome too. `reply` is called only for outcomes of
+        requests that made no new event.
         """
 
     def reply(self, outcome: Outcome) -> None:

@@ -25,7 +25,7 @@ _BLOCKS_READ = 1_000
 class CassandraContactStore(ContactStore):
     """The contacts in Cassandra.
 
-    `blocked_either_way` may answer what was true `blocks_age_s` ago when another process has changed a block; changes
+    The answer of `blocked_either_way` may be as old as `blocks_age_s` when another process has changed a block; changes
     by this process show at once. A server that asks once, when it is told of a change (the sequencer of a channel, a
     presence server), needs 0. One that asks anew for each decision (about pushes) can do with 2 s. Everything else is
     current.

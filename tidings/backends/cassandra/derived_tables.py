@@ -1,7 +1,7 @@
 """The tables in Cassandra that follow from the logs: who is in which channel, titles, and texts that were deleted.
 
 They are written after the log. The time of writing is the number of an entry, so a write that is repeated or comes late
-does no harm: what is known from a later entry stays.
+does no harm: a value from a later entry stays.
 """
 
 from __future__ import annotations

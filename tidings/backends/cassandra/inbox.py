@@ -1,7 +1,7 @@
 """The inboxes in Cassandra: copies of small events and references to large ones, one partition for a user and day.
 
 A row stands at the position of its first event. A row that is written much later, by a server that takes a channel
-over, stands at the time of writing, where a device finds it whose cursor has gone on meanwhile. A replay begins
+over, stands at the time of writing, where a device finds it whose cursor has gone on since. A replay begins
 `OVERLAP_MS` before the cursor, so that it does not miss a row that was still being written when a later one was read. A
 device drops the events that it has already, by seq.
 """

@@ -6,9 +6,9 @@ know that another one has taken the channel over cannot write. Partition b + 1 i
 it, by a conditional write to the channel's row, which then also holds the state of the channel at that point. So a
 channel is loaded from that row and the open partition.
 
-What was sent lately is kept in memory, by author and client message id, and read from the log when the channel is
-loaded (`log_tail.py`). Other tables follow from the log. They are written after it, before anybody hears of the batch;
-if that fails, the server that loads the channel next does it.
+Messages sent lately are known in memory, by author and client message id, and are read from the log when the channel is
+loaded (`log_tail.py`). Other tables follow from the log (`derived_tables.py`). They are written after it, before anyone
+hears of the batch; if that fails, the server that loads the channel next writes them.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The end of a channel's log in memory: its head, the channel's state there, and what was sent lately.
+"""The end of a channel's log in memory: its head, the channel's state there, and the messages sent lately.
 
 No I/O. A `LogTail` may be older than the log, never newer. The storage checks each write once more.
 """

@@ -1,1 +1,1 @@
-"""The ports for what the servers must agree on, on etcd."""
+"""The ports for the state on which all servers must agree, on etcd."""

@@ -1,7 +1,7 @@
 """A client of etcd that calls whichever member answers.
 
 It uses the generated stubs of aetcd but not its client, which knows one address only, waits for ever when a watch
-begins at a revision that has been compacted, and does not tell the revision of what it read.
+begins at a revision that has been compacted, and does not tell at which revision it has read.
 """
 
 from __future__ import annotations

@@ -33,7 +33,7 @@ class EtcdRegistry(Registry):
     `start` it before use.
 
     Args:
-        etcd: The client of etcd; its owner closes it.
+        etcd: The client of etcd; the caller closes it.
         registered_again: Called when the servers of this process had left the registry and have been registered again.
             They leave when the process was paused for longer than its lease, for instance, or etcd has lost its data.
         lease_seconds: After how long a process that has died leaves the registry.

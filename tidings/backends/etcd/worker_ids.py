@@ -24,7 +24,7 @@ class EtcdWorkerIds(WorkerIds):
     and does not know yet that it has lost the id, is hardly ever the next one to be taken.
 
     Args:
-        etcd: The client of etcd; its owner closes it.
+        etcd: The client of etcd; the caller closes it.
         holder: The name of the process, for operators to read.
         lease_seconds: After how long the id of a process that has died is free.
     """

@@ -31,7 +31,7 @@ _MOST_WAITING = 20_000
 
 Argument = str | bytes | int | float
 AWAY = (RedisError, OSError, TimeoutError)
-"""What is raised when a server cannot be reached, or does not speak as it should."""
+"""The exceptions of a server that cannot be reached, or does not speak as it should."""
 
 
 @dataclass(frozen=True)

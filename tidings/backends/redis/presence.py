@@ -73,7 +73,7 @@ class RedisPresenceStore(PresenceStore):
     ask. If that server dies before it has published the change, nobody hears of it.
 
     Args:
-        shards: The Redis servers; their owner closes them.
+        shards: The Redis servers; the caller closes them.
     """
 
     def __init__(self, shards: Shards) -> None:
@@ -156,7 +156,7 @@ class RedisPresencePubSub(PresencePubSub):
     A process subscribes only for people who have a stream there.
 
     Args:
-        shards: The Redis servers; their owner closes them.
+        shards: The Redis servers; the caller closes them.
     """
 
     def __init__(self, shards: Shards) -> None:
@@ -187,10 +187,10 @@ class RedisPresencePubSub(PresencePubSub):
         for pubsub in self._pubsubs.values():
             pubsub.start()
 
-        def heard(body: bytes) -> None:
+        def receive(body: bytes) -> None:
             notify(Presence(*json.loads(body)))
 
-        unsubscribe = await self._pubsubs[self._shards.of(user_id)].add(self._channel + user_id, heard)
+        unsubscribe = await self._pubsubs[self._shards.of(user_id)].add(self._channel + user_id, receive)
         return self._gaps.add(gap, unsubscribe)
 
     async def close(self) -> None:

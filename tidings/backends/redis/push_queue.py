@@ -181,7 +181,7 @@ class RedisPushQueue(PushQueue):
     """The push queue on one durable Redis.
 
     Args:
-        pipeline: The Redis server; its owner closes it.
+        pipeline: The Redis server; the caller closes it.
         prefix: How all keys begin.
     """
 

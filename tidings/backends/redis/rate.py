@@ -32,7 +32,7 @@ class RedisSharedRates(SharedRates):
     """The buckets of all keys, each on the key's shard.
 
     Args:
-        shards: The Redis servers; their owner closes them.
+        shards: The Redis servers; the caller closes them.
     """
 
     def __init__(self, shards: Shards) -> None:

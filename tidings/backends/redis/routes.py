@@ -56,7 +56,7 @@ class RedisRoutes(Routes):
     """The routes of all users, each on the user's shard.
 
     Args:
-        shards: The Redis servers; their owner closes them.
+        shards: The Redis servers; the caller closes them.
         lifetime_seconds: How long a route is kept after it was added or refreshed last.
     """
 

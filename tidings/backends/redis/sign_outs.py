@@ -14,7 +14,7 @@ class RedisSignOutPubSub(SignOutPubSub):
     """One channel that all servers subscribe to, on one of the shards.
 
     Args:
-        shards: The Redis servers; their owner closes them.
+        shards: The Redis servers; the caller closes them.
     """
 
     def __init__(self, shards: Shards) -> None:
@@ -32,10 +32,10 @@ class RedisSignOutPubSub(SignOutPubSub):
     ) -> Callable[[], None]:
         """See `SignOutPubSub.subscribe`."""
 
-        def heard(body: bytes) -> None:
+        def receive(body: bytes) -> None:
             notify(*json.loads(body))
 
-        unsubscribe = await self._pubsub.add(self._channel, heard)
+        unsubscribe = await self._pubsub.add(self._channel, receive)
         return self._gaps.add(gap, unsubscribe)
 
     async def close(self) -> None:

@@ -46,7 +46,7 @@ class DeadLetter:
 
 @dataclass(frozen=True, slots=True)
 class PushQueueDepth:
-    """The numbers of pushes in the queue."""
+    """The fill of the push queue."""
 
     waiting: int
     """How many pushes wait."""
