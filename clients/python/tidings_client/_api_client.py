@@ -1,4 +1,4 @@
-"""Single calls to the servers, signed in as a device."""
+"""Calls of the services behind one address, signed in as a device."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ from tidings_client._transport import Metadata, Tls, bearer, open_channel
 
 _log = logging.getLogger(__name__)
 
-# A renewal that is not answered in time is asked for again, as the same attempt.
+# A renewal that is not answered in time is sent again, as the same attempt.
 _REFRESH_SECONDS = 10.0
-# Asked while a stream is down, and good advice is no use late.
+# Discovery is asked while a stream is down: its answer is of no use late.
 _RECOMMEND_SECONDS = 3.0
 _PAGE = 200
 
@@ -41,16 +41,16 @@ Method = Callable[..., Awaitable[Answer]]
 
 
 async def call(method: Method[Answer], request: Message, timeout: float, metadata: Metadata | None = None) -> Answer:
-    """Makes one call.
+    """Makes one call, and raises what the server answers as a `TidingsError`.
 
     Args:
-        method: What to call.
-        request: What to ask.
-        timeout: Seconds that it may take.
-        metadata: What to send beside the request.
+        method: The stub's method.
+        request: Its request.
+        timeout: Seconds that the call may take.
+        metadata: The metadata to send with the request.
 
     Raises:
-        TidingsError: The server said no, or could not be reached.
+        TidingsError: The server refused the call, or could not be reached.
     """
     try:
         return await method(request, timeout=timeout, metadata=metadata)
@@ -59,18 +59,19 @@ async def call(method: Method[Answer], request: Message, timeout: float, metadat
 
 
 class ApiClient:
-    """The services behind one address, for one device."""
+    """Calls the services behind one address as one device, and renews its tokens.
+
+    It connects with the first call.
+
+    Args:
+        storage: Keeps the tokens and the recommended servers.
+        device: The device, which is signed in.
+        tls: How connections are secured.
+        timeout: Seconds that a call may take.
+        is_new: Whether the device signed in just now; otherwise it was found on the disk.
+    """
 
     def __init__(self, storage: Storage, device: SavedDevice, *, tls: Tls, timeout: float, is_new: bool) -> None:
-        """Nothing is connected before the first call.
-
-        Args:
-            storage: Where tokens and servers are kept.
-            device: The device; signed in.
-            tls: How to secure what is connected to.
-            timeout: Seconds that a call may take.
-            is_new: Whether the device signed in just now, as opposed to having been found on the disk.
-        """
         self.device = device
         self.tls: Tls = tls
         self._storage = storage
@@ -87,15 +88,15 @@ class ApiClient:
         )
 
     async def ask(self, method: Method[Answer], request: Message) -> Answer:
-        """Makes one call as the signed-in device, with a newer token if the first one is refused.
+        """Makes one call as the signed-in device. When its token is refused, it is made again with a newer one.
 
         Args:
-            method: What to call; of a stub of this object, or of another server's.
-            request: What to ask.
+            method: The method, of a stub of this object or of another server's.
+            request: Its request.
 
         Raises:
             SignedOutError: The device is signed out.
-            TidingsError: The server said no, or could not be reached.
+            TidingsError: The server refused the call, or could not be reached.
         """
         token = await self.keeper.current()
         try:
@@ -109,11 +110,11 @@ class ApiClient:
     async def recommend(
         self, kind: discovery_pb2.ServerKind, exclude: Sequence[str] = ()
     ) -> Sequence[discovery_pb2.Server]:
-        """The servers of a kind to use, best first.
+        """Asks discovery for servers of a kind, best first.
 
         Args:
-            kind: What they serve.
-            exclude: The ids of servers just found unusable.
+            kind: What the servers serve.
+            exclude: The ids of servers that have just failed.
 
         Raises:
             TidingsError: There is none, or discovery could not be reached.
@@ -126,10 +127,10 @@ class ApiClient:
         return answer.servers
 
     async def list_channels(self) -> list[channel_pb2.Channel]:
-        """All channels that the user is in, latest activity first.
+        """Lists all channels that the user is in, latest activity first.
 
         Raises:
-            TidingsError: The server said no, or could not be reached.
+            TidingsError: The server refused the call, or could not be reached.
         """
         found: list[channel_pb2.Channel] = []
         request = channel_pb2.ListChannelsRequest(page_size=_PAGE)
@@ -141,11 +142,11 @@ class ApiClient:
             request.page_token = page.next_page_token
 
     async def choose(self, kind: discovery_pb2.ServerKind, servers: Servers) -> discovery_pb2.Server:
-        """The server of a kind to try next; where discovery gives no advice, one of those known.
+        """Chooses the server of a kind to try next. Where discovery does not answer, it is one of those known.
 
         Args:
-            kind: What it serves.
-            servers: Those known, which learns of more.
+            kind: What the server serves.
+            servers: The servers known, to which those of a new recommendation are added.
         """
         if servers.wants_advice:
             try:
@@ -155,7 +156,7 @@ class ApiClient:
         return servers.next()
 
     async def close(self) -> None:
-        """Ends the connection."""
+        """Closes the connection."""
         await self.keeper.close()
         await self._channel.close()
 

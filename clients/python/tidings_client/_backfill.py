@@ -15,16 +15,16 @@ from tidings_client._session_protocol import SessionProtocol
 _log = logging.getLogger(__name__)
 
 _PAGE = 200
-# What one may not see is as good as what is not there.
+# What the user may not see counts as what is not there.
 _INVISIBLE = (grpc.StatusCode.NOT_FOUND, grpc.StatusCode.PERMISSION_DENIED)
 
 
 async def backfill(protocol: SessionProtocol, api: ApiClient) -> None:
-    """Supplies whatever `protocol.receive_buffer` needs, until it needs nothing.
+    """Fetches what `protocol.receive_buffer` needs, until it needs nothing.
 
     Raises:
-        TidingsError: It could not be found out now. The stream is then to be given up: what is missing will be
-            asked for again when the next one replays what came after it.
+        TidingsError: It could not be fetched now. The stream is then to be given up: the next one replays what came
+            after the gap, and so brings the same need again.
     """
     while (need := protocol.receive_buffer.need) is not None:
         match need:
@@ -48,13 +48,13 @@ async def _events(gap: Gap, api: ApiClient) -> list[chat_pb2.Event]:
     except TidingsError as error:
         if error.code not in _INVISIBLE:
             raise
-        _log.warning("events of channel %s are not to be had: %s", gap.channel_id, error)
+        _log.warning("the missing events of channel %s cannot be read: %s", gap.channel_id, error)
         return []
 
 
 async def _first_events(request: history_pb2.ListEventsRequest, before: int, api: ApiClient) -> list[chat_pb2.Event]:
-    # An after_seq of 0 is not set, so the beginning of a log is read backwards; it may take several pages, since a page
-    # is bounded in bytes as well.
+    # An after_seq of 0 counts as not set, so the beginning of a log is read backwards. It may take several pages, since
+    # a page is bounded in bytes as well.
     found: list[chat_pb2.Event] = []
     while before > 1:
         request.before_seq = before

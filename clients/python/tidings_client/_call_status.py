@@ -1,4 +1,4 @@
-"""How a stream ended, in the server's own words."""
+"""The status that a stream ended with, as the server gave it."""
 
 from __future__ import annotations
 
@@ -21,26 +21,28 @@ _LOOKS = 30
 
 
 class CallStatus:
-    """Keeps the status that a stream ended with.
+    """Keeps the status that the server ended a stream with.
 
     A write to a stream that the server has ended fails, and grpc.aio then puts an INTERNAL of its own in the place of
-    the status that the server gave (https://github.com/grpc/grpc/issues/36066). That would hide, of all things, that a
-    token is refused or that the device has a newer stream. When the server's status comes first, it is read in the
-    moment when it comes, before it is replaced; when the failure comes first, the server's status replaces that very
-    soon, which nothing tells; but not before everything that it sent has been read.
+    the server's status (https://github.com/grpc/grpc/issues/36066). That would hide, of all things, that a token is
+    refused or that the device has a newer stream. When the server's status comes first, it is read the moment it comes,
+    before it is replaced. When the failure comes first, the server's status replaces it soon after all that the server
+    sent has been read; no event tells when, so it is looked for a few times.
+
+    Args:
+        stream: A stream that was just opened.
     """
 
     def __init__(self, stream: _Stream) -> None:
-        """Watches a stream that was just opened."""
         self._stream = stream
         self._error: aio.AioRpcError | None = None
         stream.add_done_callback(self._note)
 
     async def why(self, failure: aio.AioRpcError) -> TidingsError:
-        """The error that the stream ended with. To be asked before the stream's channel is closed.
+        """Finds out the error that the stream ended with. It is called before the stream's channel is closed.
 
         Args:
-            failure: What reading it raised.
+            failure: The error that reading the stream raised.
         """
         for _ in range(_LOOKS):
             error = self._error or failure
@@ -60,7 +62,7 @@ class CallStatus:
 
 
 def _at_once(coroutine: Coroutine[Any, Any, _Value]) -> _Value:
-    """Runs a coroutine that waits for nothing: what a finished call is asked for."""
+    """Runs a coroutine that never waits, as those of a finished call do not."""
     try:
         coroutine.send(None)
     except StopIteration as end:

@@ -1,4 +1,4 @@
-"""A signed-in device, and what it can ask for."""
+"""The façade of the SDK: a signed-in device, with a method for every call of the contract."""
 
 from __future__ import annotations
 
@@ -38,15 +38,21 @@ Path = str | os.PathLike[str]
 class Tidings:
     """A device that is signed in as a user.
 
-    Made by `sign_up`, `log_in` or `resume`, and closed by ``async with``. Its methods ask the servers and return the
-    protobuf messages of the contract, whose comments say what they promise. All of them raise `TidingsError` for a no,
-    and `SignedOutError` when the sign-in has ended. Tokens are renewed in time, and saved with the device's progress.
+    `sign_up`, `log_in` and `resume` make it; it is closed by ``async with``. Its methods call the servers and return
+    the protobuf messages of the contract, whose comments say what they promise. All of them raise `TidingsError` for a
+    refusal, and `SignedOutError` when the sign-in has ended. Tokens are renewed in time, and saved with the progress.
 
-    For one event loop; not for use from several threads.
+    It belongs to one event loop, and is not for use from several threads.
+
+    Args:
+        storage: Keeps the device's sign-in and progress.
+        device: The device, which is signed in.
+        tls: How connections are secured, as in `sign_up`.
+        timeout: Seconds that each call may take.
+        is_new: Whether the device signed in just now; otherwise it was found on the disk.
     """
 
     def __init__(self, storage: Storage, device: SavedDevice, *, tls: Tls, timeout: float, is_new: bool) -> None:
-        """For the class methods alone."""
         self._storage = storage
         self._api = ApiClient(storage, device, tls=tls, timeout=timeout, is_new=is_new)
         self._presence_lookup = PresenceLookup(self._api)
@@ -68,7 +74,7 @@ class Tidings:
         tls: Tls = None,
         timeout: float = _TIMEOUT_SECONDS,
     ) -> Self:
-        """Makes an account, and signs this device in.
+        """Makes an account, and signs this device in to it.
 
         Args:
             server: HOST:PORT of the api.
@@ -76,7 +82,7 @@ class Tidings:
             password: 8 to 128 characters.
             display_name: The name to show; the username when empty.
             device_name: A name for this device.
-            platform: What this device runs on.
+            platform: The platform that this device runs on.
             data: The file to keep tokens and progress in, made when there is none; what another device left in it is
                 replaced. None keeps them in memory, for as long as this object lives.
             tls: PEM root certificates to trust; True for the system's, False for plaintext, None for plaintext to
@@ -84,7 +90,7 @@ class Tidings:
             timeout: Seconds that each call may take.
 
         Raises:
-            TidingsError: It is refused, or the file is in use.
+            TidingsError: The sign-up is refused, or the file is in use.
         """
         request = account_pb2.SignUpRequest(
             username=username,
@@ -118,21 +124,21 @@ class Tidings:
     ) -> Self:
         """Signs this device in.
 
-        When `data` is the file of a device of this user, it signs in as that device and goes on from where it was;
-        otherwise as a new one, and what another user's device left in the file is replaced.
+        When `data` is the file of a device of this user, it signs in as that device and continues from its progress.
+        Otherwise it signs in as a new device, and what another user's device left in the file is replaced.
 
         Args:
             server: HOST:PORT of the api.
-            username: The name signed up with.
+            username: The name that the user signed up with.
             password: The password.
             device_name: A name for a new device.
-            platform: What this device runs on.
+            platform: The platform that this device runs on.
             data: As in `sign_up`.
             tls: As in `sign_up`.
             timeout: Seconds that each call may take.
 
         Raises:
-            TidingsError: It is refused, or the file is in use.
+            TidingsError: The sign-in is refused, or the file is in use.
         """
         storage = Storage(data)
         try:
@@ -152,16 +158,16 @@ class Tidings:
 
     @classmethod
     async def resume(cls, data: Path, *, server: str = "", tls: Tls = None, timeout: float = _TIMEOUT_SECONDS) -> Self:
-        """Goes on as the device whose state is in a file; asks no server for anything yet.
+        """Continues as the device that is saved in a file, without asking a server yet.
 
         Args:
             data: The file that was given to `sign_up` or `log_in`.
-            server: HOST:PORT of the api; the one of the last time when empty.
+            server: HOST:PORT of the api; the saved one when empty.
             tls: As in `sign_up`.
             timeout: Seconds that each call may take.
 
         Raises:
-            SignedOutError: The file is not there, or the device in it is signed out.
+            SignedOutError: There is no such file, or the device in it is signed out.
             TidingsError: The file is in use.
         """
         if not _is_there(data):
@@ -193,42 +199,42 @@ class Tidings:
         return cls(storage, device, tls=tls, timeout=timeout, is_new=True)
 
     async def log_out(self) -> None:
-        """Signs this device out. Its streams end, it is offline at once, and only `close` makes sense from here on.
+        """Signs this device out: its streams end, it is offline at once, and only `close` may be called afterwards.
 
-        What it has received stays noted: logging in with the same file goes on from there.
+        Its progress stays in the file: logging in with the same file continues from there.
         """
         await self._api.ask(self._api.accounts.LogOut, account_pb2.LogOutRequest())
         self._storage.save_tokens(None)
 
     async def close(self) -> None:
-        """Ends the connections to the servers, and closes the file. Connections and presences are closed before."""
+        """Closes the connections to the servers, and the file. Each `Connection` and `Presence` is closed before."""
         await self._presence_lookup.close()
         await self._api.close()
         self._storage.close()
 
     async def __aenter__(self) -> Self:
-        """Closes it at the end."""
+        """Enters the block that the device is closed by."""
         return self
 
     async def __aexit__(
         self, error_type: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Closes it."""
+        """Closes the device."""
         await self.close()
 
     @property
     def user(self) -> account_pb2.User:
-        """The user's profile, as of signing in or the last `update_profile`."""
+        """The user's profile, as of the sign-in or the last `update_profile`."""
         return self._api.device.user
 
     @property
     def user_id(self) -> str:
-        """The user."""
+        """The user's id."""
         return self._api.device.user.user_id
 
     @property
     def device_id(self) -> str:
-        """The device."""
+        """The device's id."""
         return self._api.device.device_id
 
     @property
@@ -242,16 +248,16 @@ class Tidings:
     async def connect(
         self, *, echo: bool = True, max_in_flight: int = 256, on_status: Callable[[Status], None] | None = None
     ) -> AsyncIterator[Connection]:
-        """The stream, for ``async with``; one at a time.
+        """Opens the stream, for ``async with``; a device has one at a time.
 
         Args:
-            echo: Whether to iterate the events made over this connection too, so that an application sees the whole
-                log. Without, one whose result was lost with a broken stream may still come.
-            max_in_flight: How many commands may be without a result; further ones wait their turn.
+            echo: Whether the events made over this connection are iterated too, so that an application sees the whole
+                log. Even when they are not, one whose result was lost with a broken stream may come.
+            max_in_flight: The most commands that may be without a result; further ones wait.
             on_status: Is called with each new `Status`.
 
         Raises:
-            RuntimeError: A connection of this object is open: a second one would end the first.
+            RuntimeError: A connection of this object is open; a second one would end it.
         """
         if self._is_connected:
             raise RuntimeError("there is a connection already, and a device has one stream")
@@ -266,13 +272,13 @@ class Tidings:
             self._is_connected = False
 
     def presence(self) -> Presence:
-        """Being online, to be entered with ``async with``."""
+        """Makes a presence: the device is online while it is entered with ``async with``."""
         return Presence(self._api)
 
     # --- users and devices --------------------------------------------------------------------------------------------
 
     async def get_user(self, user_id: str) -> account_pb2.User:
-        """Looks one user up."""
+        """Gets one user's profile."""
         request = account_pb2.GetUserRequest(user_id=user_id)
         answer = await self._api.ask(self._api.accounts.GetUser, request)
         return answer.user
@@ -284,33 +290,33 @@ class Tidings:
 
         Args:
             prefix: 1 to 64 characters; case does not matter.
-            page_size: At most this many, up to 100.
+            page_size: The most users to return, up to 100.
             page_token: The `next_page_token` of the page before.
         """
         request = account_pb2.SearchUsersRequest(prefix=prefix, page_size=page_size, page_token=page_token)
         return await self._api.ask(self._api.accounts.SearchUsers, request)
 
     async def update_profile(self, *, display_name: str | None = None, about: str | None = None) -> account_pb2.User:
-        """Changes the own profile; None leaves a field as it is."""
+        """Changes the user's own profile; None leaves a field as it is."""
         request = account_pb2.UpdateProfileRequest(display_name=display_name, about=about)
         answer = await self._api.ask(self._api.accounts.UpdateProfile, request)
         self._api.device.user = answer.user
         return answer.user
 
     async def change_password(self, old_password: str, new_password: str) -> None:
-        """Changes the password, and signs every other device out."""
+        """Changes the password, and signs out every other device."""
         request = account_pb2.ChangePasswordRequest(old_password=old_password, new_password=new_password)
         answer = await self._api.ask(self._api.accounts.ChangePassword, request)
         self._api.keeper.replace(answer.tokens)
 
     async def list_devices(self) -> Sequence[account_pb2.Device]:
-        """The own devices, oldest first."""
+        """Lists the user's own devices, oldest first."""
         request = account_pb2.ListDevicesRequest()
         answer = await self._api.ask(self._api.accounts.ListDevices, request)
         return answer.devices
 
     async def revoke_device(self, device_id: str) -> None:
-        """Signs one of the own devices out."""
+        """Signs out one of the user's own devices."""
         await self._api.ask(self._api.accounts.RevokeDevice, account_pb2.RevokeDeviceRequest(device_id=device_id))
 
     # --- contacts -----------------------------------------------------------------------------------------------------
@@ -326,7 +332,7 @@ class Tidings:
         await self._api.ask(self._api.contacts.RemoveContact, contact_pb2.RemoveContactRequest(user_id=user_id))
 
     async def list_contacts(self) -> contact_pb2.ListContactsResponse:
-        """The contacts, and the people blocked."""
+        """Lists the contacts, and the users who are blocked."""
         return await self._api.ask(self._api.contacts.ListContacts, contact_pb2.ListContactsRequest())
 
     async def block_user(self, user_id: str) -> None:
@@ -340,7 +346,7 @@ class Tidings:
     # --- channels -----------------------------------------------------------------------------------------------------
 
     async def open_direct_channel(self, user_id: str) -> channel_pb2.Channel:
-        """The direct channel with a user, made when there is none."""
+        """Opens the direct channel with a user; it is made when there is none."""
         request = channel_pb2.OpenDirectChannelRequest(user_id=user_id)
         answer = await self._api.ask(self._api.channels.OpenDirectChannel, request)
         return answer.channel
@@ -350,30 +356,30 @@ class Tidings:
 
         Args:
             title: 1 to 128 characters.
-            member_ids: Whom to add besides oneself, at most 99.
+            member_ids: The members besides the user, at most 99.
         """
         request = channel_pb2.CreateGroupRequest(title=title, member_ids=member_ids)
         answer = await self._api.ask(self._api.channels.CreateGroup, request)
         return answer.channel
 
     async def get_channel(self, channel_id: str) -> channel_pb2.Channel:
-        """One channel that the user is in."""
+        """Gets one channel that the user is in."""
         request = channel_pb2.GetChannelRequest(channel_id=channel_id)
         answer = await self._api.ask(self._api.channels.GetChannel, request)
         return answer.channel
 
     async def list_channels(self) -> Sequence[channel_pb2.Channel]:
-        """All channels that the user is in, latest activity first."""
+        """Lists all channels that the user is in, latest activity first."""
         return await self._api.list_channels()
 
     async def add_members(self, channel_id: str, member_ids: Sequence[str]) -> channel_pb2.Channel:
-        """Adds 1 to 99 people to a group: all or none."""
+        """Adds 1 to 99 users to a group: all or none."""
         request = channel_pb2.AddMembersRequest(channel_id=channel_id, member_ids=member_ids)
         answer = await self._api.ask(self._api.channels.AddMembers, request)
         return answer.channel
 
     async def remove_member(self, channel_id: str, user_id: str) -> channel_pb2.Channel:
-        """Removes one person from a group."""
+        """Removes one user from a group."""
         request = channel_pb2.RemoveMemberRequest(channel_id=channel_id, user_id=user_id)
         answer = await self._api.ask(self._api.channels.RemoveMember, request)
         return answer.channel
@@ -387,12 +393,12 @@ class Tidings:
         return await self._update(channel_pb2.UpdateGroupRequest(channel_id=channel_id, title=title))
 
     async def change_role(self, channel_id: str, user_id: str, role: channel_pb2.MemberRole) -> channel_pb2.Channel:
-        """Gives a member of a group another role; OWNER hands the group over."""
+        """Gives a member of a group another role; the role OWNER hands the group over."""
         change = channel_pb2.RoleChange(user_id=user_id, role=role)
         return await self._update(channel_pb2.UpdateGroupRequest(channel_id=channel_id, role_change=change))
 
     async def set_mute(self, channel_id: str, muted: bool) -> None:
-        """Mutes or unmutes a channel: no push for it."""
+        """Mutes or unmutes a channel; a muted one causes no pushes."""
         await self._api.ask(self._api.channels.SetMute, channel_pb2.SetMuteRequest(channel_id=channel_id, muted=muted))
 
     # --- history ------------------------------------------------------------------------------------------------------
@@ -400,13 +406,13 @@ class Tidings:
     async def list_messages(
         self, channel_id: str, *, before_seq: int = 0, after_seq: int = 0, page_size: int = 50
     ) -> Sequence[chat_pb2.Message]:
-        """A page of messages as a screen shows them, ordered by seq: the latest one unless told otherwise.
+        """Lists a page of messages as a screen shows them, ordered by seq: the latest page unless told otherwise.
 
         Args:
             channel_id: The channel.
-            before_seq: The latest page before it, when not 0.
-            after_seq: The first page after it, when not 0; not both.
-            page_size: At most this many, up to 200.
+            before_seq: When not 0, the page is the latest one before this seq.
+            after_seq: When not 0, the page is the first one after this seq; not both.
+            page_size: The most messages to return, up to 200.
         """
         request = history_pb2.ListMessagesRequest(
             channel_id=channel_id, before_seq=before_seq, after_seq=after_seq, page_size=page_size
@@ -417,7 +423,7 @@ class Tidings:
     async def list_events(
         self, channel_id: str, *, before_seq: int = 0, after_seq: int = 0, page_size: int = 50
     ) -> Sequence[chat_pb2.Event]:
-        """A page of the log itself, ordered by seq; arguments as in `list_messages`."""
+        """Lists a page of the log itself, ordered by seq; the arguments are those of `list_messages`."""
         request = history_pb2.ListEventsRequest(
             channel_id=channel_id, before_seq=before_seq, after_seq=after_seq, page_size=page_size
         )
@@ -432,26 +438,26 @@ class Tidings:
         token: str,
         preview: push_pb2.PushPreview = push_pb2.PUSH_PREVIEW_UNSPECIFIED,
     ) -> None:
-        """Sets this device's push token, and what its pushes show; an earlier one is forgotten."""
+        """Sets this device's push token, and what its pushes show; it replaces an earlier one."""
         request = push_pb2.RegisterPushTokenRequest(provider=provider, token=token, preview=preview)
         await self._api.ask(self._api.pushes.RegisterPushToken, request)
 
     async def unregister_push_token(self) -> None:
-        """Forgets this device's push token."""
+        """Removes this device's push token."""
         await self._api.ask(self._api.pushes.UnregisterPushToken, push_pb2.UnregisterPushTokenRequest())
 
     async def get_presence(self, user_ids: Sequence[str]) -> Sequence[presence_pb2.PresenceChange]:
-        """The state of up to 100 people now, in this order."""
+        """Asks for the presence of up to 100 users now, in this order."""
         return await self._presence_lookup.get(user_ids)
 
     async def recommend_servers(
         self, kind: discovery_pb2.ServerKind = discovery_pb2.SERVER_KIND_CHAT, exclude: Sequence[str] = ()
     ) -> Sequence[discovery_pb2.Server]:
-        """The servers of a kind to use, best first.
+        """Asks discovery for servers of a kind, best first.
 
         Args:
-            kind: What they serve.
-            exclude: The ids of servers just found unusable; they come last.
+            kind: What the servers serve.
+            exclude: The ids of servers that have just failed; they come last.
         """
         return await self._api.recommend(kind, exclude)
 

@@ -1,4 +1,4 @@
-"""The connection as an application sees it: to send over, and to iterate for what happens."""
+"""The connection as an application sees it: it sends over it, and iterates it for events."""
 
 from __future__ import annotations
 
@@ -19,32 +19,40 @@ from tidings_client._session_protocol import COMMAND_BYTES, SessionProtocol
 from tidings_client._storage import Storage
 from tidings_client._stream_runner import Status, StreamRunner
 
-# Seconds between two savings of the progress: what a crash makes come again is at most what was handled meanwhile.
+# Seconds between two savings of the progress: after a crash, at most the events handled meanwhile come again.
 _SAVE_EVERY = 0.1
 
 
 class Connection:
     """A device's stream, kept alive until it is closed.
 
-    Made by `Tidings.connect` and iterated for events::
+    `Tidings.connect` makes it, and it is iterated for events::
 
         async with client.connect() as connection:
             async for event in connection:
                 print(event.WhichOneof("body"), event)
 
-    It sends and receives over any number of reconnects; `status` tells how it is doing. The methods that send return
-    once the result is on stable storage, and wait while there is no stream. Each may be given up by cancelling it: a
-    command that is not on its way by then is never sent, one that is may or may not be obeyed.
+    It sends and receives over any number of reconnects; `status` tells whether there is a stream. The methods that send
+    return once the result is on stable storage, and wait while there is no stream. Each may be cancelled: a command
+    that is not on its way by then is never sent, one that is on its way may or may not be carried out.
 
     **What is iterated.** `tidings.v1.Event`: every entry of every channel's log, each once and in the order of its
-    channel, those made here included unless ``echo=False``; also receipts, typing, SyncComplete after each reconnect,
-    SyncReset, and notices of a draining server. It ends when the connection is closed. It raises `SignedOutError` or
-    `ReplacedError` when the session has ended for good, `TidingsError` when no server will take this client.
+    channel, including those made over this connection unless ``echo=False``; also receipts, typing, SyncComplete after
+    each reconnect, SyncReset, and notices of a server that is about to stop. The iteration ends when the connection is
+    closed. It raises `SignedOutError` or `ReplacedError` when the session has ended for good, `TidingsError` when no
+    server will take this client.
 
-    **What is remembered.** Asking for the next event says that the application is done with the one before. That is
-    saved within 0.1 s, and when the connection is closed. If the process dies, what was not saved comes again in the
-    next process: at least once. Otherwise: exactly once. Leaving the ``async with`` by an exception leaves the event
-    that the application had in its hands undone, so it comes again too.
+    **What is remembered.** By asking for the next event, the application says that it is done with the one before. That
+    is saved within 0.1 s, and when the connection is closed. If the process dies, what was not saved comes again in the
+    next process: at least once. Otherwise each event comes exactly once. When an exception leaves the ``async with``,
+    the event that the application was handling counts as not handled, so it comes again too.
+
+    Args:
+        api: Calls the servers as the device.
+        storage: Keeps the device's progress.
+        echo: Whether the events made over this connection are iterated too.
+        max_in_flight: The most commands that may be without a result.
+        on_status: Is called with each new status.
     """
 
     def __init__(
@@ -56,7 +64,6 @@ class Connection:
         max_in_flight: int,
         on_status: Callable[[Status], None] | None,
     ) -> None:
-        """For `Tidings.connect` alone."""
         self._storage = storage
         self._protocol = SessionProtocol(api.device.user.user_id, storage.progress(), echoes=echo)
         self._runner = StreamRunner(self._protocol, api, on_events=self._wake_reader, on_status=self._change_status)
@@ -71,7 +78,7 @@ class Connection:
         self._is_closed = False
 
     async def __aenter__(self) -> Self:
-        """Begins to connect, and waits for nothing."""
+        """Begins to connect, without waiting for it."""
         if self._task is not None:
             raise RuntimeError("a connection is entered once; use Tidings.connect")
         self._task = asyncio.create_task(self._run())
@@ -80,7 +87,7 @@ class Connection:
     async def __aexit__(
         self, error_type: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Closes the connection: acknowledges and saves what was handled. What still waits to be sent is given up."""
+        """Acknowledges and saves what was handled, and closes the connection. What waits to be sent is given up."""
         self._is_closed = True
         try:
             if error_type is None:
@@ -94,26 +101,26 @@ class Connection:
             self._end(None)
             self._save()
 
-    # --- how it is doing ----------------------------------------------------------------------------------------------
+    # --- status -------------------------------------------------------------------------------------------------------
 
     @property
     def status(self) -> Status:
-        """Whether there is a stream."""
+        """Whether there is a stream, and whether it is up to date."""
         return self._runner.status if not self._is_over else Status.CLOSED
 
     @property
     def server(self) -> discovery_pb2.Server | None:
-        """The server that is connected to, or tried."""
+        """The server of the stream that is open or being opened."""
         return self._runner.server
 
     @property
     def last_error(self) -> TidingsError | None:
-        """Why the last stream ended; None when none has."""
+        """Why the last stream ended; None when none has ended."""
         return self._runner.last_error
 
     @property
     def reconnects(self) -> int:
-        """How many streams there were after the first."""
+        """The number of streams after the first."""
         return max(0, self._runner.sessions - 1)
 
     @property
@@ -122,19 +129,19 @@ class Connection:
         return self._protocol.receive_buffer.received_cursor
 
     async def until_live(self) -> None:
-        """Waits until the connection is live, which may be so already.
+        """Waits until the connection is live.
 
         Raises:
-            TidingsError: It ended instead.
+            TidingsError: The connection ended instead.
         """
         await self._live.wait()
         self._check()
 
     def reconnect(self) -> None:
-        """Opens another stream at once, as when the system says that the network has changed."""
+        """Opens another stream at once, for example when the system says that the network has changed."""
         self._runner.reconnect()
 
-    # --- to send ------------------------------------------------------------------------------------------------------
+    # --- sending ------------------------------------------------------------------------------------------------------
 
     async def send(
         self, channel_id: str, text: str, reply_to_seq: int = 0, client_message_id: str | None = None
@@ -142,17 +149,18 @@ class Connection:
         """Writes a message.
 
         Args:
-            channel_id: Where to.
+            channel_id: The channel.
             text: 1 to 100,000 characters.
             reply_to_seq: The seq of the message that it answers, or 0.
-            client_message_id: The message's own name, 1 to 128 characters; a fresh one unless given. The same one with
-                the same text gives the first result back and never a second message, from a later process too.
+            client_message_id: The id that makes a resend recognisable, 1 to 128 characters; a new one unless given. The
+                same id with the same text gives the first result again and never a second message, even from a later
+                process.
 
         Returns:
             The message's seq, position and time.
 
         Raises:
-            TidingsError: It is refused; `violations` names the field at fault.
+            TidingsError: The message is refused; `violations` names the field at fault.
         """
         message = chat_pb2.SendMessage(
             client_message_id=new_client_message_id() if client_message_id is None else client_message_id,
@@ -171,13 +179,13 @@ class Connection:
             channel_id: The channel.
             seq: The message.
             text: The new text; 1 to 100,000 characters.
-            client_message_id: Names the change, as in `send`.
+            client_message_id: The id of the change, as in `send`.
 
         Returns:
             The seq, position and time of the change.
 
         Raises:
-            TidingsError: It is refused.
+            TidingsError: The change is refused.
         """
         name = new_client_message_id() if client_message_id is None else client_message_id
         message = chat_pb2.EditMessage(channel_id=channel_id, seq=seq, text=text, client_message_id=name)
@@ -191,38 +199,38 @@ class Connection:
             seq: The message: one's own, or anyone's as an admin or owner of the group.
 
         Returns:
-            The seq, position and time of the deletion: of the first one, if it was deleted before.
+            The seq, position and time of the deletion; of the first one, if it was deleted before.
 
         Raises:
-            TidingsError: It is refused.
+            TidingsError: The deletion is refused.
         """
         message = chat_pb2.DeleteMessage(channel_id=channel_id, seq=seq)
         return await self._perform(chat_pb2.Command(delete_message=message), channel_id)
 
     async def mark_read(self, channel_id: str, seq: int) -> chat_pb2.Accepted:
-        """Tells that everything in a channel up to a seq has been read.
+        """Marks everything in a channel up to a seq as read.
 
         Args:
             channel_id: The channel.
-            seq: Up to where; a mark that lies before the one in force changes nothing.
+            seq: The seq; a mark before the one in force changes nothing.
 
         Returns:
             In `seq`, the mark now in force.
 
         Raises:
-            TidingsError: It is refused.
+            TidingsError: The mark is refused.
         """
         message = chat_pb2.MarkRead(channel_id=channel_id, seq=seq)
         return await self._perform(chat_pb2.Command(mark_read=message), channel_id)
 
     async def set_typing(self, channel_id: str, typing: bool = True) -> None:
-        """Shows or hides "is typing" at the other members.
+        """Shows the other members that the user is typing, or has stopped.
 
-        It is sent without waiting for an answer, and forgotten when there is no live stream.
+        It is sent without waiting for an answer, and dropped when there is no live stream.
 
         Args:
             channel_id: The channel.
-            typing: Whether to show it; repeat it every few seconds, since others let it lapse after 6.
+            typing: Whether the user is typing. To be repeated every few seconds: it lapses at the others after 6.
 
         Raises:
             TidingsError: The connection is over.
@@ -232,9 +240,10 @@ class Connection:
         self._runner.wake()
 
     async def _perform(self, command: chat_pb2.Command, channel_id: str) -> chat_pb2.Accepted:
+        """Sends a command once there are few enough without a result, and waits for its result."""
         size = command.ByteSize()
         if size > COMMAND_BYTES:
-            # The server would end the stream for it, and again whenever it is sent.
+            # The server would end the stream because of it, whenever it is sent.
             description = f"the command has {size:,} bytes, at most {COMMAND_BYTES:,} are allowed"
             raise refusal(
                 grpc.StatusCode.INVALID_ARGUMENT,
@@ -262,14 +271,14 @@ class Connection:
                 self._protocol.send_buffer.abandon(pending)
                 raise
 
-    # --- to receive ---------------------------------------------------------------------------------------------------
+    # --- receiving ----------------------------------------------------------------------------------------------------
 
     def __aiter__(self) -> Self:
-        """The connection is its own iterator: events are not kept for a second one."""
+        """The connection is its own iterator; events are not kept for a second one."""
         return self
 
     async def __anext__(self) -> chat_pb2.Event:
-        """The next event; the application is done with the one before.
+        """Waits for the next event; the one before counts as handled.
 
         Raises:
             SignedOutError: The device's sign-in has ended.
@@ -309,7 +318,7 @@ class Connection:
             self._end(error)
 
     def _end(self, error: Exception | None) -> None:
-        """Nothing goes over this connection any more."""
+        """Ends the connection with an error, or in good order: commands fail, and the reader is woken."""
         if self._is_over:
             return
         self._is_over = True
@@ -355,7 +364,7 @@ class Connection:
         try:
             self._save()
         except sqlite3.Error as error:
-            # To go on would be to promise what cannot be kept.
+            # Going on would promise what cannot be kept.
             self._end(error)
             if self._task is not None:
                 self._task.cancel()

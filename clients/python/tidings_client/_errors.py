@@ -1,4 +1,4 @@
-"""How tidings says no, as Python exceptions."""
+"""Refusals as Python exceptions."""
 
 from __future__ import annotations
 
@@ -17,14 +17,19 @@ _CODES: Mapping[int, grpc.StatusCode] = {code.value[0]: code for code in grpc.St
 
 @dataclass(frozen=True, slots=True)
 class FieldViolation:
-    """What is wrong with one field of a request."""
+    """One field of a request, and what is wrong with it."""
 
     field: str
     description: str
 
 
 class TidingsError(Exception):
-    """A clear no: from the server, or from this library in the same form.
+    """A refusal by the server, or by this library in the same form.
+
+    Args:
+        code: The gRPC status code.
+        message: One sentence for people.
+        details: `google.rpc` details, of which BadRequest, ErrorInfo and RetryInfo are understood.
 
     Attributes:
         code: The gRPC status code.
@@ -36,13 +41,6 @@ class TidingsError(Exception):
     """
 
     def __init__(self, code: grpc.StatusCode, message: str, details: Iterable[any_pb2.Any] = ()) -> None:
-        """A refusal.
-
-        Args:
-            code: The gRPC status code.
-            message: One sentence for people.
-            details: `google.rpc` details; of those, BadRequest, ErrorInfo and RetryInfo are understood.
-        """
         super().__init__(code, message)
         self.code = code
         self.message = message
@@ -58,15 +56,15 @@ class TidingsError(Exception):
 
     @property
     def is_transient(self) -> bool:
-        """Whether the same thing asked again a little later may well be granted."""
+        """Whether the same request may well be granted a little later."""
         if self.code is grpc.StatusCode.RESOURCE_EXHAUSTED:
-            # Too fast says when to come back; too much does not.
+            # A rate limit says when to come back; a quota does not.
             return self.retry_after is not None
         return self.code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.ABORTED)
 
     @classmethod
     def of(cls, error: TidingsError) -> Self:
-        """The same refusal, as an instance of this class."""
+        """Makes the same refusal as an instance of this class."""
         made = cls(error.code, error.message)
         made.reason = error.reason
         made.violations = error.violations
@@ -100,7 +98,7 @@ class ReplacedError(TidingsError):
 def refusal(
     code: grpc.StatusCode, message: str, *, reason: str = "", violations: Sequence[FieldViolation] = ()
 ) -> TidingsError:
-    """A no of this library's own."""
+    """Makes a refusal of this library's own."""
     error = TidingsError(code, message)
     error.reason = reason
     error.violations = tuple(violations)
@@ -108,12 +106,12 @@ def refusal(
 
 
 def from_status(status: status_pb2.Status) -> TidingsError:
-    """The error that a `google.rpc.Status` stands for."""
+    """Makes the error that a `google.rpc.Status` stands for."""
     return TidingsError(_CODES.get(status.code, grpc.StatusCode.UNKNOWN), status.message, status.details)
 
 
 def from_rpc(error: grpc.aio.AioRpcError) -> TidingsError:
-    """The error that a failed call stands for, with the details from its trailing metadata."""
+    """Makes the error that a failed call stands for, with the details from its trailing metadata."""
     for key, value in error.trailing_metadata() or ():
         if key == _DETAILS_KEY:
             try:

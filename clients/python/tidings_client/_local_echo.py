@@ -1,7 +1,7 @@
-"""The event that a device's own command made.
+"""The event that a command of this device made.
 
-The stream it was sent on brings its CommandResult in the event's place. An application wants the log, so the event is
-made here from both halves: what was asked, and what it was accepted as.
+The stream that a command was sent on brings its CommandResult instead of the event. An application wants the whole log,
+so the event is put together here, from the command and its result.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ def makes_event(command: chat_pb2.Command) -> bool:
 
 
 def local_echo(command: chat_pb2.Command, accepted: chat_pb2.Accepted, user_id: str) -> chat_pb2.Event | None:
-    """The event of an accepted command, equal to what everybody else is sent.
+    """Makes the event of an accepted command, equal to what all other devices are sent.
 
     Args:
-        command: What was asked.
-        accepted: What it was accepted as.
-        user_id: Who asked.
+        command: The command.
+        accepted: Its result.
+        user_id: The user who sent it.
 
     Returns:
-        The event, or None when it is not certain: a deletion is answered with the first deletion of that message, which
-        may have been somebody else's. The log knows then.
+        The event, or None when it cannot be known: a deletion is answered with the first deletion of that message,
+        which may have been somebody else's. The history has the event then.
     """
     channel_id, seq, position = accepted.channel_id, accepted.seq, accepted.position
     match command.WhichOneof("body"):

@@ -1,4 +1,4 @@
-"""Being online, and knowing who else is."""
+"""Presence: being online, and who else is."""
 
 from __future__ import annotations
 
@@ -28,19 +28,22 @@ _HEARTBEAT_SECONDS = 5.0
 
 
 class PresenceLookup:
-    """Asks presence servers who is online, over connections that are kept for the next time."""
+    """Asks presence servers who is online, over connections that are kept for the next time.
+
+    Args:
+        api: Calls the servers as the device.
+    """
 
     def __init__(self, api: ApiClient) -> None:
-        """For `Tidings` alone."""
         self._api = api
         self._servers = Servers(api.device.server)
         self._channels: dict[str, aio.Channel] = {}
 
     async def get(self, user_ids: Sequence[str]) -> Sequence[presence_pb2.PresenceChange]:
-        """The state of some people now, in this order.
+        """Asks for the presence of some people now, in this order.
 
         Raises:
-            TidingsError: The server said no, or neither it nor another could be reached.
+            TidingsError: The server refused the call, or neither it nor another could be reached.
         """
         try:
             return await self._ask(user_ids)
@@ -50,7 +53,7 @@ class PresenceLookup:
         return await self._ask(user_ids)
 
     async def close(self) -> None:
-        """Ends the connections."""
+        """Closes the connections."""
         for channel in self._channels.values():
             await channel.close()
 
@@ -72,14 +75,16 @@ class PresenceLookup:
 class Presence:
     """Keeps this device online and follows the user's contacts, over any number of reconnects.
 
-    Made by `Tidings.presence` and entered with ``async with``; being online does not depend on anybody iterating. The
-    iterator gives the `PresenceChange` of each contact, at first and whenever it changes; changes of one contact that
-    nobody has taken yet become one, the latest. It raises `SignedOutError` when the sign-in has ended, `ReplacedError`
-    when the same device entered another presence.
+    `Tidings.presence` makes it, and it is entered with ``async with``. The device is online whether or not anybody
+    iterates. The iterator gives the `PresenceChange` of each contact, at first and whenever it changes; of several
+    changes of one contact that nobody has taken yet, only the latest is kept. It raises `SignedOutError` when the
+    sign-in has ended, `ReplacedError` when the same device entered another presence.
+
+    Args:
+        api: Calls the servers as the device.
     """
 
     def __init__(self, api: ApiClient) -> None:
-        """For `Tidings.presence` alone."""
         self._api = api
         self._servers = Servers(api.device.server)
         self._backoff = Backoff()
@@ -94,11 +99,11 @@ class Presence:
 
     @property
     def contacts(self) -> Mapping[str, presence_pb2.PresenceChange]:
-        """The latest state of every contact, by user_id."""
+        """The latest presence of every contact, by user_id."""
         return self._known
 
     async def __aenter__(self) -> Self:
-        """Begins to connect, and waits for nothing."""
+        """Begins to connect, without waiting for it."""
         if self._task is not None:
             raise RuntimeError("a presence is entered once; make another with Tidings.presence")
         self._task = asyncio.create_task(self._run())
@@ -107,7 +112,7 @@ class Presence:
     async def __aexit__(
         self, error_type: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Stops the heartbeat: the user is offline in 30 s, unless another of their devices is there."""
+        """Stops the heartbeat: the user is offline in 30 s, unless another of their devices is online."""
         self._is_closed = True
         self._changed.set()
         if self._task is not None:
@@ -120,7 +125,7 @@ class Presence:
         return self
 
     async def __anext__(self) -> presence_pb2.PresenceChange:
-        """The next change.
+        """Waits for the next change.
 
         Raises:
             SignedOutError: The device's sign-in has ended.
@@ -147,7 +152,7 @@ class Presence:
             self._changed.set()
 
     async def _attempt(self) -> float:
-        """Holds one stream as long as it lasts; gives the seconds until the next attempt."""
+        """Holds one stream until it ends, and gives the seconds to wait before the next attempt."""
         server = await self._api.choose(discovery_pb2.SERVER_KIND_PRESENCE, self._servers)
         try:
             self._token = await self._api.keeper.current()
@@ -159,7 +164,7 @@ class Presence:
             error = why
         _log.info("the presence stream to %s ended: %s", server.endpoint, error)
         if error.code is grpc.StatusCode.UNAUTHENTICATED:
-            # Also the normal end of a stream: its token has run out.
+            # This is also the normal end of a stream, when its token has expired.
             if self._was_refused:
                 raise SignedOutError.of(error)
             self._was_refused = True
@@ -172,7 +177,7 @@ class Presence:
                 error = renewal_error
                 self._was_refused = False
         if error.code is grpc.StatusCode.ABORTED:
-            # To come back would end the newer stream in turn, and so on for ever.
+            # Coming back would end the newer stream in turn, and so on for ever.
             raise ReplacedError.of(error)
         if error.code is grpc.StatusCode.PERMISSION_DENIED:
             raise error
@@ -197,18 +202,18 @@ class Presence:
 
     async def _beat(self, stream: _Stream) -> None:
         beat = presence_pb2.TrackRequest(heartbeat=presence_pb2.Heartbeat())
-        # Why a stream cannot be written to any more is the reader's to find out.
+        # The reader finds out why a stream cannot be written to any more.
         with contextlib.suppress(aio.AioRpcError, asyncio.InvalidStateError):
             while True:
                 await stream.write(beat)
                 await asyncio.sleep(_HEARTBEAT_SECONDS)
-                # A stream that lived so long is a good one, even if there was nothing to tell.
+                # A stream that lived so long works, even if it brought nothing.
                 self._worked()
 
     def _take(self, frame: presence_pb2.TrackResponse) -> None:
         self._worked()
         for change in frame.changes:
-            # The first frame after a reconnect tells everything again.
+            # The first frame after a reconnect repeats what is known.
             if self._known.get(change.user_id) != change:
                 self._known[change.user_id] = change
                 self._news[change.user_id] = change

@@ -1,4 +1,4 @@
-"""How far a device has come: what it starts from when it comes back."""
+"""How far a device has read: what it continues from after a restart."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from dataclasses import dataclass, field
 
 @dataclass(slots=True)
 class Progress:
-    """A position in the inbox and a seq in every channel."""
+    """A device's position in the user's inbox, and its seq in every channel."""
 
     cursor: int = 0
-    """The highest position that came; 0 for none."""
+    """The highest position; 0 for none."""
     seqs: dict[str, int] = field(default_factory=dict)
-    """The last seq that came, by channel."""
+    """The last seq, by channel."""
 
 
 @dataclass(frozen=True, slots=True)
 class ProgressUpdate:
-    """What has changed since the progress was saved."""
+    """The change of a device's progress since it was last saved."""
 
     cursor: int
     seqs: Mapping[str, int]
-    """The channels that moved, or all there are."""
+    """The channels that moved; all channels when `anew`."""
     anew: bool
-    """Whether `seqs` is all there is, and any other channel is to be forgotten."""
+    """Whether `seqs` replaces what was saved: a channel that is not in it is forgotten."""

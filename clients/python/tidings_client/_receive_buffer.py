@@ -1,8 +1,8 @@
-"""What comes in: every event of a channel's log once and in order, whatever the stream repeats or leaves out.
+"""The receive buffer: every event of a channel's log once and in order, whatever the stream repeats or leaves out.
 
-Two things are kept apart. *Received* is what reached this process: it is where a reconnect goes on, and what a repeat
-is recognised by. *Handled* is what the application is done with: it is what is saved, so that a crash in between brings
-those events again instead of losing them. The queue of events that are received and not handled lies between the two.
+Two things are kept apart. *Received* is what has reached this process: a reconnect continues from there, and a repeat
+is recognised by it. *Handled* is what the application is done with: that is saved, so that a crash in between brings
+those events again instead of losing them. Between the two lies the queue of events received and not yet handled.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from tidings_client._channel_order import ChannelOrder, SeqPlace
 from tidings_client._progress import Progress, ProgressUpdate
 
 LOG_KINDS = frozenset({"message", "message_edited", "message_deleted", "membership_changed", "channel_updated"})
-"""The bodies of an event that are entries of a channel's log."""
+"""The kinds of event that are entries of a channel's log."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,54 +41,52 @@ class Heads:
 
 
 Need = Gap | Start | Heads
-"""What the inbox has to be told before it can go on."""
+"""What the buffer has to be told before it can go on."""
 
 
 @dataclass(slots=True, eq=False)
 class StreamEntry:
-    """One step of the stream."""
+    """One item of the stream, on its way to the application."""
 
     event: chat_pb2.Event | None
-    """What happened; None when only the numbers count."""
+    """The event; None when only the numbers count."""
     channel_id: str = ""
     seq: int = 0
-    """0 for what is in no log."""
+    """0 for an event that is in no log."""
     position: int = 0
-    """0 when it does not move the cursor."""
+    """0 when the event does not move the cursor."""
     wanted: bool = True
-    """Whether the application is to have the event."""
+    """Whether the application gets the event."""
     heads: Mapping[str, int] | None = None
-    """After a SyncReset: the seq of every channel that the application rebuilds up to."""
+    """With a SyncReset: the seq of every channel up to which the application rebuilds."""
     is_set_back: bool = False
-    """Whether the cursor that was saved is not the server's: what comes next begins another."""
+    """Whether the server's data was set back to an older copy, so that the saved cursor has to start anew."""
 
 
 def entry_of(event: chat_pb2.Event) -> StreamEntry:
-    """The step that an event is."""
+    """Makes the entry of an event."""
     kind = event.WhichOneof("body")
     if kind in LOG_KINDS:
         body = getattr(event, kind)
         return StreamEntry(event, body.channel_id, body.seq, event.position or body.position)
     if kind == "sync_complete":
         return StreamEntry(event, position=event.sync_complete.position)
-    # A body that this version does not know can be told apart neither from its repeat nor from its neighbours: it only
-    # moves the cursor.
+    # Neither a repeat nor a gap can be recognised in a kind of event that this version does not know: it only moves the
+    # cursor.
     return StreamEntry(event, position=event.position, wanted=kind is not None)
 
 
 class ReceiveBuffer:
-    """Takes what comes, in the order of the stream, and gives it to the application, once and in the order of the logs.
+    """Takes events in the order of the stream, and gives them to the application once and in the order of the logs.
 
-    While `need` is set, what comes is held back; whoever does the I/O finds out what is asked for and supplies it.
+    While `need` is set, what comes is held back until the caller has fetched what is needed and supplied it.
+
+    Args:
+        user_id: The user whose device it is.
+        progress: What was handled before.
     """
 
     def __init__(self, user_id: str, progress: Progress) -> None:
-        """Goes on from where the device was.
-
-        Args:
-            user_id: Whose device it is.
-            progress: What was handled before.
-        """
         self._user_id = user_id
         self._order = ChannelOrder(progress.seqs)
         self._ready: deque[StreamEntry] = deque()
@@ -103,16 +101,16 @@ class ReceiveBuffer:
         self.received_cursor = progress.cursor
         """The highest position received."""
         self.handed_position = 0
-        """The highest position that the application was given; what may be acknowledged."""
+        """The highest position that the application was given, which may be acknowledged."""
 
     def __len__(self) -> int:
-        """How many events wait for the application."""
+        """The number of events that wait for the application."""
         return len(self._ready)
 
     # --- from the stream ----------------------------------------------------------------------------------------------
 
     def take(self, entry: StreamEntry) -> None:
-        """Takes the next step of the stream."""
+        """Takes the next entry of the stream."""
         if self._is_set_back and self.need is None:
             reset = chat_pb2.Event(sync_reset=chat_pb2.SyncReset())
             self._hold(StreamEntry(reset, is_set_back=True), Heads())
@@ -122,16 +120,16 @@ class ReceiveBuffer:
             self._held.append(entry)
 
     def lose(self) -> None:
-        """The stream is gone. What was held back comes again with the next one."""
+        """Drops what was held back, since the stream is gone: it comes again with the next one."""
         self._held.clear()
         self.need = None
 
     def restart(self) -> None:
-        """The cursor is not the server's, which has been set back to an older copy of its data.
+        """Starts over, since the server has been set back to an older copy of its data and does not know the cursor.
 
-        Nothing that came before tells what the server has now: under the same seq there may be another event. So the
-        application is given a SyncReset, and until it has handled that, the old cursor stays saved and says the same
-        again.
+        Nothing that came before tells what the server has now: the same seq may belong to another event. So the
+        application is given a SyncReset. Until it has handled that, the old cursor stays saved, and after a crash leads
+        here again.
         """
         self.received_cursor = self.handed_position = 0
         self._is_set_back = True
@@ -143,19 +141,19 @@ class ReceiveBuffer:
     # --- what was asked for -------------------------------------------------------------------------------------------
 
     def supply_events(self, entries: Iterable[StreamEntry]) -> None:
-        """Answers a `Gap`, page by page: the events after its `after`, ordered by seq.
+        """Answers a `Gap`, page by page, with the events after its `after`, ordered by seq.
 
-        An empty page says that there are no more. History knows best: what it leaves out is not for this user to see,
-        such as what happened between leaving a group and coming back.
+        An empty page says that there are no more. The history is trusted: what it leaves out is not for this user to
+        see, such as what happened between leaving a group and coming back.
         """
         need = self.need
         if not isinstance(need, Gap):
-            raise TypeError(f"{need} is asked for, not events")
+            raise TypeError(f"{need} is needed, not events")
         last = need.after
         for entry in entries:
             if entry.channel_id == need.channel_id and last < entry.seq < need.before:
                 last = entry.seq
-                # Only the stream moves the cursor: what came before this event there has been received.
+                # Only the stream moves the cursor, since there everything before an event has been received.
                 entry.position = 0
                 self._append(entry)
         if last == need.after or last == need.before - 1:
@@ -165,26 +163,26 @@ class ReceiveBuffer:
             self.need = Gap(need.channel_id, last, need.before)
 
     def supply_start(self, first_seq: int) -> None:
-        """Answers a `Start`: the first seq of the channel that the user may see; 0 when it cannot be known."""
+        """Answers a `Start` with the first seq of the channel that the user may see; 0 when it cannot be known."""
         need = self.need
         if not isinstance(need, Start):
-            raise TypeError(f"{need} is asked for, not where a channel starts")
+            raise TypeError(f"{need} is needed, not the start of a channel")
         seq = self._held[0].seq
         # An event from an earlier stay in a group lies before the start of the present one.
         self._order.advance(need.channel_id, min(first_seq or seq, seq) - 1)
         self._go_on()
 
     def supply_heads(self, heads: Mapping[str, int]) -> None:
-        """Answers `Heads`: the head seq of every channel that the user is in."""
+        """Answers `Heads` with the head seq of every channel that the user is in."""
         if not isinstance(self.need, Heads):
-            raise TypeError(f"{self.need} is asked for, not heads")
+            raise TypeError(f"{self.need} is needed, not heads")
         self._held[0].heads = heads
         self._go_on()
 
     # --- to the application -------------------------------------------------------------------------------------------
 
     def next(self) -> chat_pb2.Event | None:
-        """The next event for the application, which is done with the one before; None when there is none yet."""
+        """Gives the application its next event, or None when there is none yet; the one before counts as handled."""
         self.finish()
         while self._ready:
             entry = self._ready.popleft()
@@ -196,18 +194,18 @@ class ReceiveBuffer:
         return None
 
     def finish(self) -> None:
-        """The application is done with the event that it was given last."""
+        """Counts the event that the application was given last as handled."""
         if self._in_hand is not None:
             self._settle(self._in_hand)
             self._in_hand = None
 
     @property
     def has_unsaved(self) -> bool:
-        """Whether something was handled since the last `take_unsaved`."""
+        """Whether anything was handled since the last `take_unsaved`."""
         return self._unsaved
 
     def take_unsaved(self) -> ProgressUpdate:
-        """What was handled since this was last asked for, to be saved."""
+        """Gives what was handled since the last call, to be saved."""
         update = ProgressUpdate(self._handled_cursor, self._handled, self._anew)
         self._handled, self._anew, self._unsaved = {}, False, False
         return update
@@ -215,6 +213,7 @@ class ReceiveBuffer:
     # --- the rules ----------------------------------------------------------------------------------------------------
 
     def _admit(self, entry: StreamEntry) -> None:
+        """Queues an entry for the application, drops a repeat, or holds it back when something before it is missing."""
         if entry.seq:
             place = self._order.place(entry.channel_id, entry.seq)
             if place is SeqPlace.UNKNOWN and self._is_joining(entry):

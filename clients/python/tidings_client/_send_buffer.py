@@ -1,4 +1,4 @@
-"""What goes out: the commands that have no result yet, in the order in which they were asked for."""
+"""The send buffer: commands that have no result yet, in the order in which the application gave them."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from tidings_client._backoff import Backoff
 from tidings_client._errors import TidingsError
 
 Resolve = Callable[[chat_pb2.Accepted | TidingsError], None]
-"""Is told what came of a command."""
+"""Is called with the result of a command."""
 
 
 @dataclass(slots=True, eq=False)
 class PendingCommand:
-    """A command without a result."""
+    """A command that has no result yet."""
 
     command: chat_pb2.Command
     channel_id: str
@@ -25,31 +25,29 @@ class PendingCommand:
     resolve: Resolve
     backoff: Backoff
     due: float = 0.0
-    """Not to be sent before."""
+    """When it may be sent, by the clock that the buffer is told."""
     sent: bool = False
-    """Whether it is on its way; else it waits to be sent."""
+    """Whether it has been sent over the present stream; otherwise it waits to be sent."""
     abandoned: bool = False
-    """Nobody waits for its result any more."""
+    """Whether nobody waits for its result any more."""
 
 
 class SendBuffer:
-    """Keeps every command until its result is there, and sends it again, unchanged, until then.
+    """Keeps every command until its result has come, and has it sent again, unchanged, over each new stream.
 
-    A channel's commands stay in order: while one of them waits for its time to be tried again, those behind it wait
-    too. Only those that were already on their way overtake it.
+    The commands of a channel stay in order: while one of them waits to be tried again, those behind it wait too. Only
+    commands that were already on their way overtake it.
+
+    Args:
+        backoff: Makes the backoff of each command.
     """
 
     def __init__(self, backoff: Callable[[], Backoff] = Backoff) -> None:
-        """Nothing to send.
-
-        Args:
-            backoff: Makes the backoff of each command.
-        """
         self._backoff = backoff
-        # By command_id, which grows in the order of asking.
+        # By command_id, which grows in the order in which commands are added.
         self._pending: dict[int, PendingCommand] = {}
         self._waiting: list[PendingCommand] = []
-        # By (channel_id, client_message_id): the same message may be asked for twice at once.
+        # By (channel_id, client_message_id): the same message may be sent twice at once.
         self._named: dict[tuple[str, str], list[PendingCommand]] = {}
 
     def __len__(self) -> int:
@@ -57,12 +55,12 @@ class SendBuffer:
         return len(self._pending)
 
     def add(self, command: chat_pb2.Command, channel_id: str, resolve: Resolve) -> PendingCommand:
-        """Takes a command to send.
+        """Adds a command to send.
 
         Args:
-            command: With a command_id larger than that of any command before.
-            channel_id: The channel whose order it belongs to.
-            resolve: Is told what came of it, once.
+            command: The command, whose command_id is larger than that of any command before.
+            channel_id: The channel in whose order it is sent.
+            resolve: Is called with its result, once.
         """
         pending = PendingCommand(command, channel_id, command.ByteSize(), resolve, self._backoff())
         self._pending[command.command_id] = pending
@@ -72,11 +70,11 @@ class SendBuffer:
         return pending
 
     def take(self, now: float, most_bytes: int) -> list[chat_pb2.Command]:
-        """What to send now, in order: as much as fits, and at least one when any may go.
+        """Takes the commands to send now, in order: as many as fit, and at least one when any may be sent.
 
         Args:
             now: The time.
-            most_bytes: How many bytes to send together.
+            most_bytes: The most bytes to send together.
         """
         taken: list[chat_pb2.Command] = []
         kept: list[PendingCommand] = []
@@ -96,7 +94,7 @@ class SendBuffer:
         return taken
 
     def due(self) -> float | None:
-        """When `take` has something to give: 0 for at once; None for not unless something happens."""
+        """When `take` will have something to give: 0 for at once; None when that depends on what happens next."""
         soonest: float | None = None
         channels: set[str] = set()
         for pending in self._waiting:
@@ -108,7 +106,7 @@ class SendBuffer:
         return soonest
 
     def lost(self) -> None:
-        """The stream is gone: what was on its way is to be sent again, without what nobody waits for."""
+        """Notes that the stream is gone: what was on its way is sent again, except what nobody waits for."""
         for pending in list(self._pending.values()):
             if pending.abandoned:
                 self._remove(pending)
@@ -116,16 +114,16 @@ class SendBuffer:
         self._waiting = list(self._pending.values())
 
     def abandon(self, pending: PendingCommand) -> None:
-        """Nobody waits for a command any more: if it has not been sent it never is, and it is not sent again."""
+        """Notes that nobody waits for a command any more: it is not sent, or not sent again."""
         pending.abandoned = True
         if not pending.sent and pending.command.command_id in self._pending:
             self._remove(pending)
 
     def accepted(self, command_id: int, accepted: chat_pb2.Accepted) -> PendingCommand | None:
-        """A command is done.
+        """Resolves a command that was accepted.
 
         Returns:
-            The command; None when it had its result before.
+            The command; None when it was resolved before.
         """
         pending = self._pending.get(command_id)
         if pending is not None:
@@ -134,7 +132,7 @@ class SendBuffer:
         return pending
 
     def refused(self, command_id: int, error: TidingsError, now: float) -> None:
-        """A command is refused: it is tried again later if that makes sense, else that was its result."""
+        """Takes a refusal: a command that may succeed later is tried again, any other is resolved with the error."""
         pending = self._pending.get(command_id)
         if pending is None:
             return
@@ -148,10 +146,12 @@ class SendBuffer:
             pending.resolve(error)
 
     def appeared(self, message: chat_pb2.Message) -> bool:
-        """A message of this user came as an event: if it was sent from here, its result was lost with an older stream.
+        """Resolves the commands that sent a message of this user, which came as an event.
+
+        A message that was sent from here comes as an event when its result was lost with an older stream.
 
         Returns:
-            Whether it was waited for; it is done then.
+            Whether there was such a command.
         """
         named = self._named.get((message.channel_id, message.client_message_id))
         if named is None:
@@ -165,10 +165,10 @@ class SendBuffer:
         return True
 
     def fail(self, error: TidingsError) -> None:
-        """Nothing will be sent any more: `error` is what came of everything that waits."""
+        """Resolves every command with `error`, since nothing will be sent any more."""
         for pending in list(self._pending.values()):
             self._remove(pending)
-            # One each, since an exception carries the traceback of whoever it is raised to.
+            # Each gets its own, since an exception carries the traceback of where it is raised.
             pending.resolve(type(error).of(error))
 
     def _remove(self, pending: PendingCommand) -> None:

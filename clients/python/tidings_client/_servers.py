@@ -1,4 +1,4 @@
-"""Which server to try next."""
+"""The choice of the server to try next."""
 
 from __future__ import annotations
 
@@ -8,15 +8,14 @@ from tidings.v1 import discovery_pb2
 
 
 class Servers:
-    """The recommended servers of one kind, less those that have just failed."""
+    """Keeps the recommended servers of one kind, and which of them have just failed.
+
+    Args:
+        home: HOST:PORT to try when no server is known; one process may serve everything.
+        known: The servers recommended before, best first.
+    """
 
     def __init__(self, home: str, known: Sequence[discovery_pb2.Server] = ()) -> None:
-        """Starts from what was recommended before.
-
-        Args:
-            home: HOST:PORT to try when no server is known; one process may serve everything.
-            known: The servers recommended, best first.
-        """
         self._home = discovery_pb2.Server(endpoint=home)
         self._known = list(known)
         self._failed: set[str] = set()
@@ -24,7 +23,7 @@ class Servers:
 
     @property
     def wants_advice(self) -> bool:
-        """Whether to ask discovery before the next attempt: no server is known, or one has failed since the answer."""
+        """Whether to ask discovery before the next attempt: no server is known, or one has failed since its answer."""
         return not self._is_advised
 
     @property
@@ -34,7 +33,7 @@ class Servers:
         return [server_id for server_id in failed if server_id]
 
     def next(self) -> discovery_pb2.Server:
-        """The server to try: the best that has not failed. When all have, they are tried again in turn."""
+        """Gives the best server that has not failed. When all have failed, they are tried again in turn."""
         for server in self._known:
             if server.endpoint not in self._failed:
                 return server
@@ -42,20 +41,20 @@ class Servers:
         return self._known[0] if self._known else self._home
 
     def learn(self, servers: Sequence[discovery_pb2.Server]) -> None:
-        """There is a newer recommendation.
+        """Takes a newer recommendation.
 
         Args:
-            servers: Best first; nothing changes when there are none.
+            servers: The servers, best first; when there are none, nothing changes.
         """
         if servers:
             self._known = list(servers)
             self._is_advised = True
 
     def failed(self, server: discovery_pb2.Server) -> None:
-        """A server could not be reached, or ended the stream."""
+        """Notes that a server could not be reached, or ended the stream."""
         self._failed.add(server.endpoint)
         self._is_advised = False
 
     def worked(self) -> None:
-        """A stream is live: whatever failed before may have recovered by the next time."""
+        """Notes that a stream is live, and forgets the failures: by the next time those servers may have recovered."""
         self._failed.clear()

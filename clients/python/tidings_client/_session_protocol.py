@@ -1,7 +1,7 @@
 """One device's side of the stream, over all its reconnects, without any I/O.
 
-Frames that arrived go in, frames to write and events for the application come out; time is told, never asked. Whoever
-does the I/O opens a stream and calls `open`, passes on what it reads to `receive` and supplies what `inbox.need` then
+Frames that arrived go in; frames to write and events for the application come out. The time is passed in. Whoever does
+the I/O opens a stream and calls `open`, passes what it reads to `receive` and supplies what `receive_buffer.need` then
 asks for, writes what `write` gives whenever something has changed or `due` has come, and calls `lose` when the stream
 is gone.
 """
@@ -20,8 +20,8 @@ from tidings_client._send_buffer import PendingCommand, Resolve, SendBuffer
 from tidings_client._throttle import Throttle
 
 COMMAND_BYTES = (1 << 20) - (4 << 10)
-"""The largest command that may be sent. A frame over 1 MiB would end the stream; this leaves room for what else is in
-it."""
+"""The largest command that may be sent. A frame over 1 MiB would end the stream; this leaves room for the rest of the
+frame."""
 _FRAME_BYTES = 512 << 10
 # Seconds. The server counts five of them from a message to a push, and moves receipts by acknowledgements.
 _ACKNOWLEDGE_EVERY = 0.1
@@ -29,12 +29,12 @@ _ACKNOWLEDGE_SOON = 0.02
 
 
 class Phase(enum.Enum):
-    """Where the stream is."""
+    """How far the stream has come."""
 
     AWAY = enum.auto()
-    """There is none."""
+    """There is no stream."""
     OPENING = enum.auto()
-    """Hello is on its way."""
+    """`Hello` is on its way."""
     SYNCING = enum.auto()
     """The replay is coming."""
     LIVE = enum.auto()
@@ -42,30 +42,29 @@ class Phase(enum.Enum):
 
 
 class SessionProtocol:
-    """What to say and what was heard."""
+    """Decides what a device writes to its stream, and what it makes of the frames that it reads.
+
+    Args:
+        user_id: The user whose device it is.
+        progress: The device's progress from earlier streams.
+        echoes: Whether the application also gets the events of what it sent itself.
+        send_buffer: What to send; empty unless given.
+    """
 
     def __init__(
         self, user_id: str, progress: Progress, *, echoes: bool = True, send_buffer: SendBuffer | None = None
     ) -> None:
-        """No stream yet.
-
-        Args:
-            user_id: Whose device it is.
-            progress: Where the device was when it was last here.
-            echoes: Whether the application is to have the events of what it sent itself too.
-            send_buffer: What to send; empty unless given.
-        """
         self.receive_buffer = ReceiveBuffer(user_id, progress)
         self.send_buffer = send_buffer or SendBuffer()
         self.phase = Phase.AWAY
         self.server_id = ""
-        """The server that held the last session."""
+        """The id of the server that welcomed the device last."""
         self.refuge: Sequence[discovery_pb2.Server] = ()
-        """Where the server asked to go, because it stops."""
+        """The servers to move to, when this one is about to stop; else none."""
         self.wants_token = False
         """Whether the server asked for a newer access token."""
         self.token_refused: TidingsError | None = None
-        """Why the server did not take the newer access token."""
+        """Why the server refused a newer access token; None unless it did."""
         self._user_id = user_id
         self._echoes = echoes
         self._last_command_id = 0
@@ -78,13 +77,13 @@ class SessionProtocol:
     # --- the stream ---------------------------------------------------------------------------------------------------
 
     def open(self) -> chat_pb2.ConverseRequest:
-        """A stream is open: the frame to write first."""
+        """Begins with a stream that was just opened, and gives the frame to write first."""
         self.phase = Phase.OPENING
         hello = chat_pb2.Hello(cursor=self.receive_buffer.received_cursor)
         return chat_pb2.ConverseRequest(commands=[chat_pb2.Command(command_id=self._next_id(), hello=hello)])
 
     def lose(self) -> None:
-        """The stream is gone."""
+        """Ends with a stream that is gone. What was not sent or not answered waits for the next one."""
         self.phase = Phase.AWAY
         self.refuge = ()
         self.wants_token = False
@@ -97,10 +96,10 @@ class SessionProtocol:
         self._token = ""
 
     def receive(self, frame: chat_pb2.ConverseResponse, now: float) -> None:
-        """Takes a frame that was read; `inbox.need` may be set afterwards.
+        """Takes a frame that was read; `receive_buffer.need` may be set afterwards.
 
         Args:
-            frame: What was read.
+            frame: The frame.
             now: The time, in seconds.
         """
         for event in frame.events:
@@ -111,7 +110,7 @@ class SessionProtocol:
                 self.server_id = event.welcome.server_id
                 self.phase = Phase.SYNCING
             elif kind == "server_notice" and event.server_notice.kind == chat_pb2.ServerNotice.KIND_TOKEN_EXPIRING:
-                # This is between the server and this library; no application has a use for it.
+                # Not for the application: the server and this library settle it between them.
                 self.wants_token = True
             else:
                 if kind == "sync_complete":
@@ -121,13 +120,13 @@ class SessionProtocol:
                 self.receive_buffer.take(self._entry(event))
 
     def supply_events(self, events: Iterable[chat_pb2.Event]) -> None:
-        """Answers a `Gap`: see `ReceiveBuffer.supply_events`."""
+        """Answers a `Gap`, as `ReceiveBuffer.supply_events` does."""
         self.receive_buffer.supply_events([self._entry(event) for event in events])
 
     # --- what to write ------------------------------------------------------------------------------------------------
 
     def write(self, now: float) -> chat_pb2.ConverseRequest | None:
-        """The next frame to write; None when there is nothing to say now.
+        """Gives the next frame to write; None when there is nothing to write now.
 
         Args:
             now: The time, in seconds.
@@ -141,8 +140,8 @@ class SessionProtocol:
             commands.append(chat_pb2.Command(command_id=self._token_command, reauthenticate=token))
             self._token = ""
         if self.phase is Phase.LIVE:
-            # Not before. The result of a command stands at the end of the log, and its position would move the cursor
-            # past what the replay has not brought yet; also the replay may make sending again unnecessary.
+            # Not before the replay is over: a command's result is at the end of the log, and its position would move
+            # the cursor past what the replay has not brought yet. The replay may also make a resend unnecessary.
             commands += self.send_buffer.take(now, _FRAME_BYTES)
             commands += [
                 chat_pb2.Command(set_typing=chat_pb2.SetTyping(channel_id=channel_id, typing=typing))
@@ -155,7 +154,7 @@ class SessionProtocol:
         return chat_pb2.ConverseRequest(commands=commands) if commands else None
 
     def due(self) -> float | None:
-        """When `write` has something to say: 0 for at once; None for not unless something happens."""
+        """When `write` will have a frame: 0 for at once; None when that depends on what happens next."""
         if not self._may_speak():
             return None
         if self._token:
@@ -168,7 +167,7 @@ class SessionProtocol:
         return due
 
     def farewell(self) -> chat_pb2.ConverseRequest | None:
-        """The last frame before closing: what is not acknowledged yet; None when nothing is left to say."""
+        """Gives the last frame before closing, with the outstanding acknowledgement; None when there is none."""
         if not self._may_speak() or self.receive_buffer.handed_position <= self._acknowledged:
             return None
         return chat_pb2.ConverseRequest(commands=[self._acknowledgement()])
@@ -176,29 +175,29 @@ class SessionProtocol:
     # --- what the application does ------------------------------------------------------------------------------------
 
     def command(self, command: chat_pb2.Command, channel_id: str, resolve: Resolve) -> PendingCommand:
-        """Asks for something.
+        """Adds a command to send.
 
         Args:
-            command: What; its command_id is set here.
-            channel_id: In which channel.
-            resolve: Is told what came of it, once.
+            command: The command; its command_id is set here.
+            channel_id: The channel that it is about.
+            resolve: Is called with its result, once.
         """
         command.command_id = self._next_id()
         return self.send_buffer.add(command, channel_id, resolve)
 
     def set_typing(self, channel_id: str, typing: bool) -> None:
-        """Shows or hides "is typing". Without a live stream nothing happens: it would be stale news later."""
+        """Shows or hides "is typing". Without a live stream it is dropped, since it would be out of date later."""
         if self.phase is Phase.LIVE:
             self._typing[channel_id] = typing
 
     def reauthenticate(self, access_token: str) -> None:
-        """There is a newer access token."""
+        """Takes a newer access token, to give it to the server."""
         if self.phase is not Phase.AWAY:
             self.wants_token = False
             self._token = access_token
 
     def next_event(self, now: float) -> chat_pb2.Event | None:
-        """The next event for the application, which is done with the one before; None when there is none yet.
+        """Gives the application its next event, or None when there is none yet; the one before counts as handled.
 
         Args:
             now: The time, in seconds.
@@ -218,18 +217,19 @@ class SessionProtocol:
         return self._last_command_id
 
     def _acknowledgement(self) -> chat_pb2.Command:
-        # Without a command_id, so that it is answered only when refused: nothing waits for the answer.
+        # Without a command_id, so that the server answers only to refuse it: nothing waits for the answer.
         self._acknowledged = self.receive_buffer.handed_position
         return chat_pb2.Command(acknowledge=chat_pb2.Acknowledge(position=self._acknowledged))
 
     def _entry(self, event: chat_pb2.Event) -> StreamEntry:
         entry = entry_of(event)
         if event.HasField("message") and event.message.sender_id == self._user_id:
-            # When this settles a command, the event stands where the command's result would have stood.
+            # When this resolves a command, the event stands where the command's result would have stood.
             entry.wanted = not self.send_buffer.appeared(event.message) or self._echoes
         return entry
 
     def _take_result(self, result: chat_pb2.CommandResult, now: float) -> None:
+        """Resolves or defers a command; an accepted one counts as an entry of the log, with its event when wanted."""
         if result.HasField("error"):
             error = from_status(result.error)
             if result.command_id == self._token_command:
@@ -239,8 +239,8 @@ class SessionProtocol:
             return
         accepted = result.accepted
         pending = self.send_buffer.accepted(result.command_id, accepted)
-        # Only what is in a log has a position. A result whose command had its result before (the message itself came
-        # first, on this stream) still is a step of the log.
+        # Only what is in a log has a position. A result whose command was resolved before (the message itself came
+        # first, on this stream) is still an entry of the log.
         if accepted.position and (pending is None or makes_event(pending.command)):
             event = None
             if pending is not None and self._echoes:

@@ -1,4 +1,4 @@
-"""What a device keeps on its disk: who it is signed in as, and how far it has come."""
+"""The file that a device keeps: who it is signed in as, and its progress."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tidings.v1 import account_pb2, discovery_pb2
 from tidings_client._errors import refusal
 from tidings_client._progress import Progress, ProgressUpdate
 
-# "Tidi": tells our files from other people's.
+# "Tidi": tells these files from those of other programs.
 _APPLICATION_ID = 0x54696469
 _ATTEMPT_BYTES = 16
 _VERSION = 2
@@ -46,35 +46,33 @@ PRAGMA user_version = {_VERSION};
 
 @dataclass(slots=True)
 class SavedDevice:
-    """A device as it signed in."""
+    """A device, as it was when it signed in last."""
 
     server: str
     """HOST:PORT of the api and discovery."""
     user: account_pb2.User
     device_id: str
     tokens: account_pb2.Tokens | None
-    """None when it is signed out; its progress is kept for the next time."""
+    """None when the device is signed out; its progress is kept for the next time."""
     servers: Sequence[discovery_pb2.Server]
 
 
 class Storage:
-    """One SQLite file, in the hands of one process.
+    """Keeps a device's sign-in and progress in a SQLite file, which is made when there is none.
 
-    The file is its owner's to read alone: the refresh token in it is as good as a password. It is locked while open:
-    two processes that renew with the same refresh token would look like a thief at work and be signed out.
+    Only its owner can read the file: the refresh token in it is as good as a password. It is locked while it is open:
+    two processes that renew with the same refresh token would look like a thief at work, and be signed out.
+
+    Args:
+        path: The file; None to keep everything in memory.
+
+    Raises:
+        TidingsError: FAILED_PRECONDITION; the reason is STATE_IN_USE when another process has the file open,
+            STATE_UNREADABLE when it is no such file, or one of a newer version.
+        OSError: The file cannot be opened.
     """
 
     def __init__(self, path: str | os.PathLike[str] | None) -> None:
-        """Opens the file, which is made when there is none.
-
-        Args:
-            path: Where it is; None to keep everything in memory.
-
-        Raises:
-            TidingsError: FAILED_PRECONDITION; reason STATE_IN_USE when another process has it open, STATE_UNREADABLE
-                when it is not such a file, or one of a newer version.
-            OSError: It cannot be opened.
-        """
         self._path = None if path is None else Path(path)
         if self._path is not None:
             _make_private(self._path)
@@ -97,7 +95,7 @@ class Storage:
             raise
 
     def device(self) -> SavedDevice | None:
-        """The device that signed in last; None when none ever did."""
+        """Reads the device that signed in last; None when none ever did."""
         row = self._database.execute("SELECT server, user, device_id, tokens, servers FROM device").fetchone()
         if row is None:
             return None
@@ -111,13 +109,13 @@ class Storage:
         )
 
     def progress(self) -> Progress:
-        """How far the device has come."""
+        """Reads the device's progress."""
         row = self._database.execute("SELECT cursor FROM device").fetchone()
         seqs = dict(self._database.execute("SELECT channel_id, seq FROM channels"))
         return Progress(int(row[0]) if row else 0, seqs)
 
     def save_device(self, device: SavedDevice) -> None:
-        """A device signed in. Its progress is kept when it is the one that was here before, else it starts anew."""
+        """Saves a device that signed in. The progress is kept if the same device was here before, else cleared."""
         before = self.device()
         same = (
             before is not None and before.device_id == device.device_id and before.user.user_id == device.user.user_id
@@ -140,7 +138,7 @@ class Storage:
             )
 
     def save_tokens(self, tokens: account_pb2.Tokens | None) -> None:
-        """There are new tokens, or none any more."""
+        """Saves new tokens; None when the device is signed out."""
         with _Synced(self._database):
             self._database.execute(
                 "UPDATE device SET tokens = ?, attempt = ''",
@@ -148,22 +146,22 @@ class Storage:
             )
 
     def attempt(self) -> str:
-        """Names the attempt to trade the refresh token for new tokens: the same one until there are new tokens."""
+        """Gives the id of the attempt to renew the tokens; it stays the same until there are new tokens."""
         (attempt,) = self._database.execute("SELECT attempt FROM device").fetchone()
         if not attempt:
             attempt = secrets.token_urlsafe(_ATTEMPT_BYTES)
-            # Before the server is asked, whose answer may find nobody any more.
+            # Saved before the server is asked: this process may be gone when the answer comes.
             with _Synced(self._database):
                 self._database.execute("UPDATE device SET attempt = ?", (attempt,))
         return str(attempt)
 
     def save_servers(self, servers: Sequence[discovery_pb2.Server]) -> None:
-        """There is a newer recommendation."""
+        """Saves the recommended servers."""
         blob = discovery_pb2.RecommendServersResponse(servers=servers).SerializeToString()
         self._database.execute("UPDATE device SET servers = ?", (blob,))
 
     def save_progress(self, update: ProgressUpdate) -> None:
-        """The device has come further. A crash of this process loses nothing of it; a loss of power may."""
+        """Saves progress. A crash of this process loses none of it; a loss of power may."""
         database = self._database
         database.execute("BEGIN IMMEDIATE")
         try:
@@ -181,6 +179,7 @@ class Storage:
         self._database.close()
 
     def _open(self) -> None:
+        """Locks the file, and makes its tables or brings them up to date."""
         database = self._database
         # Exclusive before WAL: the lock is then held from here on, and no shared memory file is needed.
         database.execute("PRAGMA locking_mode = EXCLUSIVE")
@@ -201,9 +200,9 @@ class Storage:
 
 
 def _make_private(path: Path) -> None:
-    """Makes a file that is its owner's alone, or makes the one that is there so.
+    """Makes a file that only its owner can read, or takes the rights of all others to the one that is there.
 
-    Before SQLite sees it, which would leave the mode to the umask; its journal takes the mode from here.
+    It is called before SQLite opens the file, which would leave the mode to the umask. The journal gets the same mode.
     """
     try:
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
@@ -215,7 +214,7 @@ def _make_private(path: Path) -> None:
 
 
 class _Synced:
-    """A transaction that is on the disk, through a loss of power too, when it is over."""
+    """A transaction that has reached the disk when it is over, so that a loss of power does not undo it."""
 
     def __init__(self, database: sqlite3.Connection) -> None:
         self._database = database

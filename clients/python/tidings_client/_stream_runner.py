@@ -1,6 +1,6 @@
-"""The stream itself: held open, opened again, moved from server to server.
+"""The stream itself: it is held open, opened again, and moved from server to server.
 
-The rules of what is said are in `SessionProtocol`; here are the tasks and timers. A `StreamRunner` is one task, and
+What goes over it is decided by `SessionProtocol`; here are the tasks and timers. There is one task for the whole, and
 while a stream is open one that reads and one that writes, however much goes over it.
 """
 
@@ -34,28 +34,28 @@ _Stream: TypeAlias = "aio.StreamStreamCall[chat_pb2.ConverseRequest, chat_pb2.Co
 
 _WELCOME_SECONDS = 10.0
 _FAREWELL_SECONDS = 1.0
-# When a server stops, its clients leave one after another over this many seconds.
+# When a server is about to stop, its clients leave it one after another within this many seconds.
 _MOVE_WITHIN_SECONDS = 1.0
-# With this many events waiting for the application nothing more is read, until half of them are taken.
+# When this many events wait for the application, nothing more is read until half of them are taken.
 _MOST_WAITING = 4_000
 
-# What neither another server nor a later time will change.
+# Errors that neither another server nor a later attempt will change.
 _FATAL = frozenset(
     {grpc.StatusCode.FAILED_PRECONDITION, grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.PERMISSION_DENIED}
 )
 
 
 class Status(enum.Enum):
-    """How a connection is doing."""
+    """The status of a connection."""
 
     CONNECTING = "connecting"
     """There is no stream; one is being opened."""
     SYNCING = "syncing"
-    """What was missed is coming."""
+    """A stream is open, and brings what was missed."""
     LIVE = "live"
-    """What happens comes at once."""
+    """Events come as they happen."""
     CLOSED = "closed"
-    """It is over."""
+    """The connection is over."""
 
 
 _STATUS = {
@@ -67,7 +67,14 @@ _STATUS = {
 
 
 class StreamRunner:
-    """Keeps a protocol going."""
+    """Holds a stream open for a `SessionProtocol`, and opens another whenever it is lost. `run` does it all.
+
+    Args:
+        protocol: Decides what is written, and takes what is read.
+        api: Makes the calls beside the stream.
+        on_events: Is called when events may wait in the receive buffer.
+        on_status: Is called with each new status.
+    """
 
     def __init__(
         self,
@@ -77,14 +84,6 @@ class StreamRunner:
         on_events: Callable[[], None],
         on_status: Callable[[Status], None],
     ) -> None:
-        """Nothing is connected before `run`.
-
-        Args:
-            protocol: What to say.
-            api: Makes the calls that go beside the stream.
-            on_events: Is called when events may wait in the inbox.
-            on_status: Is called when the status has changed.
-        """
         self._protocol = protocol
         self._api = api
         self._on_events = on_events
@@ -108,10 +107,10 @@ class StreamRunner:
         self.last_error: TidingsError | None = None
         """Why the last stream ended; None when none did."""
         self.sessions = 0
-        """How many streams were welcomed."""
+        """The number of streams that a server welcomed."""
 
     async def run(self) -> None:
-        """Holds a stream open for ever.
+        """Holds a stream open until it is cancelled.
 
         Raises:
             SignedOutError: The device's sign-in has ended.
@@ -135,7 +134,7 @@ class StreamRunner:
                 self._renewal.cancel()
 
     def wake(self) -> None:
-        """There may be something to write, or room for more to be read."""
+        """Looks whether there is something to write, and whether more can be read."""
         due = self._protocol.due()
         if due is not None:
             self._write_at(due)
@@ -143,24 +142,24 @@ class StreamRunner:
             self._roomy.set()
 
     def reconnect(self) -> None:
-        """Gives the stream up and opens another at once."""
+        """Gives up the stream, and opens another at once."""
         self._hurry.set()
         if self._reader is not None:
             self._reader.cancel()
 
     async def leave(self) -> None:
-        """Says what is left to say before the stream is closed."""
+        """Writes what is left to write before the stream is closed."""
         if self._reader is not None and (farewell := self._protocol.farewell()) is not None:
             self._farewell = farewell
             self._writable.set()
             self._roomy.set()
-            # The server has heard it when it ends the stream in turn.
+            # When the server ends the stream in turn, it has read it.
             await asyncio.wait({self._reader}, timeout=_FAREWELL_SECONDS)
 
     # --- one stream after another -------------------------------------------------------------------------------------
 
     async def _judge(self, server: discovery_pb2.Server, error: TidingsError | None) -> float:
-        """What to do about the end of a stream: raises when that was the last, else gives the seconds to wait."""
+        """Decides what follows the end of a stream: raises when it was the last one, else gives the seconds to wait."""
         if error is None:
             return 0.0
         _log.info("the stream to %s ended: %s", server.endpoint, error)
@@ -189,9 +188,9 @@ class StreamRunner:
         return self._backoff.next(error.retry_after)
 
     async def _room(self) -> None:
-        """Waits until the application has taken most of what waits for it.
+        """Waits until the application has taken most of the events that wait for it.
 
-        Not while it waits for the result of a command: it may take no event before it has that.
+        It does not wait while a command has no result: the application may take no event before it has that.
         """
         while self._is_crowded(_MOST_WAITING):
             self._roomy.clear()
@@ -205,7 +204,7 @@ class StreamRunner:
     # --- one stream ---------------------------------------------------------------------------------------------------
 
     async def _hold(self, server: discovery_pb2.Server) -> TidingsError | None:
-        """Opens a stream and keeps it as long as it lasts.
+        """Opens a stream, and reads and writes it until it ends.
 
         Returns:
             Why it ended; None when it was given up on purpose.
@@ -214,7 +213,7 @@ class StreamRunner:
             self._token = await self._api.keeper.current()
         except TidingsError as error:
             return error
-        # A channel of its own, so that no earlier failure delays the attempt.
+        # Each stream has a channel of its own, so that no earlier failure delays the attempt.
         channel = open_channel(server.endpoint, self._api.tls)
         stream = chat_pb2_grpc.ChatServiceStub(channel).Converse(metadata=bearer(self._token))
         call_status = CallStatus(stream)
@@ -239,15 +238,16 @@ class StreamRunner:
             await channel.close()
 
     async def _read(self, stream: _Stream, server: discovery_pb2.Server) -> None:
+        """Says Hello, then passes frame after frame to the protocol; raises why the stream ended."""
         protocol = self._protocol
         now = asyncio.get_running_loop().time
-        # Not by `read`, which refuses once a write has failed: results and the reason lie behind what is still unread.
+        # Not `read`, which refuses once a write has failed: results, and the reason, may still lie unread.
         frames = aiter(stream)
         try:
             async with asyncio.timeout(_WELCOME_SECONDS):
                 with contextlib.suppress(aio.AioRpcError, asyncio.InvalidStateError):
                     await stream.write(protocol.open())
-                # If that did not go well, reading tells why.
+                # If that failed, reading tells why.
                 frame = await anext(frames, None)
         except TimeoutError:
             raise refusal(grpc.StatusCode.DEADLINE_EXCEEDED, f"{server.endpoint} does not answer") from None
@@ -268,10 +268,11 @@ class StreamRunner:
         except SignedOutError:
             raise
         except TidingsError as error:
-            # Whatever it is, it says nothing about the stream, and the next replay brings the same need again.
+            # The error says nothing about the stream, and the next replay brings the same need again.
             raise refusal(grpc.StatusCode.UNAVAILABLE, f"what is missing could not be fetched: {error}") from error
 
     def _react(self, server: discovery_pb2.Server) -> None:
+        """Acts on what a frame has changed: the status, the token, the server to move to, what there is to write."""
         protocol = self._protocol
         status = _STATUS[protocol.phase]
         if status is not self.status:
@@ -283,7 +284,7 @@ class StreamRunner:
                 self._servers.worked()
             self._set_status(status)
         if protocol.token_refused is not None:
-            # A new stream shows whether it is the token.
+            # A new stream shows whether the token is at fault.
             raise refusal(grpc.StatusCode.UNAVAILABLE, f"the newer token was refused: {protocol.token_refused}")
         if protocol.wants_token:
             protocol.wants_token = False
@@ -296,15 +297,16 @@ class StreamRunner:
         self.wake()
 
     async def _write(self, stream: _Stream) -> None:
+        """Writes frame after frame as the protocol has them; ends with the farewell, or when the stream is gone."""
         protocol = self._protocol
         now = asyncio.get_running_loop().time
-        # Why a stream cannot be written to any more is the reader's to find out.
+        # The reader finds out why a stream cannot be written to any more.
         with contextlib.suppress(aio.AioRpcError, asyncio.InvalidStateError):
             while True:
                 self._writable.clear()
                 frame = protocol.write(now())
                 if frame is not None:
-                    # What is asked meanwhile gathers, and goes with the next frame.
+                    # Commands that are added meanwhile gather, and go with the next frame.
                     await stream.write(frame)
                 elif self._farewell is not None:
                     await stream.write(self._farewell)
@@ -352,7 +354,7 @@ class StreamRunner:
             else:
                 await keeper.renew(refused)
         except SignedOutError as error:
-            # The stream may go on until the token that it has runs out; the server ends it then.
+            # The stream goes on until its token expires; then the server ends it.
             _log.warning("the access token cannot be renewed: %s", error)
             return
         except TidingsError as error:
@@ -371,7 +373,7 @@ class StreamRunner:
 
 
 async def _why(reader: asyncio.Task[None], call_status: CallStatus) -> TidingsError | None:
-    """Why a stream ended whose reader is done; None when it was given up on purpose."""
+    """Finds out why a stream ended whose reader is done; None when it was given up on purpose."""
     if reader.cancelled():
         return None
     failure = reader.exception()

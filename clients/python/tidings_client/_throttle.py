@@ -1,4 +1,4 @@
-"""When to do what is worth doing for many things at once: acknowledge, save."""
+"""A bound on how often something is done."""
 
 from __future__ import annotations
 
@@ -6,38 +6,39 @@ import math
 
 
 class Throttle:
-    """Lets something happen soon after it is asked for, but no more often than every so many seconds."""
+    """Decides when to do what is worth doing once for many requests, such as acknowledging.
+
+    It is done soon after it is asked for, and not more often than the interval allows.
+
+    Args:
+        interval: The least number of seconds from one time to the next.
+        soon: Seconds from the first request to the time, so that requests right behind it are included.
+    """
 
     __slots__ = ("_earliest", "_interval", "_soon", "due")
 
     def __init__(self, interval: float, soon: float = 0.0) -> None:
-        """Nothing is asked for yet.
-
-        Args:
-            interval: Seconds between two times, at least.
-            soon: Seconds from the first asking to the time, so that what comes right behind it is included.
-        """
         self._interval = interval
         self._soon = soon
         self._earliest = -math.inf
         self.due: float | None = None
-        """When to do it, by the clock that `ask` is told; None when nobody asks."""
+        """When to do it, by the clock that `ask` is told; None when nothing is asked for."""
 
     def ask(self, now: float) -> None:
-        """There is a reason to do it."""
+        """Asks for it to be done."""
         if self.due is None:
             self.due = max(now + self._soon, self._earliest)
 
     def is_due(self, now: float) -> bool:
-        """Whether to do it now."""
+        """Whether it is to be done now."""
         return self.due is not None and now >= self.due
 
     def done(self, now: float) -> None:
-        """It was done, for every reason there was."""
+        """Notes that it was done, for all requests so far."""
         self.due = None
         self._earliest = now + self._interval
 
     def forget(self) -> None:
-        """Nobody asks any more, and the next time may be at once."""
+        """Forgets all requests, and the time of the last one done: the next may be at once."""
         self.due = None
         self._earliest = -math.inf

@@ -1,4 +1,4 @@
-"""The tokens of a signed-in device, renewed in time."""
+"""The tokens of a signed-in device, and their renewal."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from tidings_client._errors import SignedOutError, TidingsError
 
 _log = logging.getLogger(__name__)
 
-# The share of its life after which a token is renewed: early enough for several tries, and not the same for everybody
-# who signed in at the same moment, such as after a restart of everything.
+# The share of its life after which a token is renewed: early enough for several attempts, and not the same for all
+# devices that signed in at the same moment, such as after a restart of the whole system.
 _RENEW_AFTER = (0.7, 0.85)
 _TRY_AGAIN_SECONDS = 5.0
 
 
 def lifetime(tokens: account_pb2.Tokens, now: float) -> float:
-    """How many seconds the access token lives from when it was made.
+    """Tells how many seconds a new access token lives.
 
     Args:
         tokens: The tokens.
         now: The time by this machine's clock, in seconds since 1970.
 
     Returns:
-        Seconds by the server's clock alone, from the claims of the token itself (`iat`, `exp`), so that a wrong clock
-        here does no harm; where they cannot be read, what `expires_at` leaves by this machine's clock.
+        The seconds by the server's clock alone, from the claims of the token itself (`iat`, `exp`), so that a wrong
+        clock here does no harm. Where the claims cannot be read, the time to `expires_at` by this machine's clock.
     """
     try:
         payload = tokens.access_token.split(".")[1]
@@ -42,7 +42,16 @@ def lifetime(tokens: account_pb2.Tokens, now: float) -> float:
 
 
 class TokenKeeper:
-    """Holds the tokens and renews them, once for all who need it at the same time."""
+    """Holds a device's tokens and renews them, once for all callers that need it at the same time.
+
+    Args:
+        tokens: The tokens in force.
+        refresh: Trades a refresh token for new tokens; raises `SignedOutError` when it is refused, `TidingsError` when
+            no server can be asked.
+        save: Puts new tokens on stable storage. It is called before they are used: from then on the old tokens are
+            worthless.
+        is_new: Whether the tokens were made just now; otherwise they were found on the disk.
+    """
 
     def __init__(
         self,
@@ -52,16 +61,6 @@ class TokenKeeper:
         *,
         is_new: bool = True,
     ) -> None:
-        """Keeps tokens.
-
-        Args:
-            tokens: The tokens in force.
-            refresh: Trades a refresh token for new tokens; raises `SignedOutError` when it is refused, `TidingsError`
-                when the server cannot be asked.
-            save: Puts new tokens on stable storage. It is called before they are used: from then on, the tokens before
-                are good for nothing.
-            is_new: Whether the tokens were made just now, as opposed to found on the disk.
-        """
         self._refresh = refresh
         self._save = save
         self._renewal: asyncio.Task[None] | None = None
@@ -71,28 +70,28 @@ class TokenKeeper:
 
     @property
     def access_token(self) -> str:
-        """The access token in force, which may have run out."""
+        """The access token in force; it may have expired."""
         return self._tokens.access_token
 
     @property
     def due(self) -> float:
-        """When to renew it, by `time.monotonic`."""
+        """When to renew the access token, by `time.monotonic`."""
         return self._due
 
     def replace(self, tokens: account_pb2.Tokens) -> None:
-        """The server gave new tokens of its own accord."""
+        """Takes new tokens, saves them and tells the listeners."""
         self._save(tokens)
         self._hold(tokens, is_new=True)
         for listener in list(self._listeners):
             listener()
 
     def listen(self, listener: Callable[[], None]) -> Callable[[], None]:
-        """Calls `listener` whenever there are new tokens, until the function returned is called."""
+        """Calls `listener` whenever there are new tokens, until the returned function is called."""
         self._listeners.append(listener)
         return lambda: self._listeners.remove(listener)
 
     async def current(self) -> str:
-        """An access token that is good for a while.
+        """Gives an access token that will last for a while, renewed when it is due.
 
         Raises:
             SignedOutError: This device is signed out.
@@ -103,34 +102,34 @@ class TokenKeeper:
             except SignedOutError:
                 raise
             except TidingsError as error:
-                # There is time left: the old one may do, and if it does not, the answer will be UNAUTHENTICATED.
+                # The old token may still be good. If it is not, the server's answer will be UNAUTHENTICATED.
                 _log.warning("the access token could not be renewed: %s", error)
                 self._due = time.monotonic() + _TRY_AGAIN_SECONDS
         return self._tokens.access_token
 
     async def renew(self, refused: str) -> str:
-        """An access token other than one that was refused.
+        """Gives an access token other than one that was refused.
 
         Args:
-            refused: The access token that will not do any more.
+            refused: The access token that a server refused.
 
         Raises:
             SignedOutError: This device is signed out.
-            TidingsError: The server could not be asked.
+            TidingsError: No server could be asked.
         """
         if self._tokens.access_token == refused:
             await self._renew()
         return self._tokens.access_token
 
     async def close(self) -> None:
-        """Lets a renewal that is under way finish."""
+        """Waits for a renewal that is under way."""
         if self._renewal is not None:
             await asyncio.wait({self._renewal})
 
     async def _renew(self) -> None:
         if self._renewal is None:
             self._renewal = asyncio.create_task(self._trade())
-        # Shielded: one caller that gives up takes it neither from the others nor from the disk.
+        # Shielded, so that a caller that gives up takes the renewal neither from the others nor from the disk.
         await asyncio.shield(self._renewal)
 
     async def _trade(self) -> None:

@@ -1,4 +1,4 @@
-"""How a server is reached: TLS or not, and the options of the gRPC channel."""
+"""gRPC channels to servers: TLS, keepalive, and which calls gRPC repeats by itself."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ addresses and TLS with the system's roots to all others."""
 _KEEPALIVE_MS = 20_000
 _KEEPALIVE_TIMEOUT_MS = 10_000
 
-# What may be asked twice without doing anything twice: repeated by gRPC itself when a server is not there. Making an
-# account, a device or a group is not among it.
+# Calls that do nothing twice when they are made twice: gRPC repeats them when a server is not there. Making an account,
+# a device or a group is not among them.
 _REPEATABLE = {
     "AccountService": ["RefreshTokens", "GetUser", "SearchUsers", "UpdateProfile", "ListDevices"],
     "ContactService": ["AddContact", "RemoveContact", "ListContacts", "BlockUser", "UnblockUser"],
@@ -50,16 +50,16 @@ _SERVICE_CONFIG = json.dumps(
 _OPTIONS = (
     # A page of history may hold 200 texts of 400 kB; the server bounds what it sends.
     ("grpc.max_receive_message_length", -1),
-    # Finds a peer that is gone without a word. Pings only go out while a call is open.
+    # Notices a peer that is gone without a word. Pings only go out while a call is open.
     ("grpc.keepalive_time_ms", _KEEPALIVE_MS),
     ("grpc.keepalive_timeout_ms", _KEEPALIVE_TIMEOUT_MS),
     # The one before does not bound how long a ping may take, which is a minute unless told.
     ("grpc.http2.ping_timeout_ms", _KEEPALIVE_TIMEOUT_MS),
     ("grpc.http2.max_pings_without_data", 0),
-    # When to try again is decided here, with jitter; gRPC's own delay of up to two minutes would come on top.
+    # This library decides when to try again, with jitter; gRPC's own delay of up to two minutes would come on top.
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 1_000),
-    # Not what its name says: it is how long one attempt to connect may take, TLS included.
+    # Despite its name, this is how long one attempt to connect may take, TLS included.
     ("grpc.min_reconnect_backoff_ms", 10_000),
     # A connection of its own for every channel, not one for all devices in a process.
     ("grpc.use_local_subchannel_pool", 1),
@@ -81,11 +81,11 @@ def is_loopback(target: str) -> bool:
 
 
 def open_channel(target: str, tls: Tls) -> aio.Channel:
-    """A channel to a server, which connects when it is first used.
+    """Makes a channel to a server; it connects when it is first used.
 
     Args:
         target: HOST:PORT.
-        tls: How to secure it.
+        tls: How the connection is secured.
     """
     if tls is False or (tls is None and is_loopback(target)):
         return aio.insecure_channel(target, options=_OPTIONS)
@@ -94,5 +94,5 @@ def open_channel(target: str, tls: Tls) -> aio.Channel:
 
 
 def bearer(access_token: str) -> Metadata:
-    """The metadata that signs a call in."""
+    """Makes the metadata that signs a call in."""
     return (("authorization", f"Bearer {access_token}"),)
