@@ -98,6 +98,7 @@ class Cassandra(Engine):
         return self._address("native")
 
     def _command(self) -> list[str]:
+        """See `Engine._command`; java takes the options of Cassandra's own start script."""
         java = _java()
         if not any(self._jars.glob("cassandra-all-*.jar")):
             raise EngineError(
@@ -145,6 +146,7 @@ class Cassandra(Engine):
         return folder
 
     def _settings(self) -> dict[str, object]:
+        """The content of cassandra.yaml."""
         return {
             "cluster_name": "tidings",
             "num_tokens": 1,

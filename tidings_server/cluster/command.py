@@ -71,6 +71,7 @@ async def _down(mesh: Cluster) -> None:
 
 
 async def _status(mesh: Cluster) -> None:
+    """Print the engines and the servers: what the system tells of the processes, and etcd of the servers."""
     engines = Table("engine", "address", "process", "MiB")
     for engine in mesh.engines:
         if engine.running:

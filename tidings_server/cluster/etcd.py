@@ -41,6 +41,7 @@ class Etcd(Engine):
         return self._address("client")
 
     def _command(self) -> list[str]:
+        """See `Engine._command`."""
         client, peer = f"http://{self._address('client')}", f"http://{self._address('peer')}"
         return [
             str(self._binary) if self._binary.exists() else program("etcd", "etcd-server"),

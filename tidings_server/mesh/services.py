@@ -107,6 +107,7 @@ class MeshServices(Services):
             await close()
 
     def _chat_server(self) -> MeshChatServer:
+        """Put a chat server together, and its service for other servers onto the internal listener."""
         engines, node = self._engines, self._node
         sink = NotifierSink(engines.registry, self._dial)
         pending = CassandraPendingPush(engines.cassandra)
@@ -134,6 +135,7 @@ class MeshServices(Services):
         return chat_server
 
     def _add_notifier(self) -> None:
+        """Put a notifier together, and its queue for other servers onto the internal listener."""
         engines, node = self._engines, self._node
         ports = NotifierPorts(engines.push_queue, engines.push_tokens, engines.memberships, engines.accounts)
         notifier = Notifier(node.settings.push, ports, node.clock, node.metrics)
