@@ -1,4 +1,4 @@
-"""The accounts that have signed in on this machine: one file of the SDK's each, in one folder."""
+"""The accounts that have signed in on this machine: one folder with a file of the SDK for each."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _DEVICE_NAME = "tidings chat"
 
 
 def default_folder() -> Path:
-    """Where the user's programs keep their data (XDG base directories)."""
+    """The folder of this program among the user's data (XDG base directories)."""
     base = os.environ.get("XDG_DATA_HOME", "")
     root = Path(base) if Path(base).is_absolute() else Path.home() / ".local" / "share"
     return root / "tidings" / "chat"
@@ -25,7 +25,7 @@ def default_folder() -> Path:
 
 @dataclass(frozen=True, slots=True)
 class RememberedAccount:
-    """A user at a server, and the file of their device here."""
+    """A user at a server, and the file of the user's device here."""
 
     username: str
     server: str
@@ -33,23 +33,26 @@ class RememberedAccount:
 
 
 class RememberedAccounts:
-    """The folder."""
+    """Finds, makes and resumes the accounts of this machine.
+
+    Args:
+        folder: The folder of their files; it is made when somebody signs in.
+    """
 
     def __init__(self, folder: Path) -> None:
-        """The folder is made when somebody signs in."""
         self.folder = folder
 
     def account(self, username: str, server: str) -> RememberedAccount:
-        """The account of a user at a server, whether or not there is a file of it."""
+        """Names the account of a user at a server, whether or not it has a file."""
         name = f"{quote(username.lower(), safe='')}@{quote(server, safe='')}"
         return RememberedAccount(username.lower(), server, self.folder / f"{name}{_SUFFIX}")
 
     def remembered(self, username: str = "", server: str = "") -> list[RememberedAccount]:
-        """The accounts with a file, the one used last first.
+        """Lists the accounts that have a file, the one used last first.
 
         Args:
-            username: Only this user's, when not empty.
-            server: Only those at this server, when not empty.
+            username: Only accounts of this user, when not empty.
+            server: Only accounts at this server, when not empty.
         """
         found = []
         for path in self.folder.glob(f"*@*{_SUFFIX}"):
@@ -60,19 +63,19 @@ class RememberedAccounts:
         return sorted(found, key=lambda account: account.path.stat().st_mtime, reverse=True)
 
     async def resume(self, account: RememberedAccount, tls: Tls) -> Tidings:
-        """Goes on as a remembered account.
+        """Continues as a remembered account.
 
         Raises:
-            SignedOutError: It is signed out.
-            TidingsError: It is open in another process.
+            SignedOutError: The account is signed out.
+            TidingsError: The account is open in another process.
         """
         return await Tidings.resume(account.path, tls=tls)
 
     async def sign_up(self, account: RememberedAccount, password: str, display_name: str, tls: Tls) -> Tidings:
-        """Makes an account and signs this device in.
+        """Makes an account, and signs this device in.
 
         Raises:
-            TidingsError: It is refused, or the file is in use.
+            TidingsError: The sign-up is refused, or the file is in use.
         """
         with self._tidied(account):
             return await Tidings.sign_up(
@@ -89,7 +92,7 @@ class RememberedAccounts:
         """Signs this device in.
 
         Raises:
-            TidingsError: It is refused, or the file is in use.
+            TidingsError: The sign-in is refused, or the file is in use.
         """
         with self._tidied(account):
             return await Tidings.log_in(
@@ -98,7 +101,7 @@ class RememberedAccounts:
 
     @contextlib.contextmanager
     def _tidied(self, account: RememberedAccount) -> Iterator[None]:
-        """Leaves no file behind of an account that could not be signed in to."""
+        """Removes the new file of an account when the sign-in fails."""
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         was_there = account.path.exists()
         try:

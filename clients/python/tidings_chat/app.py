@@ -1,4 +1,4 @@
-"""The application: who is signed in decides which screen is on."""
+"""The application: it shows the sign-in screen or, to a signed-in user, the chat screen."""
 
 from __future__ import annotations
 
@@ -21,7 +21,17 @@ from tidings_client import ReplacedError, SignedOutError, Tidings, TidingsError,
 
 
 class ChatApp(App[None]):
-    """`tidings chat`."""
+    """The terminal application of `tidings chat`.
+
+    Args:
+        accounts: The accounts of this machine.
+        server: HOST:PORT to sign in at.
+        username: The user to sign in as, if that is known.
+        message: The message on the sign-in screen.
+        tls: How connections are secured.
+        signed_in: A device to continue as, without a sign-in screen; the application closes it.
+        remembered: Accounts to choose from on the sign-in screen.
+    """
 
     TITLE = "tidings"
     ENABLE_COMMAND_PALETTE = False
@@ -43,17 +53,6 @@ class ChatApp(App[None]):
         signed_in: tuple[Tidings, RememberedAccount] | None = None,
         remembered: Sequence[RememberedAccount] = (),
     ) -> None:
-        """Nothing is shown before it runs.
-
-        Args:
-            accounts: Where devices are kept.
-            server: HOST:PORT to sign in at.
-            username: Whom to sign in as, if that is known.
-            message: What to say on the sign-in screen.
-            tls: How to secure connections.
-            signed_in: A device to go on as, without a sign-in screen; closed by the application.
-            remembered: Accounts to choose from on the sign-in screen.
-        """
         super().__init__()
         self._accounts = accounts
         self._server = server
@@ -68,7 +67,7 @@ class ChatApp(App[None]):
 
     @property
     def session(self) -> ChatSession | None:
-        """The session of whoever is signed in."""
+        """The session of the signed-in user; None when nobody is signed in."""
         return self._session
 
     async def on_mount(self) -> None:
@@ -80,11 +79,11 @@ class ChatApp(App[None]):
             await self._ask(self._message, self._remembered)
 
     async def on_unmount(self) -> None:
-        """Ends the session in good order: what was received is acknowledged and saved."""
+        """Ends the session in good order, so that what was received is acknowledged and saved."""
         await self._end()
 
     async def action_quit(self) -> None:
-        """Ends the program; with messages still on their way, only when asked twice."""
+        """Ends the program; when messages are still on their way, only at the second time."""
         unsent = self._session.unsent if self._session is not None else 0
         if unsent and not self._was_warned:
             self._was_warned = True
@@ -94,7 +93,7 @@ class ChatApp(App[None]):
         await self._leave()
 
     def leave(self) -> None:
-        """Ends the program in good order, whatever is on its way: the terminal goes away, or somebody said so."""
+        """Ends the program in good order, whatever is on its way: the terminal is gone, or a signal came."""
         self.call_later(self._leave)
 
     async def _leave(self) -> None:
@@ -106,7 +105,7 @@ class ChatApp(App[None]):
     async def _ask(self, message: str = "", remembered: Sequence[RememberedAccount] = ()) -> None:
         screen = SignInScreen(
             self._accounts,
-            # Not from within the screen, which is to go.
+            # Later, and not from within the screen, which is about to go.
             partial(self.call_later, self._begin),
             server=self._server,
             username=self._username,
@@ -146,7 +145,7 @@ class ChatApp(App[None]):
             self._handle_exception(error)
             return
         self._session = self._holding = None
-        # Not from within this task, since the next screen may wait for it.
+        # Later, and not from within this task, since the next screen may wait for it.
         self.call_later(self._ask, message)
 
     async def _end(self) -> None:
@@ -160,14 +159,18 @@ class ChatApp(App[None]):
         session = self._session
         if session is None:
             return
-        # Raises when the server cannot be asked: the device is still signed in then.
+        # When the server cannot be asked, this raises, and the device stays signed in.
         await session.client.log_out()
         await self._end()
         self.call_later(self._ask, "signed out")
 
 
 class _Forward:
-    """Tells the chat screen, as long as it is there."""
+    """Passes what the session tells to the chat screen, while there is one.
+
+    Args:
+        app: The application that may show the chat screen.
+    """
 
     def __init__(self, app: ChatApp) -> None:
         self._app = app
@@ -177,21 +180,21 @@ class _Forward:
         return next((screen for screen in self._app.screen_stack if isinstance(screen, ChatScreen)), None)
 
     def changed(self) -> None:
-        """The model or the status is another than before."""
+        """Shows the model as it is now, and the status."""
         if (screen := self._screen) is not None:
             screen.changed()
 
     def arrived(self, channel: ChatChannel, message: chat_pb2.Message) -> None:
-        """Somebody else has just written something unread."""
+        """Announces a message that somebody else has just written."""
         if (screen := self._screen) is not None:
             screen.arrived(channel, message)
 
     def appeared(self, channel: ChatChannel) -> None:
-        """A channel came up that was not there before."""
+        """Announces a channel that came up while the user was connected."""
         if (screen := self._screen) is not None:
             screen.appeared(channel)
 
     def failed(self, text: str) -> None:
-        """Something did not work, in words."""
+        """Tells, in words, what did not work."""
         if (screen := self._screen) is not None:
             screen.failed(text)

@@ -1,4 +1,4 @@
-"""A channel as the user sees it: its members, what is unread, who has received what, who is typing."""
+"""A channel as the user sees it: its members, what is unread, who has received what, and who is typing."""
 
 from __future__ import annotations
 
@@ -9,27 +9,27 @@ from tidings.v1 import channel_pb2, chat_pb2
 from tidings_chat.timeline import LogEntry, Timeline
 
 TYPING_SECONDS = 6.0
-"""How long "is typing" shows after it was last said."""
+"""How long "is typing" is shown after it came last."""
 MOST_UNREAD = 999
-"""The server counts no further; it means as many or more."""
+"""The server counts no further: it means this many or more."""
 
 
 @dataclass(slots=True)
 class MemberMarks:
-    """How far one member has received and read."""
+    """The seqs up to which one member has received and read."""
 
     delivered_seq: int = 0
     read_seq: int = 0
 
     def raise_to(self, delivered_seq: int, read_seq: int) -> None:
-        """Moves the marks, which never go back; what is read has been delivered."""
+        """Moves the marks forward, never back; what is read has also been delivered."""
         self.read_seq = max(self.read_seq, read_seq)
         self.delivered_seq = max(self.delivered_seq, delivered_seq, self.read_seq)
 
 
 @dataclass(frozen=True, slots=True)
 class Reach:
-    """How far one message has come with those whom it was for."""
+    """The number of a message's recipients, and of those who have received and read it."""
 
     recipients: int
     delivered: int
@@ -38,27 +38,27 @@ class Reach:
 
 @dataclass(slots=True)
 class Membership:
-    """One person's place in a channel."""
+    """A member's role in a channel, and since when they are in it."""
 
     role: channel_pb2.MemberRole
     since_seq: int
-    """The first seq that they see."""
+    """The first seq that the member sees."""
 
 
 @dataclass(slots=True, eq=False)
 class OutgoingMessage:
-    """A message that is on its way."""
+    """A message of the user that no server has accepted yet."""
 
     client_message_id: str
     text: str
     reply_to_seq: int
     failure: str = ""
-    """Why it is not going to arrive, in words; empty while it may."""
+    """Why it will not arrive, in words; empty while it may."""
 
 
 @dataclass(slots=True, eq=False)
 class ChatChannel:
-    """A channel, kept up to date by snapshots from the api and by events, whichever is newer."""
+    """A channel, kept up to date by snapshots of the api and by events, whichever are newer."""
 
     channel_id: str
     me: str
@@ -69,35 +69,35 @@ class ChatChannel:
     head_seq: int = 0
     head_position: int = 0
     read_seq: int = 0
-    """Up to where the user has read."""
+    """The seq up to which the user has read."""
     muted: bool = False
     is_fresh: bool = False
-    """Whether it was opened just now, and nothing happened in it yet."""
+    """Whether the user has just opened it, and nothing has happened in it yet."""
     marks: dict[str, MemberMarks] = field(default_factory=dict)
     outgoing: list[OutgoingMessage] = field(default_factory=list)
     timeline: Timeline = field(default_factory=Timeline)
     is_open: bool = False
-    """Whether the timeline is kept; until then, only counts are."""
+    """Whether the timeline is kept; until it is opened, only counts are."""
     is_unsure: bool = False
     """Whether only a new snapshot can tell how much is unread."""
     _typing: dict[str, float] = field(default_factory=dict)
-    # Unread messages that the snapshot counted, up to its head, and the seqs of those that came after it.
+    # The unread messages that the snapshot counted, up to its head, and the seqs of those that came after it.
     _counted: int = 0
     _counted_to: int = 0
     _unread: list[int] = field(default_factory=list)
 
     @classmethod
     def of(cls, snapshot: channel_pb2.Channel, me: str) -> ChatChannel:
-        """A channel as the api describes it."""
+        """Makes a channel as the api describes it."""
         channel = cls(snapshot.channel_id, me, snapshot.kind)
         channel.refresh(snapshot)
         return channel
 
-    # --- what a screen asks -------------------------------------------------------------------------------------------
+    # --- for the screen -----------------------------------------------------------------------------------------------
 
     @property
     def is_direct(self) -> bool:
-        """Whether it is between two people."""
+        """Whether it is a channel between two people."""
         return self.kind == channel_pb2.CHANNEL_KIND_DIRECT
 
     @property
@@ -123,11 +123,11 @@ class ChatChannel:
 
     @property
     def unread(self) -> int:
-        """Messages of others that the user has not read."""
+        """The number of messages of others that the user has not read."""
         return min(MOST_UNREAD, self._counted + len(self._unread))
 
     def typing(self, now: float) -> list[str]:
-        """Who is typing.
+        """Lists the ids of those who are typing.
 
         Args:
             now: The time, in seconds of the clock that `take` is told.
@@ -135,7 +135,7 @@ class ChatChannel:
         return [user_id for user_id, until in self._typing.items() if until > now]
 
     def reach(self, seq: int) -> Reach:
-        """How far an own message has come: with those who are in the channel now and were when it was written."""
+        """Counts who has received and read a message, of those who were in the channel then and are now."""
         marks = [
             self.marks.get(user_id, MemberMarks())
             for user_id, member in self.members.items()
@@ -147,10 +147,10 @@ class ChatChannel:
             sum(each.read_seq >= seq for each in marks),
         )
 
-    # --- what happens -------------------------------------------------------------------------------------------------
+    # --- changes ------------------------------------------------------------------------------------------------------
 
     def refresh(self, snapshot: channel_pb2.Channel) -> None:
-        """Takes what the api says. Where events have come further than the snapshot, they count."""
+        """Takes a snapshot of the api. Where events are newer than the snapshot, they are kept."""
         self.muted = snapshot.muted
         for member in snapshot.members:
             self.marks.setdefault(member.user_id, MemberMarks()).raise_to(member.delivered_seq, member.read_seq)
@@ -190,7 +190,7 @@ class ChatChannel:
                 self.title = entry.title
 
     def take_receipts(self, receipts: Iterable[chat_pb2.MemberReceipt]) -> None:
-        """Takes how far members have received and read."""
+        """Takes receipts: how far members have received and read."""
         for receipt in receipts:
             marks = self.marks.setdefault(receipt.user_id, MemberMarks())
             marks.raise_to(receipt.delivered_seq, receipt.read_seq)
@@ -198,20 +198,20 @@ class ChatChannel:
                 self.mark_read(receipt.read_seq)
 
     def take_typing(self, user_id: str, typing: bool, now: float) -> None:
-        """Somebody is typing, or stopped."""
+        """Notes that somebody is typing, or has stopped."""
         if typing and user_id != self.me:
             self._typing[user_id] = now + TYPING_SECONDS
         else:
             self._typing.pop(user_id, None)
 
     def mark_read(self, seq: int) -> None:
-        """The user has read everything up to a seq, here or on another device."""
+        """Notes that the user has read everything up to a seq, here or on another device."""
         if seq > self.read_seq:
             self.read_seq = seq
             self._forget_read()
 
     def forget(self) -> None:
-        """The log went on without this client having seen it: what is shown is loaded anew."""
+        """Forgets the timeline, since events are missing: it is loaded again."""
         self.timeline = Timeline()
         self._typing.clear()
 
@@ -224,7 +224,7 @@ class ChatChannel:
                 self.is_unsure = True
 
     def _arrived(self, message: chat_pb2.Message) -> None:
-        """What this device was sending may be what has just come."""
+        """Removes the outgoing message that has come as an event."""
         if message.sender_id == self.me:
             self.outgoing = [each for each in self.outgoing if each.client_message_id != message.client_message_id]
 

@@ -1,4 +1,4 @@
-"""Everything that the screen shows: the channels, the people, who is online. No I/O and no screen."""
+"""The model of everything that the screen shows: channels, people, who is online. It knows no I/O and no screen."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from tidings_chat.timeline import entry_of
 
 
 class Need(enum.Enum):
-    """What has to be asked of the api before the model is whole again."""
+    """The part of the model that has to be loaded before it is complete again."""
 
     CHANNEL = "channel"
-    """The channel of the event, which is not known or not counted exactly."""
+    """The channel of the event, which is not known, or whose unread messages are not known exactly."""
     CHANNELS = "channels"
-    """All channels, since other things than log entries may have changed while there was no stream."""
+    """All channels, since more than log entries may have changed while there was no stream."""
     EVERYTHING = "everything"
     """All channels, and the history of the one on the screen: events are missing."""
 
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """Somebody, as far as known."""
+    """A person, as far as they are known."""
 
     user_id: str
     username: str = ""
@@ -38,23 +38,22 @@ class Person:
 
     @property
     def full_name(self) -> str:
-        """The name to show, and the one to find them by."""
+        """The name to show, with the username to find the person by."""
         return f"{self.name} @{self.username}" if self.username else self.name
 
 
 class Chats:
-    """What one user sees."""
+    """The model of what one user sees.
+
+    Args:
+        me: The signed-in user.
+    """
 
     def __init__(self, me: account_pb2.User) -> None:
-        """Nothing but oneself is known yet.
-
-        Args:
-            me: Who is signed in.
-        """
         self.me = me.user_id
         self.people: dict[str, Person] = {}
         self.strangers: list[str] = []
-        """Whom the screen shows without knowing their names; whoever asks for them takes them from here."""
+        """People whom the screen shows without knowing their names; whoever loads the names takes them from here."""
         self.contacts: set[str] = set()
         self.blocked: set[str] = set()
         self.online: dict[str, bool] = {}
@@ -67,10 +66,10 @@ class Chats:
         self._early: dict[str, list[chat_pb2.MemberReceipt]] = {}
         self.meet([me])
 
-    # --- what a screen asks -------------------------------------------------------------------------------------------
+    # --- for the screen -----------------------------------------------------------------------------------------------
 
     def ordered(self) -> list[ChatChannel]:
-        """The channels, latest activity first; ones just opened before all others, ones without any after."""
+        """Lists the channels, latest activity first; those just opened come before, those without any activity last."""
         return sorted(
             self.channels.values(),
             key=lambda channel: (channel.is_fresh, channel.head_position, channel.channel_id),
@@ -78,7 +77,7 @@ class Chats:
         )
 
     def person(self, user_id: str) -> Person:
-        """Somebody; one who is not known yet is noted, once, in `strangers`."""
+        """Gives a person; one who is not known yet is added, once, to `strangers`."""
         person = self.people.get(user_id)
         if person is None:
             person = self.people[user_id] = Person(user_id)
@@ -86,24 +85,24 @@ class Chats:
         return person
 
     def name_of(self, channel: ChatChannel) -> str:
-        """What a channel is called."""
+        """Gives the name to show for a channel."""
         return self.person(channel.peer).name if channel.is_direct else clean_line(channel.title)
 
     def unread(self, beside: str = "") -> int:
-        """Unread messages, but for muted channels and the one given."""
+        """Counts the unread messages, except those of muted channels and of the channel given."""
         return sum(
             channel.unread for channel in self.channels.values() if not channel.muted and channel.channel_id != beside
         )
 
-    # --- what happens -------------------------------------------------------------------------------------------------
+    # --- changes ------------------------------------------------------------------------------------------------------
 
     def meet(self, users: Iterable[account_pb2.User]) -> None:
-        """Somebody's profile is known."""
+        """Takes profiles of people."""
         for user in users:
             self.people[user.user_id] = Person(user.user_id, clean_line(user.username), clean_line(user.display_name))
 
     def put(self, snapshot: channel_pb2.Channel) -> ChatChannel:
-        """The api described a channel."""
+        """Takes a snapshot of a channel."""
         channel = self.channels.get(snapshot.channel_id)
         if channel is None:
             channel = self.channels[snapshot.channel_id] = ChatChannel.of(snapshot, self.me)
@@ -113,18 +112,18 @@ class Chats:
         return channel
 
     def put_all(self, snapshots: Iterable[channel_pb2.Channel]) -> None:
-        """The api listed the channels that the user is in.
+        """Takes the list of the channels that the user is in.
 
-        One that is known and not listed stays: events tell of its end, and a list may be older than they are.
+        A channel that is known and not listed stays: events tell of its end, and a list may be older than they are.
         """
         for snapshot in snapshots:
             self.put(snapshot)
         self.is_loaded = True
 
     def start_over(self, snapshots: Iterable[channel_pb2.Channel]) -> None:
-        """Events are missing: the api's list is all that is known of the channels.
+        """Replaces the channels by a list, since events are missing.
 
-        A channel on the screen that is not listed stays there, and nothing comes in.
+        A channel on the screen that is not listed stays on the screen, and nothing is added to it.
         """
         listed = list(snapshots)
         kept = {snapshot.channel_id for snapshot in listed}
@@ -137,7 +136,7 @@ class Chats:
             self.current = self.channels.get(self.current.channel_id, self.current)
 
     def remove(self, channel: ChatChannel) -> None:
-        """The user has left a channel, which goes from the list and from the screen."""
+        """Removes a channel that the user has left, from the list and from the screen."""
         self.channels.pop(channel.channel_id, None)
         if self.current is channel:
             self.current = None
@@ -146,11 +145,11 @@ class Chats:
         """Takes an event of the stream.
 
         Args:
-            event: What happened.
-            now: The time in seconds, of any clock that goes on evenly.
+            event: The event.
+            now: The time in seconds, by a monotonic clock.
 
         Returns:
-            What has to be asked, if anything.
+            What has to be loaded, if anything.
         """
         entry = entry_of(event)
         if entry is not None:
@@ -175,7 +174,7 @@ class Chats:
     def _take_receipt(self, receipt: chat_pb2.Receipt) -> Need | None:
         channel = self.channels.get(receipt.channel_id)
         if channel is None:
-            # What is not known yet is listed or asked for when its first event comes.
+            # A channel that is not known yet is loaded when its first event comes.
             self._early.setdefault(receipt.channel_id, []).extend(receipt.members)
             return None
         channel.take_receipts(receipt.members)

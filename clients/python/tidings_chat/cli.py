@@ -18,7 +18,7 @@ from tidings_client import SignedOutError, Tidings, TidingsError, Tls
 
 
 class CannotStartError(Exception):
-    """Why there is nothing to show, in a sentence."""
+    """The application cannot start; the message says why, in a sentence."""
 
 
 def chat(
@@ -71,13 +71,13 @@ async def _chat(accounts: RememberedAccounts, server: str, user: str, tls: Tls) 
 
 
 async def prepare(accounts: RememberedAccounts, server: str, user: str, tls: Tls) -> ChatApp:
-    """The application, with the right account signed in, or else the right questions on the sign-in screen.
+    """Makes the application, which continues as the right account or else begins with the sign-in screen.
 
     Args:
-        accounts: Where devices are kept.
-        server: HOST:PORT; empty for the one remembered, or the default.
-        user: Whose account; empty for the only one remembered.
-        tls: How to secure connections.
+        accounts: The accounts of this machine.
+        server: HOST:PORT; empty for the remembered one, or the default.
+        user: The username; empty for the only remembered account.
+        tls: How connections are secured.
     """
     try:
         remembered = accounts.remembered(user, server)
@@ -94,7 +94,7 @@ async def prepare(accounts: RememberedAccounts, server: str, user: str, tls: Tls
         except TidingsError as error:
             if user or error.reason != "STATE_IN_USE":
                 raise CannotStartError(explain(error)) from None
-            # Another terminal talks as the only account there is: in this one it is to be somebody else.
+            # Another terminal has the only account open, so this one is for somebody else.
             server = account.server
             message = f"{account.username} is open in another terminal; sign in as somebody else"
         remembered = []

@@ -1,4 +1,4 @@
-"""What may be typed instead of a message: a slash, a word, and what belongs to it."""
+"""Slash commands: what may be typed instead of a message."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Spec:
-    """A command, as the help shows it."""
+    """A command as the help shows it."""
 
     word: str
     arguments: str
@@ -54,25 +54,25 @@ class SlashCommand:
 
     @property
     def names(self) -> list[str]:
-        """The rest as usernames, with or without an @ before them."""
+        """The usernames in the rest, which may have an @ before them."""
         return [name.removeprefix("@").lower() for name in self.rest.replace(",", " ").split()]
 
 
 class CommandError(ValueError):
-    """What was typed is no command; in words."""
+    """There is no such command; the message says so in words."""
 
 
 def parse(text: str) -> SlashCommand | str:
-    """Reads what was typed.
+    """Tells a command from a message.
 
     Args:
         text: The whole input.
 
     Returns:
-        A command, or the text to send. Two slashes at the beginning send a text that begins with one.
+        The command, or the text to send. Two slashes at the beginning send a text that begins with one.
 
     Raises:
-        CommandError: It begins with a slash, and there is no such command.
+        CommandError: The text begins with a slash, and there is no such command.
     """
     if text.startswith("//"):
         return text[1:]
@@ -88,7 +88,7 @@ def parse(text: str) -> SlashCommand | str:
 
 
 def complete(text: str) -> str:
-    """What Tab makes of a half-typed command: the text itself when it is not clear which is meant."""
+    """Completes a half-typed command for Tab; a text that does not name exactly one command stays as it is."""
     word = text.removeprefix("/")
     if not text.startswith("/") or " " in text:
         return text

@@ -1,4 +1,4 @@
-"""What the message pane shows, row by row: days, notices and messages with names, quotations and marks."""
+"""The rows of the message pane: days, notices, and messages with names, quotations and marks."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _ROLES = {
 
 
 class Mark(enum.Enum):
-    """How far an own message has come."""
+    """The progress of a message of the user, as it is shown beside it."""
 
     NONE = ""
     SENDING = "…"
@@ -37,7 +37,7 @@ class Mark(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class DayRow:
-    """A new day begins."""
+    """The line at which a new day begins."""
 
     day: date
     text: str
@@ -50,14 +50,14 @@ class DayRow:
 
 @dataclass(frozen=True, slots=True)
 class NewRow:
-    """What follows was unread when the channel was opened."""
+    """The line after which everything was unread when the channel was opened."""
 
     key: str = "new"
 
 
 @dataclass(frozen=True, slots=True)
 class EdgeRow:
-    """The top: where the conversation begins, or that there is more."""
+    """The top: the beginning of the conversation, or a sign that there is more."""
 
     text: str
     key: str = "edge"
@@ -65,7 +65,7 @@ class EdgeRow:
 
 @dataclass(frozen=True, slots=True)
 class NoticeRow:
-    """Something other than a message happened."""
+    """A notice of something other than a message."""
 
     seq: int
     text: str
@@ -84,31 +84,31 @@ class ChatMessageRow:
     key: str
     """Names the row."""
     seq: int
-    """0 while it is on its way."""
+    """0 while the message is on its way."""
     sender_id: str
     sender: str
     is_mine: bool
     is_continued: bool
-    """Whether it follows another of the same sender closely, so that their name need not be repeated."""
+    """Whether it closely follows a message of the same sender, so that the name need not be repeated."""
     time: str
     text: str
     quote: str
-    """What it answers; empty when it answers nothing."""
+    """The message that it answers; empty when it answers none."""
     edited: bool
     deleted: bool
     mark: Mark
     remark: str = ""
-    """More about the mark: why it failed, how many have read it."""
+    """More about the mark: why the message failed, or how many have read it."""
 
 
 Row: TypeAlias = DayRow | NewRow | EdgeRow | NoticeRow | ChatMessageRow
 
 
 def rows(chats: Chats, channel: ChatChannel, new_after: int, now: datetime) -> list[Row]:
-    """The rows of a channel.
+    """Makes the rows of a channel.
 
     Args:
-        chats: Knows the people.
+        chats: The model, which knows the people.
         channel: The channel.
         new_after: The seq after which everything was unread when the channel was opened; 0 for no such line.
         now: The time, in the local time zone.
@@ -117,6 +117,8 @@ def rows(chats: Chats, channel: ChatChannel, new_after: int, now: datetime) -> l
 
 
 class _RowBuilder:
+    """Makes the rows of a channel; its arguments are those of `rows`."""
+
     def __init__(self, chats: Chats, channel: ChatChannel, new_after: int, now: datetime) -> None:
         self._chats = chats
         self._channel = channel
@@ -157,7 +159,7 @@ class _RowBuilder:
             yield self._sending(sending, is_first=index == 0)
 
     def _told_together(self, items: Sequence[Item]) -> Iterator[Item]:
-        """The items without a group's first title, which is told with its making."""
+        """Gives the items without a group's first title, which is told with the making of the group."""
         making: MembersItem | None = None
         for item in items:
             if making is not None and isinstance(item, TitleItem) and item.seq == making.seq + 1:
@@ -174,6 +176,7 @@ class _RowBuilder:
             yield making
 
     def _message(self, item: MessageItem) -> ChatMessageRow:
+        """Makes the row of a message, with its mark when it is the user's own."""
         before = self._before
         is_mine = item.sender_id == self._chats.me
         mark, remark = self._mark(item) if is_mine and not item.deleted else (Mark.NONE, "")

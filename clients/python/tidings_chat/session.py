@@ -78,7 +78,7 @@ class ChatSession:
 
     @property
     def unsent(self) -> int:
-        """How many messages no server has accepted yet."""
+        """The number of messages that no server has accepted yet."""
         return sum(len(channel.outgoing) for channel in self.chats.channels.values())
 
     async def _follow(self, connection: Connection) -> None:

@@ -1,4 +1,4 @@
-"""Words for people: other people's texts made safe to show, errors and times put in words."""
+"""Texts to show: texts of others made safe, and errors and times put in words."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ import grpc
 
 from tidings_client import TidingsError
 
-# Control characters would reach the terminal as commands, and the bidirectional ones reorder what stands beside them.
+# Control characters would reach the terminal as commands; bidirectional ones would reorder what stands beside them.
 _CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 _TAB = "    "
 
 
 def clean(text: str) -> str:
-    """A text from elsewhere, without what a terminal would obey instead of show."""
+    """Removes from a text of others what a terminal would obey instead of show."""
     return _CONTROLS.sub("�", text.replace("\r\n", "\n").replace("\r", "\n").replace("\t", _TAB))
 
 
 def clean_line(text: str) -> str:
-    """The same on one line, for names and titles."""
+    """Cleans a text and puts it on one line, for names and titles."""
     return clean(text).replace("\n", " ")
 
 
 def explain(error: TidingsError) -> str:
-    """What went wrong, in a sentence without a full stop."""
+    """Puts an error into a sentence without a full stop."""
     match error.code:
         case grpc.StatusCode.UNAVAILABLE:
             return "the server cannot be reached"
@@ -45,7 +45,7 @@ def _field(name: str) -> str:
 
 
 def day(day: date, today: date) -> str:
-    """A day as people say it."""
+    """Names a day as people do."""
     ago = (today - day).days
     if ago == 0:
         return "Today"
@@ -56,10 +56,10 @@ def day(day: date, today: date) -> str:
 
 
 def joined(names: list[str]) -> str:
-    """Names in a sentence."""
+    """Joins names for a sentence."""
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
 def count(number: int, one: str, many: str = "") -> str:
-    """A number of things."""
+    """Puts a number before the name of what is counted."""
     return f"{number} {one if number == 1 else many or one + 's'}"

@@ -1,4 +1,4 @@
-"""One channel's log as far as it is known here, folded into what a screen shows of it."""
+"""The timeline: one channel's log as far as it is known, folded into what a screen shows of it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ LogEntry: TypeAlias = (
 
 
 def entry_of(event: chat_pb2.Event) -> LogEntry | None:
-    """The entry of a channel's log that an event is; None when it is none."""
+    """Gives the log entry of an event; None when the event is in no channel's log."""
     match event.WhichOneof("body"):
         case "message":
             return event.message
@@ -47,7 +47,7 @@ class MessageItem:
     sender_id: str
     client_message_id: str
     text: str
-    """Empty once deleted."""
+    """Empty once the message is deleted."""
     reply_to_seq: int
     """The seq of the message that it answers, or 0."""
     sent_at: datetime
@@ -58,7 +58,7 @@ class MessageItem:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What happened to one member."""
+    """The change of one member."""
 
     user_id: str
     kind: chat_pb2.MemberChange.Kind
@@ -67,7 +67,7 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class MembersItem:
-    """People came, went or changed roles."""
+    """Members who came, went or got another role."""
 
     seq: int
     actor_id: str
@@ -77,7 +77,7 @@ class MembersItem:
 
 @dataclass(frozen=True, slots=True)
 class TitleItem:
-    """The group got another title."""
+    """A new title of the group."""
 
     seq: int
     actor_id: str
@@ -86,14 +86,14 @@ class TitleItem:
 
 
 Item: TypeAlias = MessageItem | MembersItem | TitleItem
-"""What is shown of a channel."""
+"""An item that is shown of a channel."""
 
 
 class Timeline:
-    """Takes log entries in any order and any number of times, and always shows the fold of those that it has.
+    """Takes log entries in any order, any number of times, and shows the fold of those that it has.
 
-    An entry never changes, but for the text of a deleted message, which history gives as empty. So what is shown
-    depends on which entries are known, and not on how they came: live, in a replay, or with a page of history.
+    An entry never changes, except for the text of a deleted message, which the history gives as empty. So what is shown
+    depends on which entries are known, and not on whether they came live, in a replay, or with a page of history.
     """
 
     def __init__(self) -> None:
@@ -102,7 +102,7 @@ class Timeline:
         self.is_loaded = False
         """Whether a page of history has been loaded."""
         self.wanted: list[int] = []
-        """Messages that are quoted and not known; whoever asks for them takes them from here."""
+        """Seqs of messages that are quoted and not known; whoever loads them takes them from here."""
         self._quotes: dict[int, chat_pb2.Message] = {}
         self._noted: set[int] = set()
         self._seqs: list[int] = []
@@ -114,21 +114,21 @@ class Timeline:
 
     @property
     def oldest(self) -> int:
-        """The seq of the oldest entry known; 0 when none is."""
+        """The seq of the oldest known entry; 0 when there is none."""
         return self._seqs[0] if self._seqs else 0
 
     @property
     def items(self) -> Sequence[Item]:
-        """What to show, ordered by seq."""
+        """The items to show, ordered by seq."""
         return [self._items[seq] for seq in self._shown]
 
     def message(self, seq: int) -> MessageItem | None:
-        """A message; None when it is not known here."""
+        """Gives a message; None when it is not known."""
         item = self._items.get(seq)
         return item if isinstance(item, MessageItem) else None
 
     def quoted(self, seq: int) -> MessageItem | None:
-        """A message that another one answers; None when it is not known here, which is noted, once, in `wanted`."""
+        """Gives a message that another one answers; None when it is not known, and then `wanted` gets it, once."""
         message = self.message(seq)
         if message is None and seq in self._quotes:
             message = self._fold(self._quotes[seq])
@@ -138,15 +138,15 @@ class Timeline:
         return message
 
     def add_quote(self, message: chat_pb2.Message) -> None:
-        """Takes a message as it stands, for the quotation alone."""
+        """Takes a message as it is now, for the quotation alone."""
         self._quotes[message.seq] = message
 
     def add_page(self, entries: Iterable[LogEntry], is_last: bool) -> None:
-        """Takes a page of history: the latest, or the one before the oldest entry.
+        """Takes a page of history: the latest page, or the one before the oldest entry.
 
         Args:
             entries: The page.
-            is_last: Whether there is nothing before it.
+            is_last: Whether there is nothing before the page.
         """
         for entry in entries:
             self.add(entry)
@@ -209,5 +209,5 @@ class Timeline:
 
 
 def local_time(timestamp: Timestamp) -> datetime:
-    """A time of the contract in this machine's time zone."""
+    """Converts a time of the contract to this machine's time zone."""
     return datetime.fromtimestamp(timestamp.ToNanoseconds() / 1e9).astimezone()

@@ -1,1 +1,1 @@
-"""A real channel log, said again by many devices: `tidings replay`."""
+"""`tidings replay`: many devices hold a real conversation again, and what each received is checked."""

@@ -1,4 +1,4 @@
-"""Who speaks, who says which line, and on which devices."""
+"""The cast of a replay: who speaks, who says which line, and on which devices."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from tidings_replay.irc import IrcLine
 
 MOST_SPEAKERS = 100
-"""As many members as a group may have."""
+"""The most members that a group may have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,33 +26,33 @@ class Cast:
     """A conversation that one group can hold."""
 
     speakers: Sequence[str]
-    """Their nicks, in the order of their first lines."""
+    """The speakers' nicks, in the order of their first lines."""
     script: Sequence[ScriptLine]
-    """What they say, in order."""
+    """The lines, in order."""
     left_out_speakers: int
-    """How many people there was no room for."""
+    """The number of people that the group has no room for."""
     left_out_lines: int
-    """What those would have said."""
+    """The number of their lines."""
 
 
 @dataclass(frozen=True, slots=True)
 class DeviceRole:
-    """One device."""
+    """The part of one device in the replay."""
 
     speaker: int
     """Index in the cast's speakers."""
     is_second: bool
-    """Whether it is its owner's second device."""
+    """Whether it is the speaker's second device."""
     drops_out: bool
     """Whether it loses its connection again and again."""
 
 
 def cast(lines: Sequence[IrcLine], most_speakers: int = MOST_SPEAKERS) -> Cast:
-    """Gives the lines to those who have most of them; among equals, to who spoke first.
+    """Chooses the people with the most lines; of equals, those who spoke first.
 
     Args:
         lines: The log.
-        most_speakers: How many people may speak.
+        most_speakers: The most people who may speak.
     """
     counts = Counter(line.nick for line in lines)
     # A Counter keeps the order of first appearance, and most_common keeps it among equals.
@@ -64,10 +64,10 @@ def cast(lines: Sequence[IrcLine], most_speakers: int = MOST_SPEAKERS) -> Cast:
 
 
 def roles(speakers: int) -> list[DeviceRole]:
-    """The devices: every other speaker has a second one, every fifth of all devices drops out.
+    """Plans the devices: every other speaker has a second one, and every fifth device drops out.
 
     Args:
-        speakers: How many people there are.
+        speakers: The number of speakers.
     """
     owned = [(speaker, is_second) for speaker in range(speakers) for is_second in (False, True)[: 1 + speaker % 2]]
     # Counted from 2, so that the devices that drop out are first, second and only ones in turn, the very first never.

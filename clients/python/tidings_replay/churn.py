@@ -1,4 +1,4 @@
-"""When a device drops out, and how."""
+"""The choice of when a device drops out, and how."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import random
 
 
 class DropKind(enum.Enum):
-    """How a device loses its connection."""
+    """A way to lose a connection."""
 
     RECONNECT = enum.auto()
     """The stream breaks, as when the network changes; the program goes on."""
@@ -19,50 +19,48 @@ class DropKind(enum.Enum):
 
 
 class Churn:
-    """One device's fate; the ways take turns.
+    """Decides when one device drops out; the kinds take turns.
 
-    It is counted in what the device sees and says, so that a fast conversation is broken as often as a slow one.
+    It counts the events and lines of the device, so that a fast conversation is broken as often as a slow one.
+
+    Args:
+        chance: The source of random numbers.
     """
 
     _FIRST_WITHIN = 40
     _EVERY = (20, 100)
     _LINES_BROKEN = 1 / 3
     _AWAY_SECONDS = 0.1
-    # A line is on its way for about so long: the break comes before it was written, while it is stored, or after.
+    # A line is on its way for about this long: the break comes before it is written, while it is stored, or after.
     _LINE_SECONDS = 0.01
 
     def __init__(self, chance: random.Random) -> None:
-        """Begins connected.
-
-        Args:
-            chance: Decides.
-        """
         self._chance = chance
-        self._ways = itertools.cycle(DropKind)
+        self._kinds = itertools.cycle(DropKind)
         self._events_left = chance.randint(1, self._FIRST_WITHIN)
 
     def sees(self) -> DropKind | None:
-        """An event arrives.
+        """Counts an event that arrives.
 
         Returns:
-            How the connection is lost over it; None when it is not.
+            How the connection is lost now; None when it is not.
         """
         self._events_left -= 1
         if self._events_left > 0:
             return None
         self._events_left = self._chance.randint(*self._EVERY)
-        return next(self._ways)
+        return next(self._kinds)
 
     def says(self) -> tuple[DropKind, float] | None:
-        """A line is handed over to be sent.
+        """Counts a line that is handed over to be sent.
 
         Returns:
-            How the connection is lost meanwhile, and after how many seconds; None when it is not.
+            How the connection is lost while the line is on its way, and after how many seconds; None when it is not.
         """
         if self._chance.random() >= self._LINES_BROKEN:
             return None
-        return next(self._ways), self._chance.uniform(0, self._LINE_SECONDS)
+        return next(self._kinds), self._chance.uniform(0, self._LINE_SECONDS)
 
     def away(self) -> float:
-        """For how many seconds a program that has ended is not running."""
+        """Gives the seconds until a program that has ended is started again."""
         return self._chance.uniform(0, self._AWAY_SECONDS)

@@ -1,4 +1,4 @@
-"""`tidings replay`: the command, what it shows, and what it exits with."""
+"""The command `tidings replay`: its options, output and exit code."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def replay(
 
     The exit code is 0 only when nothing was lost, doubled or out of order, and every device agrees with the log.
     """
-    # What is for people goes where it does not mix with what is for programs.
+    # With --json, stdout is for programs alone.
     console = Console(stderr=as_json, highlight=False)
     try:
         conversation = cast(read(file))
@@ -65,12 +65,12 @@ def replay(
 
 
 def exit_code(figures: Figures) -> int:
-    """0 when every promise was kept, else 1."""
+    """Gives 0 when every promise was kept, else 1."""
     return 0 if figures.is_flawless else 1
 
 
 def table(figures: Figures) -> Table:
-    """The figures for people."""
+    """Makes the table of the figures."""
     made = Table(show_header=False, title="flawless" if figures.is_flawless else "not flawless")
     made.add_column()
     made.add_column(justify="right")
@@ -96,7 +96,7 @@ def _introduce(conversation: Cast, console: Console) -> None:
 async def _replay(conversation: Cast, server: str, title: str, console: Console) -> ReplayResult:
     task = asyncio.current_task()
     if task is not None:
-        # So that a server of its own is ended with it.
+        # So that the replay's own server is ended too.
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     async with contextlib.AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tidings-replay-")))
@@ -109,7 +109,11 @@ async def _replay(conversation: Cast, server: str, title: str, console: Console)
 
 
 class _Bars:
-    """A progress bar for each thing that is done."""
+    """Shows a progress bar for each step of the replay.
+
+    Args:
+        console: Where the bars are shown.
+    """
 
     def __init__(self, console: Console) -> None:
         self._progress = Progress(
@@ -125,7 +129,7 @@ class _Bars:
         self._progress.stop()
 
     def show(self, what: str, done: int, total: int) -> None:
-        """Moves the bar of `what`."""
+        """Moves the bar of the step `what`."""
         if what not in self._tasks:
             self._tasks[what] = self._progress.add_task(what, total=total)
         self._progress.update(self._tasks[what], completed=done)

@@ -1,4 +1,4 @@
-"""One device: it says what it is told to, writes down what it sees, drops out and comes back."""
+"""A device of the replay: it says its lines, records what it receives, drops out and comes back."""
 
 from __future__ import annotations
 
@@ -14,89 +14,86 @@ from tidings_replay.record import RecordedEntry, entry_of
 
 
 class _Crash(Exception):  # noqa: N818 - on purpose
-    """Leaves a connection as a crash of the program does: nothing is finished, nothing is said."""
+    """Ends a connection as a crash of the program does: nothing is acknowledged or saved."""
 
 
 class ReplayDevice:
-    """An application on the SDK.
+    """An application of the SDK that records each event as it was given.
 
-    What it keeps itself is only what it was given, as it was given; it asks nothing about it and corrects nothing, so
-    that what it has in the end is what the SDK and the server made of it.
+    It looks nothing up and corrects nothing, so what it has in the end is what the SDK and the server delivered.
+
+    Args:
+        client: The signed-in device, not connected yet.
+        data: The file in which the client keeps its state; a device that drops out needs it to come back.
+        churn: Decides when the device drops out; None for never.
     """
 
     def __init__(self, client: Tidings, *, data: Path | None = None, churn: Churn | None = None) -> None:
-        """Signed in, not connected yet.
-
-        Args:
-            client: The device.
-            data: The file that the client keeps its state in, which a device that drops out needs to come back.
-            churn: When it drops out; None for never.
-        """
         self.client = client
         self.seen: list[RecordedEntry] = []
-        """What came of any channel's log, in the order in which it came."""
+        """The entries of all channels' logs, in the order in which they came."""
         self.times_live = 0
-        """How often it went from no stream to being up to date."""
+        """How often its connection became live."""
         self._data = data
         self._churn = churn
         self._last_seqs: dict[str, int] = {}
         self._moved = asyncio.Event()
         self._here: asyncio.Future[Connection] = asyncio.get_running_loop().create_future()
         self._reading: asyncio.Task[DropKind | None] | None = None
-        self._way: DropKind | None = None
+        self._dropped_by: DropKind | None = None
         self._is_over = False
 
-    # --- being there --------------------------------------------------------------------------------------------------
+    # --- life ---------------------------------------------------------------------------------------------------------
 
     async def run(self) -> None:
-        """Is there, with interruptions, until `finish`.
+        """Stays connected, with interruptions, until `finish`.
 
         Raises:
             TidingsError: No server will take this device.
         """
         while not self._is_over:
-            way = await self._attend()
-            if way is not None and self._data is not None:
+            dropped_by = await self._attend()
+            if dropped_by is not None and self._data is not None:
                 await self.client.close()
                 await asyncio.sleep(self._churn.away() if self._churn is not None else 0)
                 self.client = await Tidings.resume(self._data)
 
     async def until_live(self) -> None:
-        """Waits until it is up to date, with a stream."""
+        """Waits until its connection is live."""
         connection = await asyncio.shield(self._here)
         await connection.until_live()
 
     async def until_seen(self, channel_id: str, seq: int) -> None:
-        """Waits until it has been given the event `seq` of a channel, or a later one."""
+        """Waits until it has received the event `seq` of a channel, or a later one."""
         while self._last_seqs.get(channel_id, 0) < seq:
             self._moved.clear()
             await self._moved.wait()
 
     def stay(self) -> None:
-        """Drops out no more."""
+        """Stops dropping out."""
         self._churn = None
 
     def finish(self) -> None:
-        """Leaves for good; `run` returns then."""
+        """Disconnects for good; `run` returns."""
         self._is_over = True
         if self._reading is not None:
             self._reading.cancel()
 
-    # --- saying something ---------------------------------------------------------------------------------------------
+    # --- saying lines -------------------------------------------------------------------------------------------------
 
     async def say(self, channel_id: str, text: str, name: str) -> tuple[chat_pb2.Accepted, float]:
-        """Says a line, however often it takes.
+        """Says a line, and says it again as often as the connection is lost over it.
 
         Args:
-            channel_id: Where.
-            text: What.
-            name: The line's client_message_id, the same for every try.
+            channel_id: The channel.
+            text: The line.
+            name: Its client_message_id, the same for every attempt.
 
         Returns:
-            What it was accepted as, and the seconds from when the device was there to say it.
+            The result, and the seconds from when the device was connected to say it.
 
         Raises:
-            TidingsError: It is refused.
+            TidingsError: The line is refused.
         """
         connection = await asyncio.shield(self._here)
         started = time.monotonic()
@@ -109,20 +106,20 @@ class ReplayDevice:
                     accepted = await self._say_and_drop(connection, channel_id, text, name, *breaks)
                 return accepted, time.monotonic() - started
             except TidingsError as error:
-                # Whoever drops out while saying something has not heard what came of it, and says it again.
+                # A device that drops out while it says a line has no result, and says it again.
                 if error.reason != "CONNECTION_CLOSED" or self._is_at(connection):
                     raise
             breaks = None
             connection = await asyncio.shield(self._here)
 
     async def _say_and_drop(
-        self, connection: Connection, channel_id: str, text: str, name: str, way: DropKind, seconds: float
+        self, connection: Connection, channel_id: str, text: str, name: str, kind: DropKind, seconds: float
     ) -> chat_pb2.Accepted:
         saying = asyncio.create_task(connection.send(channel_id, text, client_message_id=name))
         try:
             await asyncio.wait({saying}, timeout=seconds)
             if self._is_at(connection):
-                self._drop(connection, way)
+                self._drop(connection, kind)
             return await saying
         finally:
             if not saying.done():
@@ -132,12 +129,12 @@ class ReplayDevice:
     # --- behind the scenes --------------------------------------------------------------------------------------------
 
     async def _attend(self) -> DropKind | None:
-        """Holds one connection.
+        """Holds one connection until it drops out.
 
         Returns:
             How it dropped out; None when it was told to finish.
         """
-        self._way = None
+        self._dropped_by = None
         with contextlib.suppress(_Crash):
             async with self.client.connect(on_status=self._note_status) as connection:
                 self._reading = asyncio.create_task(self._read(connection))
@@ -148,42 +145,42 @@ class ReplayDevice:
                     self._here = asyncio.get_running_loop().create_future()
                     self._reading.cancel()
                 if not self._reading.cancelled():
-                    self._way = self._reading.result()
-                if self._way is DropKind.CRASH:
+                    self._dropped_by = self._reading.result()
+                if self._dropped_by is DropKind.CRASH:
                     raise _Crash
-        return self._way
+        return self._dropped_by
 
     async def _read(self, connection: Connection) -> DropKind | None:
-        """Takes what comes.
+        """Records what comes, until the device drops out.
 
         Returns:
-            How it drops out over it.
+            How it drops out.
         """
         async for event in connection:
             entry = entry_of(event)
             if entry is None:
                 continue
-            way = self._churn.sees() if self._churn is not None else None
-            if way is DropKind.CRASH:
-                # With the event in its hands and not written down: it has to come again.
-                return way
+            kind = self._churn.sees() if self._churn is not None else None
+            if kind is DropKind.CRASH:
+                # The event is not recorded, so it has to come again.
+                return kind
             self.seen.append(entry)
             self._last_seqs[entry.channel_id] = max(self._last_seqs.get(entry.channel_id, 0), entry.seq)
             self._moved.set()
-            if way is DropKind.RECONNECT:
+            if kind is DropKind.RECONNECT:
                 connection.reconnect()
-            elif way is not None:
-                return way
+            elif kind is not None:
+                return kind
         return None
 
     def _is_at(self, connection: Connection) -> bool:
         return self._here.done() and self._here.result() is connection
 
-    def _drop(self, connection: Connection, way: DropKind) -> None:
-        if way is DropKind.RECONNECT:
+    def _drop(self, connection: Connection, kind: DropKind) -> None:
+        if kind is DropKind.RECONNECT:
             connection.reconnect()
         elif self._reading is not None:
-            self._way = way
+            self._dropped_by = kind
             self._reading.cancel()
 
     def _note_status(self, status: Status) -> None:

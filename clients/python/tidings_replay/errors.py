@@ -1,7 +1,7 @@
-"""Why a replay cannot go on."""
+"""The error of a replay."""
 
 from __future__ import annotations
 
 
 class ReplayError(Exception):
-    """One sentence for the person who asked for the replay."""
+    """A replay cannot go on; the message is one sentence for the user."""

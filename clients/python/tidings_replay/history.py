@@ -1,4 +1,4 @@
-"""A channel as the server keeps it: what every device's copy has to equal."""
+"""A channel as the server keeps it, which every device's copy has to equal."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ _PAGE = 200
 
 
 async def log(client: Tidings, channel_id: str) -> list[RecordedEntry]:
-    """The whole log, as ListEvents gives it.
+    """Reads the whole log, as ListEvents gives it.
 
     Args:
-        client: Of somebody who is in the channel from its beginning.
+        client: A device of a user who is in the channel from its beginning.
         channel_id: The channel.
 
     Raises:
-        TidingsError: The server said no, or could not be reached.
+        TidingsError: The server refused a call, or could not be reached.
     """
     found: list[RecordedEntry] = []
     before = 0
-    # From the latest page backwards: to ask for what comes after 0 is to ask for the latest page too.
+    # From the latest page backwards: an after_seq of 0 counts as not set, and gives the latest page too.
     while page := [
         entry
         for event in await client.list_events(channel_id, before_seq=before, page_size=_PAGE)
@@ -34,10 +34,10 @@ async def log(client: Tidings, channel_id: str) -> list[RecordedEntry]:
 
 
 async def screen(client: Tidings, channel_id: str) -> list[RecordedEntry]:
-    """All messages, as ListMessages gives them; arguments as in `log`.
+    """Reads all messages, as ListMessages gives them; the arguments are those of `log`.
 
     Raises:
-        TidingsError: The server said no, or could not be reached.
+        TidingsError: The server refused a call, or could not be reached.
     """
     found: list[RecordedEntry] = []
     before = 0

@@ -1,4 +1,4 @@
-"""An IRC channel's log as text: `[HH:MM] <nick> text`, one message a line."""
+"""The reader of an IRC channel's log: `[HH:MM] <nick> text`, one message a line."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ _MESSAGE = re.compile(r"\[\d\d:\d\d\] <(?P<nick>[^\s>]+)> (?P<text>.*\S.*)")
 
 @dataclass(frozen=True, slots=True)
 class IrcLine:
-    """What somebody said."""
+    """One message of the log."""
 
     nick: str
     text: str
 
 
 def parse(log: str) -> list[IrcLine]:
-    """The messages of a log, in order. Actions, notices and empty messages are none."""
-    # Not splitlines: a text may hold characters that it takes for the end of a line.
+    """Gives the messages of a log, in order, without actions, notices and empty messages."""
+    # Not splitlines, which takes some characters that a text may hold for the end of a line.
     matches = (_MESSAGE.fullmatch(line.removesuffix("\r")) for line in log.split("\n"))
     return [IrcLine(match["nick"], match["text"]) for match in matches if match]
 
 
 def read(path: Path) -> list[IrcLine]:
-    """The messages of a file, in order; at least one.
+    """Reads the messages of a file, in order; there is at least one.
 
     Args:
-        path: The file, in UTF-8; bytes that are not are replaced.
+        path: The file, in UTF-8; bytes that are not UTF-8 are replaced.
 
     Raises:
-        ReplayError: It cannot be read, or is no such log.
+        ReplayError: The file cannot be read, or is no such log.
     """
     try:
         log = path.read_text(encoding="utf-8", errors="replace")

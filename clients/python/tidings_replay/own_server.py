@@ -1,4 +1,4 @@
-"""A server of the replay's own: a child process with its data in a folder."""
+"""The replay's own server: a child process with its data in a folder."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ _STOP_SECONDS = 15.0
 
 @contextlib.asynccontextmanager
 async def own_server(folder: Path, command: Sequence[str] = SERVE) -> AsyncIterator[str]:
-    """Runs a server, for ``async with``; gives its HOST:PORT once it listens, and ends it when the block does.
+    """Runs a server for the length of an ``async with`` block, and gives its HOST:PORT once it listens.
 
     Args:
-        folder: Where its data and its log go.
-        command: What to run; `--listen` and `--data` are appended.
+        folder: The folder for its data and its log.
+        command: The command to run; `--listen` and `--data` are appended.
 
     Raises:
-        ReplayError: It does not start.
+        ReplayError: The server does not start.
     """
     log = folder / "server.log"
     with log.open("wb") as errors:
@@ -39,7 +39,7 @@ async def own_server(folder: Path, command: Sequence[str] = SERVE) -> AsyncItera
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=errors,
-            # Ctrl-C is for the replay, which then ends the server.
+            # Ctrl-C reaches the replay alone, which then ends the server.
             start_new_session=True,
         )
     try:
@@ -73,7 +73,7 @@ def _last_words(log: Path) -> str:
 
 
 async def _drain(output: asyncio.StreamReader) -> None:
-    """Keeps a server that prints more from waiting for a reader."""
+    """Reads what else the server prints, so that it never waits for a reader."""
     while await output.read(1 << 16):
         pass
 

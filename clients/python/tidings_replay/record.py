@@ -1,4 +1,4 @@
-"""What was seen of a channel, written down as it came: nothing is sorted, dropped or repaired."""
+"""The record of an event as it came, by which copies are compared."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tidings.v1 import chat_pb2
 
 @dataclass(frozen=True, slots=True)
 class RecordedEntry:
-    """One event of a channel's log."""
+    """One event of a channel's log, as a device received it or the history gives it."""
 
     channel_id: str
     """The channel."""
@@ -19,11 +19,11 @@ class RecordedEntry:
     digest: bytes
     """Equal for events that are equal in every field."""
     name: str = ""
-    """The sender's own name for it; empty for what is not a message."""
+    """The client_message_id; empty for what is no message."""
 
 
 def entry_of(event: chat_pb2.Event) -> RecordedEntry | None:
-    """What to write down of an event, from a stream or from the history; None when it is in no channel's log."""
+    """Makes the record of an event, from a stream or from the history; None when it is in no channel's log."""
     kind = event.WhichOneof("body")
     body = getattr(event, kind) if kind is not None else None
     if not isinstance(
@@ -41,7 +41,7 @@ def entry_of(event: chat_pb2.Event) -> RecordedEntry | None:
 
 
 def message_entry(message: chat_pb2.Message) -> RecordedEntry:
-    """What to write down of a message as a screen shows it; the same as of its event when nothing has changed it."""
+    """Makes the record of a message as a screen shows it; it equals that of its event when nothing has changed it."""
     entry = entry_of(chat_pb2.Event(message=message))
     if entry is None:
         raise TypeError("a message is an entry of its channel's log")

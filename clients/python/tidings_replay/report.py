@@ -1,4 +1,4 @@
-"""What came of it, counted from what was accepted, what the log says and what each device wrote down."""
+"""The result of a replay, counted from the accepted lines, the channel's log and what each device recorded."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ class Said:
     name: str
     """Its client_message_id."""
     seq: int
-    """What it was accepted as."""
+    """The seq that it was accepted with."""
     device: int
     """The device that said it."""
     wait: float
-    """Seconds from handing it over to the answer, in which the connection may have been lost and found."""
+    """Seconds from handing it over to the result; the connection may have been lost and opened again in between."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,39 +28,39 @@ class Evidence:
     """Everything that the figures are counted from."""
 
     messages: int
-    """How many lines there were to say."""
+    """The number of lines to say."""
     said: Sequence[Said]
-    """Those accepted, in the order in which they were said."""
+    """The lines that were accepted, in the order in which they were said."""
     log: Sequence[RecordedEntry]
     """The channel as ListEvents gives it."""
     screen: Sequence[RecordedEntry]
     """Its messages as ListMessages gives them."""
     copies: Sequence[Sequence[RecordedEntry]]
-    """What each device wrote down, in the order in which it came."""
+    """The entries that each device recorded, in the order in which they came."""
     reconnects: int
     """How often a device was live again after it had lost its stream."""
     seconds: float
-    """From the first line until every device had all of them."""
+    """Seconds from the first line until every device had all of them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """The result."""
+    """The result of a replay."""
 
     messages: int
-    """Lines to say."""
+    """The number of lines to say."""
     accepted: int
-    """Of those, how many the server accepted."""
+    """The number of lines that the server accepted."""
     devices: int
-    """How many devices there were."""
+    """The number of devices."""
     expected_deliveries: int
-    """Each accepted message to every device but the one that said it."""
+    """Deliveries of each accepted message to every device but the one that said it."""
     delivered: int
-    """How many of those arrived, unchanged."""
+    """Expected deliveries that arrived unchanged."""
     lost: int
-    """How many did not."""
+    """Expected deliveries that did not arrive."""
     duplicated: int
-    """Events that a device was given again, and messages that the log has again."""
+    """Events that a device was given twice, and messages that are twice in the log."""
     out_of_order: int
     """Events that a device was given after a later one."""
     reconnects: int
@@ -68,11 +68,11 @@ class Figures:
     converged: bool
     """Whether the log is what was said, in that order, and every device has exactly the log, in its order."""
     seconds: float
-    """From the first line until every device had all of them."""
+    """Seconds from the first line until every device had all of them."""
     accept_p50_ms: float
-    """Half of the lines were accepted within this time."""
+    """The time within which half of the lines were accepted."""
     accept_p99_ms: float
-    """All but one in a hundred were."""
+    """The time within which 99 of a hundred lines were accepted."""
 
     @property
     def is_flawless(self) -> bool:
@@ -85,10 +85,10 @@ class Figures:
 
 
 def count(evidence: Evidence) -> Figures:
-    """Counts.
+    """Counts the figures.
 
     Args:
-        evidence: What was seen.
+        evidence: What they are counted from.
     """
     log = {entry.seq: entry for entry in evidence.log}
     names = [entry.name for entry in evidence.log if entry.name]
@@ -119,7 +119,7 @@ def count(evidence: Evidence) -> Figures:
 
 
 def disorder(copy: Sequence[RecordedEntry]) -> tuple[int, int]:
-    """How many events of a copy came again, and how many others came after a later one."""
+    """Counts the events of a copy that came twice, and the others that came after a later one."""
     seen: set[int] = set()
     highest = repeats = late = 0
     for entry in copy:
@@ -133,17 +133,17 @@ def disorder(copy: Sequence[RecordedEntry]) -> tuple[int, int]:
 
 
 def percentile(ordered: Sequence[float], percent: float) -> float:
-    """The smallest value that so many percent of all do not exceed; 0 of nothing.
+    """Gives the smallest value that so many percent of all values do not exceed; 0 when there are none.
 
     Args:
         ordered: The values, the smallest first.
-        percent: From above 0 to 100.
+        percent: Above 0, up to 100.
     """
     return ordered[math.ceil(len(ordered) * percent / 100) - 1] if ordered else 0.0
 
 
 def _arrived(device: int, copy: Sequence[RecordedEntry], said: Sequence[Said], log: dict[int, RecordedEntry]) -> int:
-    """How many of the messages that others said a device has as the log has them."""
+    """Counts the messages of other devices that a device has as the log has them."""
     have = set(copy)
     return sum(
         (entry := log.get(each.seq)) is not None and entry.name == each.name and entry in have

@@ -1,4 +1,4 @@
-"""The replay: everybody signs in, says what they said, and the result is compared with the server's log."""
+"""The course of a replay: all devices sign in and say their lines, and their copies are compared with the log."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ from tidings_replay.report import Evidence, Said
 from tidings_replay.signing import SpeakerAccount
 
 ReportProgress = Callable[[str, int, int], None]
-"""Is told what is being done, how much of it is done, and how much of it there is."""
+"""Is called with the name of a step, how much of it is done, and how much of it there is."""
 
 _SIGN_UPS_AT_ONCE = 8
 _LINE_SECONDS = 60.0
-# When nothing has come to any device for so long, what is missing will not come.
+# When nothing has come to any device for this long, what is missing will not come.
 _QUIET_SECONDS = 10.0
 _TITLE_CHARACTERS = 128
 
 
 @dataclass(frozen=True, slots=True)
 class ReplayResult:
-    """What a replay gives."""
+    """The result of a replay."""
 
     evidence: Evidence
     refusals: Sequence[TidingsError]
-    """Why lines were refused, in their order."""
+    """The refusals of lines, in their order."""
 
 
 async def replay(cast: Cast, server: str, title: str, folder: Path, progress: ReportProgress) -> ReplayResult:
@@ -46,12 +46,12 @@ async def replay(cast: Cast, server: str, title: str, folder: Path, progress: Re
     Args:
         cast: The conversation.
         server: HOST:PORT of the api.
-        title: What to call the group.
-        folder: An empty one, for the devices' files.
-        progress: Is told how far it has come.
+        title: The title of the group.
+        folder: An empty folder, for the devices' files.
+        progress: Is called as the replay goes on.
 
     Raises:
-        ReplayError: It cannot be done, or cannot go on.
+        ReplayError: The replay cannot begin, or cannot go on.
     """
     parts = roles(len(cast.speakers))
     try:
@@ -73,7 +73,7 @@ async def replay(cast: Cast, server: str, title: str, folder: Path, progress: Re
 async def _signed_in(
     cast: Cast, parts: Sequence[DeviceRole], server: str, folder: Path, progress: ReportProgress
 ) -> AsyncIterator[list[ReplayDevice]]:
-    """The devices in the order of their roles, closed at the end."""
+    """Signs in the devices, gives them in the order of their roles, and closes them at the end."""
     accounts = [SpeakerAccount(server, nick) for nick in cast.speakers]
     made: dict[int, ReplayDevice] = {}
     places = asyncio.Semaphore(_SIGN_UPS_AT_ONCE)
@@ -102,10 +102,11 @@ async def _signed_in(
 async def _converse(
     cast: Cast, parts: Sequence[DeviceRole], devices: Sequence[ReplayDevice], title: str, progress: ReportProgress
 ) -> ReplayResult:
+    """Has the devices hold the conversation in a group of their own, and gathers what the figures are counted from."""
     for number, device in enumerate(devices, 1):
         await device.until_live()
         progress("connecting", number, len(devices))
-    # The first device never drops out, so that its client can be asked at any time.
+    # The first device never drops out, so its client can be used at any time.
     first = devices[0].client
     members = list(dict.fromkeys(device.client.user_id for device in devices))[1:]
     channel = await first.create_group(title[:_TITLE_CHARACTERS] or "Replay", members)
@@ -130,7 +131,7 @@ async def _converse(
 async def _say_all(
     cast: Cast, parts: Sequence[DeviceRole], devices: Sequence[ReplayDevice], channel_id: str, progress: ReportProgress
 ) -> tuple[list[Said], list[TidingsError]]:
-    """Says one line after the other, each when the one before has been accepted."""
+    """Says the lines one after the other, each when the one before has been accepted."""
     owned: list[list[int]] = [[] for _ in cast.speakers]
     for index, role in enumerate(parts):
         owned[role.speaker].append(index)
@@ -138,7 +139,7 @@ async def _say_all(
     said: list[Said] = []
     refusals: list[TidingsError] = []
     for number, part in enumerate(cast.script, 1):
-        # Somebody with two devices speaks over one and the other in turn.
+        # A speaker with two devices uses them in turn.
         mine = owned[part.speaker]
         index = mine[lines[part.speaker] % len(mine)]
         lines[part.speaker] += 1
@@ -156,7 +157,7 @@ async def _say_all(
 
 
 async def _settle(devices: Sequence[ReplayDevice], channel_id: str, seq: int, progress: ReportProgress) -> None:
-    """Waits until every device has been given the last event, or nothing comes any more."""
+    """Waits until every device has received the last event, or nothing comes any more."""
     waiting = {asyncio.create_task(device.until_seen(channel_id, seq)) for device in devices}
     try:
         before = -1
@@ -171,7 +172,7 @@ async def _settle(devices: Sequence[ReplayDevice], channel_id: str, seq: int, pr
 
 
 def _sentence(errors: ExceptionGroup[Exception], server: str) -> ReplayError:
-    """What to say of several things that went wrong at once: the first of them."""
+    """Makes one sentence of several errors: of the first one."""
     error: Exception = errors
     while isinstance(error, ExceptionGroup):
         error = error.exceptions[0]

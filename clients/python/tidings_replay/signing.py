@@ -1,4 +1,4 @@
-"""An account for every speaker and a sign-in for every device."""
+"""The accounts of the speakers, and the sign-ins of their devices."""
 
 from __future__ import annotations
 
@@ -21,21 +21,20 @@ Made = TypeVar("Made")
 
 
 def username(nick: str) -> str:
-    """A username that nobody has: what a nick shares with usernames, and a random end."""
+    """Makes a username that nobody has, of the characters of a nick that a username may have, and a random end."""
     stem = re.sub(r"[^a-z0-9._-]", "", nick.lower()).lstrip("._-")[:_STEM_CHARACTERS]
     return f"{stem or 'guest'}-{secrets.token_hex(4)}"
 
 
 class SpeakerAccount:
-    """One speaker's account."""
+    """One speaker's account, with a random username and password.
+
+    Args:
+        server: HOST:PORT of the api.
+        nick: The speaker's nick.
+    """
 
     def __init__(self, server: str, nick: str) -> None:
-        """Makes names and a password, asks nothing yet.
-
-        Args:
-            server: HOST:PORT of the api.
-            nick: The speaker's name.
-        """
         self._server = server
         self._nick = nick
         self._username = username(nick)
@@ -48,7 +47,7 @@ class SpeakerAccount:
             data: The file to keep the device's state in; None for memory.
 
         Raises:
-            TidingsError: It is refused.
+            TidingsError: The sign-up is refused.
         """
         return await _patiently(
             lambda: Tidings.sign_up(
@@ -63,7 +62,7 @@ class SpeakerAccount:
         )
 
     async def log_in(self, data: Path | None) -> Tidings:
-        """Signs a second device in; the account is there. Arguments and errors as in `sign_up`."""
+        """Signs a second device in to the account; arguments and errors are those of `sign_up`."""
         return await _patiently(
             lambda: Tidings.log_in(
                 self._server,
@@ -77,7 +76,7 @@ class SpeakerAccount:
 
 
 async def _patiently(ask: Callable[[], Awaitable[Made]]) -> Made:
-    """Asks, and asks again when a server that is asked too often says how long to wait."""
+    """Asks, and asks again after the time that the server names when it is asked too often."""
     while True:
         try:
             return await ask()

@@ -1,1 +1,1 @@
-"""The screens: signing in, talking, and the dialogs over it."""
+"""The screens: sign-in, chat, and the dialogs over it."""

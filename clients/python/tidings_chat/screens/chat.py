@@ -1,4 +1,4 @@
-"""The screen on which one talks."""
+"""The chat screen."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ from tidings_chat.widgets.head import Head
 from tidings_chat.widgets.message_pane import MessagePane
 from tidings_chat.widgets.sidebar import Sidebar, lines
 
-# What happens within this time is drawn once.
+# All changes within this time are drawn at once.
 _DRAW_SECONDS = 0.03
 _TOAST_CHARACTERS = 80
 
 
 @dataclass(frozen=True, slots=True)
 class _Target:
-    """What the text that is being written is about."""
+    """The message that the text in the composer answers or changes."""
 
     seq: int
     banner: str
@@ -45,14 +45,20 @@ class _Target:
 
 @dataclass(slots=True)
 class _Draft:
-    """What was being written in a channel when another was opened."""
+    """A text that was being written in a channel when another was opened."""
 
     text: str = ""
     target: _Target | None = None
 
 
 class ChatScreen(Screen[None]):
-    """Channels on the left, the one that is open on the right."""
+    """Shows the channels on the left, and the one that is open on the right.
+
+    Args:
+        session: The session to show, which calls `changed`, `arrived`, `appeared` and `failed`.
+        log_out: Signs the device out.
+        leave_app: Ends the program.
+    """
 
     DEFAULT_CSS = """
     ChatScreen {
@@ -83,13 +89,6 @@ class ChatScreen(Screen[None]):
         log_out: Callable[[], Awaitable[None]],
         leave_app: Callable[[], Awaitable[None]],
     ) -> None:
-        """Shows a session.
-
-        Args:
-            session: What to show; `changed`, `arrived` and `failed` of this screen are for it to call.
-            log_out: Signs the device out.
-            leave_app: Ends the program.
-        """
         super().__init__()
         self.HORIZONTAL_BREAKPOINTS = [(0, "narrow"), (64, "wide")]
         self.session = session
@@ -103,7 +102,7 @@ class ChatScreen(Screen[None]):
         self._is_drawing_due = False
 
     def compose(self) -> ComposeResult:
-        """The parts."""
+        """Makes the parts of the screen."""
         yield Head(self._chats.person(self._chats.me).name)
         with Horizontal(id="body"):
             with Vertical(id="side"):
@@ -117,21 +116,21 @@ class ChatScreen(Screen[None]):
         yield Footer(show_command_palette=False)
 
     def on_mount(self) -> None:
-        """Draws what there is, and what there will be."""
+        """Draws the screen for the first time."""
         self.query_one(Composer).focus()
         self.set_interval(1.0, self._draw_typing)
         self._draw()
 
-    # --- what the session tells ---------------------------------------------------------------------------------------
+    # --- told by the session ------------------------------------------------------------------------------------------
 
     def changed(self) -> None:
-        """The model is another than before: it is drawn soon."""
+        """Draws the model soon, since it has changed."""
         if not self._is_drawing_due and self.is_mounted:
             self._is_drawing_due = True
             self.set_timer(_DRAW_SECONDS, self._draw)
 
     def arrived(self, channel: ChatChannel, message: chat_pb2.Message) -> None:
-        """Somebody has written something: it rings unless it is being read."""
+        """Announces a message that somebody else has written, unless the channel is muted or on the screen."""
         if channel.muted:
             return
         if not self.app.app_focus:
@@ -143,19 +142,20 @@ class ChatScreen(Screen[None]):
             self.app.notify(text, title=title, timeout=4, markup=False)
 
     def appeared(self, channel: ChatChannel) -> None:
-        """Somebody has begun to talk to the user, or has put them in a group."""
+        """Announces a channel in which somebody has written to the user, or to which they were added."""
         text = "writes to you for the first time" if channel.is_direct else "you are in this group now"
         if not self.app.app_focus:
             self.app.bell()
         self.app.notify(text, title=self._chats.name_of(channel), timeout=4, markup=False)
 
     def failed(self, text: str) -> None:
-        """Something did not work."""
+        """Shows that something did not work."""
         self.complain(text)
 
     # --- drawing ------------------------------------------------------------------------------------------------------
 
     def _draw(self) -> None:
+        """Brings all parts of the screen up to date with the model."""
         self._is_drawing_due = False
         if not self.is_current:
             # Nothing is left to draw on, or it is drawn when the screen comes back.
@@ -219,7 +219,7 @@ class ChatScreen(Screen[None]):
             self.session.sender.read(channel)
 
     def on_screen_resume(self) -> None:
-        """A dialog is gone."""
+        """Draws the screen again when a dialog is closed."""
         self.changed()
 
     @on(MessagePane.Moved)
@@ -234,7 +234,7 @@ class ChatScreen(Screen[None]):
     # --- channels -----------------------------------------------------------------------------------------------------
 
     def open_channel(self, channel: ChatChannel) -> None:
-        """Puts a channel on the screen."""
+        """Puts a channel on the screen, with the text that was being written in it."""
         before = self._chats.current
         composer = self.query_one(Composer)
         if before is not channel:
@@ -274,6 +274,7 @@ class ChatScreen(Screen[None]):
 
     @on(Composer.Submitted)
     def _submitted(self, event: Composer.Submitted) -> None:
+        """Runs a command, or sends a message, an answer or an edit."""
         target = self._target
         try:
             parsed = event.text if target is not None else parse(event.text)
@@ -327,7 +328,7 @@ class ChatScreen(Screen[None]):
             self._run(SlashCommand(event.what))
 
     def action_command(self, word: str) -> None:
-        """Does what a command without arguments asks."""
+        """Runs a command without arguments."""
         if self.app.screen is self:
             self._run(SlashCommand(word))
 
@@ -341,7 +342,7 @@ class ChatScreen(Screen[None]):
         if target is not None:
             banner.update(Text(target.banner, no_wrap=True, overflow="ellipsis"))
 
-    # --- what commands need -------------------------------------------------------------------------------------------
+    # --- for commands -------------------------------------------------------------------------------------------------
 
     @property
     def selected(self) -> ChatMessageRow | None:
@@ -350,19 +351,19 @@ class ChatScreen(Screen[None]):
 
     @property
     def messages(self) -> Sequence[ChatMessageRow]:
-        """All messages shown that have been accepted and not deleted."""
+        """The messages on the screen that are accepted and not deleted."""
         shown = self.query_one(MessagePane).rows
         return [row for row in shown if isinstance(row, ChatMessageRow) and row.seq and not row.deleted]
 
     def begin_edit(self, row: ChatMessageRow) -> None:
-        """Lets a message be rewritten."""
+        """Puts a message into the composer to be changed."""
         item = self._chats.current.timeline.message(row.seq) if self._chats.current is not None else None
         composer = self.query_one(Composer)
         composer.put(item.text if item is not None else row.text)
         self._begin(_Target(row.seq, "editing; Esc gives it up", edited=composer.written))
 
     def begin_reply(self, row: ChatMessageRow) -> None:
-        """Lets a message be answered."""
+        """Makes the next message an answer to this one."""
         whom = "yourself" if row.is_mine else row.sender
         self._begin(_Target(row.seq, f"answering {whom}: {clean_line(row.text[:200])}"))
 
@@ -371,11 +372,11 @@ class ChatScreen(Screen[None]):
         self.query_one(Composer).focus()
 
     def say(self, text: str) -> None:
-        """Tells something."""
+        """Shows a text beside the conversation."""
         self.app.notify(text, timeout=4, markup=False)
 
     def complain(self, text: str) -> None:
-        """Tells that something did not work."""
+        """Shows that something did not work."""
         self.app.notify(text, severity="error", timeout=6, markup=False)
 
     async def log_out(self) -> None:

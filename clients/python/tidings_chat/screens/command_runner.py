@@ -1,4 +1,4 @@
-"""What the commands do."""
+"""The commands of the chat screen, and what each does."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _ROLES = {
 
 
 class CommandContext(Protocol):
-    """The screen, as far as commands need it."""
+    """The screen as far as commands need it."""
 
     session: ChatSession
 
@@ -37,26 +37,26 @@ class CommandContext(Protocol):
 
     @property
     def messages(self) -> Sequence[ChatMessageRow]:
-        """All messages shown that have been accepted and not deleted."""
+        """The messages on the screen that are accepted and not deleted."""
 
     @property
     def app(self) -> App[object]:
-        """Where dialogs are put."""
+        """The application, which shows dialogs."""
 
     def open_channel(self, channel: ChatChannel) -> None:
         """Puts a channel on the screen."""
 
     def begin_edit(self, row: ChatMessageRow) -> None:
-        """Lets a message be rewritten."""
+        """Puts a message into the composer to be changed."""
 
     def begin_reply(self, row: ChatMessageRow) -> None:
-        """Lets a message be answered."""
+        """Makes the next message an answer to this one."""
 
     def say(self, text: str) -> None:
-        """Tells something."""
+        """Shows a text beside the conversation."""
 
     def complain(self, text: str) -> None:
-        """Tells that something did not work."""
+        """Shows that something did not work."""
 
     async def log_out(self) -> None:
         """Signs the device out."""
@@ -66,14 +66,17 @@ class CommandContext(Protocol):
 
 
 class _NotNow(Exception):  # noqa: N818 - an answer
-    """A command makes no sense here; why, in words."""
+    """A command makes no sense here; the message says why."""
 
 
 class CommandRunner:
-    """Does what commands ask."""
+    """Carries out commands: `_do_WORD` is the command /WORD.
+
+    Args:
+        context: The screen.
+    """
 
     def __init__(self, context: CommandContext) -> None:
-        """For one screen."""
         self._context = context
         self._session = context.session
         self._chats = context.session.chats
@@ -81,7 +84,7 @@ class CommandRunner:
         self._sender = context.session.sender
 
     async def run(self, command: SlashCommand) -> None:
-        """Does what a command asks, and says so when it cannot."""
+        """Carries out a command; when that does not work, it says why."""
         act: Callable[[SlashCommand], Awaitable[None]] = getattr(self, f"_do_{command.word}")
         try:
             await act(command)
@@ -237,7 +240,7 @@ class CommandRunner:
     async def _do_quit(self, command: SlashCommand) -> None:
         await self._context.leave_app()
 
-    # --- what commands share ------------------------------------------------------------------------------------------
+    # --- shared by commands -------------------------------------------------------------------------------------------
 
     def _channel(self) -> ChatChannel:
         channel = self._chats.current
@@ -263,7 +266,7 @@ class CommandRunner:
         return row
 
     async def _person(self, command: SlashCommand, title: str, *, channel_peer: bool = True) -> Person | None:
-        """The person named, else the other one of the direct channel, else one chosen in a dialog."""
+        """Finds the person named, else the other one of the direct channel, else one chosen in a dialog."""
         if command.rest:
             return await self._named(command.names[0])
         channel = self._chats.current

@@ -1,4 +1,4 @@
-"""The dialogs over the chat: finding people, asking for a word or a yes, and reading."""
+"""The dialogs over the chat: to find people, to ask for a text or a yes, and to read."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tidings_chat.session import ChatSession
 from tidings_chat.text import explain
 from tidings_client import TidingsError
 
-# As long as somebody types quickly, nothing is asked.
+# While the user types quickly, no search is made.
 _PAUSE_SECONDS = 0.15
 
 _Result = TypeVar("_Result")
@@ -52,12 +52,20 @@ _DIALOG_CSS = """
 
 
 def _give(dialog: ModalScreen[_Result], result: _Result) -> None:
-    # To wait until it is gone is not possible from within itself.
+    # A dialog cannot wait for its own end.
     _ = dialog.dismiss(result)
 
 
 class PeopleDialog(ModalScreen[list[Person]]):
-    """Finds people by the beginning of their name. Gives those chosen; None when it is given up."""
+    """Finds people by the beginning of their name. It gives those chosen; None when it is cancelled.
+
+    Args:
+        session: The session, which searches.
+        title: The title of the dialog.
+        several: Whether any number of people may be chosen.
+        without: The ids of people who cannot be chosen.
+        optional: Whether choosing nobody is an answer too.
+    """
 
     DEFAULT_CSS = _DIALOG_CSS.format(name="PeopleDialog")
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -76,15 +84,6 @@ class PeopleDialog(ModalScreen[list[Person]]):
         without: Sequence[str] = (),
         optional: bool = False,
     ) -> None:
-        """Asks for people.
-
-        Args:
-            session: Searches.
-            title: What they are wanted for.
-            several: Whether to choose any number of them.
-            without: The ids of those who are out of the question.
-            optional: Whether choosing nobody is an answer too.
-        """
         super().__init__()
         self._session = session
         self._title = title
@@ -95,7 +94,7 @@ class PeopleDialog(ModalScreen[list[Person]]):
         self._chosen: list[Person] = []
 
     def compose(self) -> ComposeResult:
-        """The dialog."""
+        """Makes the dialog."""
         with Vertical() as box:
             box.border_title = self._title
             box.border_subtitle = (
@@ -107,7 +106,7 @@ class PeopleDialog(ModalScreen[list[Person]]):
             yield Label("", id="hint", classes="hint")
 
     def on_mount(self) -> None:
-        """Those already known come first."""
+        """Lists the people of the direct channels and the contacts first."""
         self.query_one("#chosen").display = False
         chats = self._session.chats
         peers = [channel.peer for channel in chats.ordered() if channel.is_direct]
@@ -181,26 +180,31 @@ class PeopleDialog(ModalScreen[list[Person]]):
         self._show(self._found, "")
 
     def action_done(self) -> None:
-        """Those are all."""
+        """Gives the people chosen so far."""
         if self._several and (self._chosen or self._optional):
             _give(self, self._chosen)
 
 
 class TextDialog(ModalScreen[str]):
-    """Asks for a line of text; None when it is given up."""
+    """Asks for a line of text. It gives the text; None when it is cancelled.
+
+    Args:
+        title: The title of the dialog.
+        value: The text to begin with.
+        most: The most characters.
+    """
 
     DEFAULT_CSS = _DIALOG_CSS.format(name="TextDialog")
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "dismiss(None)", "Cancel")]
 
     def __init__(self, title: str, value: str = "", most: int = 128) -> None:
-        """Asks for at most `most` characters."""
         super().__init__()
         self._title = title
         self._value = value
         self._most = most
 
     def compose(self) -> ComposeResult:
-        """The dialog."""
+        """Makes the dialog."""
         with Vertical() as box:
             box.border_title = self._title
             box.border_subtitle = "Enter accepts · Esc cancels"
@@ -213,7 +217,11 @@ class TextDialog(ModalScreen[str]):
 
 
 class ConfirmDialog(ModalScreen[bool]):
-    """Asks for a yes or no."""
+    """Asks for a yes or a no.
+
+    Args:
+        question: The question.
+    """
 
     DEFAULT_CSS = _DIALOG_CSS.format(name="ConfirmDialog")
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -222,19 +230,23 @@ class ConfirmDialog(ModalScreen[bool]):
     ]
 
     def __init__(self, question: str) -> None:
-        """Asks a question."""
         super().__init__()
         self._question = question
 
     def compose(self) -> ComposeResult:
-        """The dialog."""
+        """Makes the dialog."""
         with Vertical() as box:
             box.border_subtitle = "y or Enter: yes · n or Esc: no"
             yield Static(Text(self._question))
 
 
 class TextScreen(ModalScreen[None]):
-    """Something to read: the help, a list of members."""
+    """Shows something to read, such as the help.
+
+    Args:
+        title: The title.
+        content: What is shown.
+    """
 
     DEFAULT_CSS = (
         _DIALOG_CSS.format(name="TextScreen")
@@ -246,13 +258,12 @@ class TextScreen(ModalScreen[None]):
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,q,f1,enter", "dismiss(None)", "Close")]
 
     def __init__(self, title: str, content: RenderableType) -> None:
-        """Shows `content`."""
         super().__init__()
         self._title = title
         self._content = content
 
     def compose(self) -> ComposeResult:
-        """The dialog."""
+        """Makes the dialog."""
         with Vertical() as box:
             box.border_title = self._title
             box.border_subtitle = "Esc closes"

@@ -1,4 +1,4 @@
-"""What the help and the lists of people say."""
+"""The texts of the help and of the lists of people."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _ROLES = {
 
 
 def help_text() -> RenderableType:
-    """Keys and commands."""
+    """Makes the help: keys, commands and marks."""
     keys = _grid()
     for key, meaning in _KEYS:
         keys.add_row(Text(key, "bold"), meaning)
@@ -40,12 +40,12 @@ def help_text() -> RenderableType:
 
 
 def members_text(chats: Chats, channel: ChatChannel) -> RenderableType:
-    """Who is in a channel."""
+    """Makes the list of a channel's members."""
     return _people(chats, list(channel.members), {each: _ROLES.get(m.role, "") for each, m in channel.members.items()})
 
 
 def contacts_text(chats: Chats) -> RenderableType:
-    """The contacts, and whom one blocked."""
+    """Makes the lists of the contacts and of those who are blocked."""
     if not chats.contacts and not chats.blocked:
         return Text("Nobody yet: /contact NAME adds somebody.")
     parts: list[RenderableType] = [_people(chats, _by_name(chats, chats.contacts), {})]

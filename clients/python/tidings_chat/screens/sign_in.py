@@ -1,4 +1,4 @@
-"""Signing in or up."""
+"""The screen to sign in or up."""
 
 from __future__ import annotations
 
@@ -19,11 +19,21 @@ from tidings_chat.text import explain
 from tidings_client import SignedOutError, Tidings, TidingsError, Tls
 
 SignedIn = Callable[[Tidings, RememberedAccount], object]
-"""Is given a device that has signed in, to go on with once this screen has nothing more to do."""
+"""Is called with a device that has signed in, and its account."""
 
 
 class SignInScreen(Screen[None]):
-    """Asks for server, name and password, or lets one go on as somebody who is remembered."""
+    """Asks for server, name and password, or offers the remembered accounts.
+
+    Args:
+        accounts: The accounts of this machine.
+        signed_in: Continues with the device that has signed in.
+        server: HOST:PORT to begin with.
+        username: The name to begin with.
+        message: Why the user has to sign in, unless that is obvious.
+        tls: How the connection is secured.
+        remembered: Accounts to choose from.
+    """
 
     DEFAULT_CSS = """
     SignInScreen {
@@ -61,17 +71,6 @@ class SignInScreen(Screen[None]):
         tls: Tls = None,
         remembered: Sequence[RememberedAccount] = (),
     ) -> None:
-        """Asks who is there.
-
-        Args:
-            accounts: Where devices are kept.
-            signed_in: Goes on from here.
-            server: HOST:PORT to begin with.
-            username: The name to begin with.
-            message: Why one has to sign in, if it is no matter of course.
-            tls: How to secure the connection.
-            remembered: Accounts to choose from.
-        """
         super().__init__()
         self._accounts = accounts
         self._signed_in = signed_in
@@ -82,7 +81,7 @@ class SignInScreen(Screen[None]):
         self._remembered = remembered
 
     def compose(self) -> ComposeResult:
-        """The form."""
+        """Makes the form."""
         with Vertical(id="box") as box:
             box.border_title = "tidings"
             if self._remembered:
@@ -105,7 +104,7 @@ class SignInScreen(Screen[None]):
         yield Footer(show_command_palette=False)
 
     def on_mount(self) -> None:
-        """Begins where something is missing."""
+        """Puts the cursor where something is missing."""
         if self._remembered:
             self.query_one(OptionList).focus()
         else:
@@ -127,7 +126,7 @@ class SignInScreen(Screen[None]):
         self.run_worker(self._resume(self._remembered[event.option_index]), exclusive=True)
 
     def action_sign(self, how: str) -> None:
-        """Signs in or up with what the form holds."""
+        """Signs in or up with the values of the form."""
         values = {field.id: field.value.strip() for field in self.query(Input)}
         server, username = values["server"], values["username"]
         password = self.query_one("#password", Input).value

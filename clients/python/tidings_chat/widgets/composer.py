@@ -1,4 +1,4 @@
-"""Where one writes."""
+"""The composer, in which messages are written."""
 
 from __future__ import annotations
 
@@ -15,7 +15,13 @@ _HISTORY = 200
 
 
 class Composer(TextArea):
-    """A text of any number of lines: Enter sends it, Alt+Enter or Ctrl+J begins a new line, the arrows recall."""
+    """Edits a text of any number of lines.
+
+    Enter sends it, Alt+Enter and Ctrl+J begin a new line, and the arrows recall what was written before.
+
+    Args:
+        id: The id of the widget.
+    """
 
     DEFAULT_CSS = """
     Composer {
@@ -36,8 +42,11 @@ class Composer(TextArea):
     class Submitted(Message):
         """Enter was pressed.
 
+        Args:
+            text: The text.
+
         Attributes:
-            text: What was written.
+            text: The text.
         """
 
         def __init__(self, text: str) -> None:
@@ -47,8 +56,11 @@ class Composer(TextArea):
     class Left(Message):
         """A key asks for another part of the screen.
 
+        Args:
+            key: The key.
+
         Attributes:
-            key: Which key.
+            key: The key.
         """
 
         def __init__(self, key: str) -> None:
@@ -56,7 +68,6 @@ class Composer(TextArea):
             self.key = key
 
     def __init__(self, *, id: str | None = None) -> None:
-        """Empty."""
         super().__init__(
             id=id, soft_wrap=True, show_line_numbers=False, tab_behavior="focus", highlight_cursor_line=False
         )
@@ -66,7 +77,7 @@ class Composer(TextArea):
 
     @property
     def written(self) -> str:
-        """What Enter would submit."""
+        """The text that Enter submits."""
         return self.text.strip("\n")
 
     def put(self, text: str) -> None:
@@ -75,10 +86,11 @@ class Composer(TextArea):
         self.move_cursor(self.document.end)
 
     def action_leave(self) -> None:
-        """Asks for the messages, or for what is under way to be given up."""
+        """Asks to leave for the messages, or to give up an edit or an answer."""
         self.post_message(self.Left("escape"))
 
     async def _on_key(self, event: events.Key) -> None:
+        """Handles the keys that mean something else here than in a text editor."""
         match event.key:
             case "enter":
                 self._claim(event)

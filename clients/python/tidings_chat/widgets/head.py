@@ -42,7 +42,7 @@ class Head(Horizontal):
         self._user_name = name
 
     def compose(self) -> ComposeResult:
-        """The three parts of the line."""
+        """Makes the three parts of the line."""
         yield Static(Text(f"tidings · {self._user_name}", overflow="ellipsis", no_wrap=True), id="brand")
         yield Static(id="title")
         yield Static(id="status")
@@ -58,7 +58,7 @@ class Head(Horizontal):
 
 
 def _title(chats: Chats, channel: ChatChannel) -> Text:
-    """The channel's name, and what is to be known about the people in it."""
+    """Makes the title: the channel's name, and what is known of the people in it."""
     title = Text(no_wrap=True, overflow="ellipsis")
     title.append(chats.name_of(channel), "bold")
     if channel.is_direct:

@@ -1,4 +1,4 @@
-"""Rows made into lines of a given width."""
+"""The layout of rows as lines of a given width."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from rich.text import Text
 from tidings_chat.rows import ChatMessageRow, DayRow, EdgeRow, Mark, NewRow, NoticeRow, Row
 
 FOLD_LINES = 24
-"""A longer message shows this much of itself until it is asked for."""
+"""Of a longer message, this many lines are shown until the user unfolds it."""
 _INDENT = 2
 _LONGEST_SHOWN = 4_000
 _PALETTE = ("#7dcfff", "#9ece6a", "#e0af68", "#bb9af7", "#f7768e", "#73daca", "#7aa2f7")
@@ -26,7 +26,7 @@ StyledLine: TypeAlias = Text
 
 @dataclass(frozen=True, slots=True)
 class Styles:
-    """How the parts of a row look."""
+    """The styles of the parts of a row."""
 
     text: Style
     faint: Style
@@ -39,25 +39,30 @@ class Styles:
 
 
 def colour_of(user_id: str) -> str:
-    """A person's colour, the same everywhere and every time."""
+    """Gives a person's colour, which is the same everywhere and always."""
     return _PALETTE[crc32(user_id.encode()) % len(_PALETTE)]
 
 
 class Layout:
-    """Lays rows out for one width."""
+    """Lays rows out for one width.
+
+    Args:
+        console: Wraps texts.
+        width: The width of the pane, in cells.
+        styles: The styles of the parts of a row.
+    """
 
     def __init__(self, console: Console, width: int, styles: Styles) -> None:
-        """For a pane of `width` cells."""
         self._console = console
         self._width = max(width, 12)
         self._styles = styles
 
     def lines(self, row: Row, unfolded: bool) -> list[StyledLine]:
-        """The lines of a row.
+        """Makes the lines of a row.
 
         Args:
             row: The row.
-            unfolded: Whether to show a long message whole.
+            unfolded: Whether a long message is shown whole.
         """
         match row:
             case EdgeRow():
@@ -74,6 +79,7 @@ class Layout:
                 return list(self._message(row, unfolded))
 
     def _message(self, row: ChatMessageRow, unfolded: bool) -> Iterator[StyledLine]:
+        """Makes the lines of a message: name and time, quotation, text with its mark, and why it failed."""
         styles = self._styles
         if not row.is_continued:
             yield Text()

@@ -1,4 +1,4 @@
-"""The messages of a channel, drawn line by line so that long histories stay quick."""
+"""The messages of a channel, drawn line by line so that a long history stays quick."""
 
 from __future__ import annotations
 
@@ -18,12 +18,16 @@ from textual.strip import Strip
 from tidings_chat.rows import ChatMessageRow, NoticeRow, Row
 from tidings_chat.widgets.layout import Layout, Styles
 
-# From the first line on: early enough that the next page is there before somebody who scrolls gets to the top.
+# The distance to the top at which the next page is loaded: it comes before somebody who scrolls gets to the top.
 _NEAR_TOP_LINES = 10
 
 
 class MessagePane(ScrollView, can_focus=True):
-    """Shows rows. While it stands at the end it stays there; elsewhere what is on the screen does not move."""
+    """Shows rows. At the end it stays at the end; elsewhere, what is on the screen does not move.
+
+    Args:
+        id: The id of the widget.
+    """
 
     COMPONENT_CLASSES: ClassVar[set[str]] = {
         "message-pane--text",
@@ -70,7 +74,7 @@ class MessagePane(ScrollView, can_focus=True):
     ]
 
     class OlderWanted(Message):
-        """The top is near, and there may be more before it."""
+        """The top is near, and older rows may be wanted."""
 
     class Moved(Message):
         """The view moved to the end, or away from it."""
@@ -78,8 +82,11 @@ class MessagePane(ScrollView, can_focus=True):
     class Asked(Message):
         """A key asked for something to be done with the selected message.
 
-        Attributes:
+        Args:
             what: "reply", "edit", "delete", or "leave" for the pane itself.
+
+        Attributes:
+            what: The same.
         """
 
         def __init__(self, what: str) -> None:
@@ -87,7 +94,6 @@ class MessagePane(ScrollView, can_focus=True):
             self.what = what
 
     def __init__(self, *, id: str | None = None) -> None:
-        """Empty."""
         super().__init__(id=id)
         self._rows: Sequence[Row] = ()
         self._lines: list[list[Strip]] = []
@@ -102,12 +108,12 @@ class MessagePane(ScrollView, can_focus=True):
 
     @property
     def rows(self) -> Sequence[Row]:
-        """What is shown."""
+        """The rows that are shown."""
         return self._rows
 
     @property
     def selected(self) -> ChatMessageRow | None:
-        """The selected message, if any."""
+        """The selected message; None when there is none."""
         return next(
             (row for row in self._rows if isinstance(row, ChatMessageRow) and row.key == self.selected_key), None
         )
@@ -151,9 +157,9 @@ class MessagePane(ScrollView, can_focus=True):
     # --- drawing ------------------------------------------------------------------------------------------------------
 
     def render_line(self, y: int) -> Strip:
-        """One line of the screen."""
+        """Draws one line of the screen."""
         width = self.size.width
-        # Few messages stand at the bottom, where the next one comes.
+        # When there are few messages, they are at the bottom, where the next one comes.
         line = y + self.scroll_offset.y - max(0, self.size.height - self._height)
         if not 0 <= line < self._height:
             return Strip.blank(width, self.rich_style)
@@ -162,7 +168,7 @@ class MessagePane(ScrollView, can_focus=True):
         return strip.apply_style(self.rich_style)
 
     def notify_style_update(self) -> None:
-        """The theme changed."""
+        """Draws everything again, since the theme has changed."""
         super().notify_style_update()
         self._lay_out()
 
@@ -174,6 +180,7 @@ class MessagePane(ScrollView, can_focus=True):
         self._look_up()
 
     def _lay_out(self) -> None:
+        """Draws the rows that have changed, and takes the others from the cache."""
         width = self.scrollable_content_region.width
         if not width:
             return
@@ -210,15 +217,15 @@ class MessagePane(ScrollView, can_focus=True):
         self.refresh()
 
     def _style(self, name: str) -> Style:
-        # Colours that let the ground shine through are mixed with it here: lines that are drawn know only solid ones.
+        # Transparent colours are mixed with the ground here, since drawn lines have only solid ones.
         styles = self.get_component_styles(f"message-pane--{name}")
         _, ground = self.background_colors
         return Style(color=(ground + styles.color).rich_color) + styles.text_style
 
     def _anchor(self) -> tuple[str, int]:
-        """The row by which the view is held, and how many of its lines are above: the first one that is in the log.
+        """Finds the row by which the view is held, and how many of its lines are above the top.
 
-        The rows between, such as that of a day, may stand elsewhere once older rows are there.
+        It is the first row that is in the log: the others, such as that of a day, may move when older rows come.
         """
         if not self._starts:
             return "", 0
@@ -235,7 +242,7 @@ class MessagePane(ScrollView, can_focus=True):
     # --- moving -------------------------------------------------------------------------------------------------------
 
     def watch_scroll_y(self, old_value: float, new_value: float) -> None:
-        """Older rows may be wanted; the end may be in view."""
+        """Notes whether older rows are wanted, and whether the end is in view."""
         super().watch_scroll_y(old_value, new_value)
         self._look_up()
         if self.is_at_end != self._was_at_end:
@@ -252,7 +259,7 @@ class MessagePane(ScrollView, can_focus=True):
         self.scroll_to(y=self.scroll_offset.y + step, animate=False, force=True, immediate=True)
 
     def action_to_start(self) -> None:
-        """Scrolls to the oldest message there is, which makes older ones come."""
+        """Scrolls to the oldest message, which makes older ones load."""
         self.scroll_to(y=0, animate=False, force=True, immediate=True)
 
     def action_to_end(self) -> None:

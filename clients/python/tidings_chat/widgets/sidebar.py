@@ -18,7 +18,7 @@ from tidings_chat.chats import Chats
 
 @dataclass(frozen=True, slots=True)
 class SidebarLine:
-    """What one line shows."""
+    """The content of one line of the list."""
 
     channel_id: str
     sign: str
@@ -30,7 +30,7 @@ class SidebarLine:
     is_gone: bool
 
     def prompt(self) -> Table:
-        """The line, as wide as the list."""
+        """Makes the line, as wide as the list."""
         table = Table.grid(padding=(0, 1, 0, 0), pad_edge=True, expand=True)
         table.add_column(width=2)
         table.add_column(ratio=1, no_wrap=True, overflow="ellipsis")
@@ -47,11 +47,11 @@ class SidebarLine:
 
 
 def lines(chats: Chats, current: ChatChannel | None) -> list[SidebarLine]:
-    """The lines of the list.
+    """Makes the lines of the list.
 
     Args:
-        chats: The channels.
-        current: The one on the screen.
+        chats: The model.
+        current: The channel on the screen.
     """
     return [_line(chats, channel, channel is current) for channel in chats.ordered()]
 
@@ -78,7 +78,11 @@ def _line(chats: Chats, channel: ChatChannel, is_current: bool) -> SidebarLine:
 
 
 class Sidebar(OptionList):
-    """The channels, latest activity first. Enter or a click opens one."""
+    """Lists the channels, latest activity first; Enter or a click opens one.
+
+    Args:
+        id: The id of the widget.
+    """
 
     DEFAULT_CSS = """
     Sidebar {
@@ -98,12 +102,11 @@ class Sidebar(OptionList):
     BINDINGS: ClassVar[list[BindingType]] = [Binding("enter", "select", "Open")]
 
     def __init__(self, *, id: str | None = None) -> None:
-        """Empty."""
         super().__init__(id=id, compact=True)
         self._shown: Sequence[SidebarLine] = ()
 
     def update_lines(self, lines: Sequence[SidebarLine]) -> None:
-        """Shows the channels as they are now. Without the focus, the highlight is at the one on the screen."""
+        """Shows the channels as they are now. Without the focus, the channel on the screen is highlighted."""
         current = next((line.channel_id for line in lines if line.is_current), None)
         if lines != self._shown:
             highlighted = self.highlighted_option
