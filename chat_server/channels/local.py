@@ -17,7 +17,7 @@ from chat_server.channels.push_decider import DecisionPorts, PushDecider
 from chat_server.channels.receipts import Receipts
 from chat_server.channels.rules import Channel, Draft
 from chat_server.channels.sequencer import Sequencer
-from tidings.core.actions import Accepted, Refresh, ShowTyping
+from tidings.core.actions import Accepted, ShowTyping
 from tidings.core.clock import Clock
 from tidings.core.errors import Refusal, not_found, without_message
 from tidings.core.framing import frame
@@ -200,10 +200,11 @@ class LocalChannels(SequencerListener):
 
     def post(self, request: ChannelRequest) -> None:
         """See `Channels.post`."""
-        if isinstance(request.action, Refresh | ShowTyping):
-            self._beside.start(self._aside(request))
-        else:
-            self.sequencer.post(request)
+        self.sequencer.post(request)
+
+    def aside(self, request: ChannelRequest) -> None:
+        """Carry out a request of another server whose action is in no log."""
+        self._beside.start(self._aside(request))
 
     def received(self, channel_id: str, user_id: str, seq: int) -> None:
         """See `Channels.received`."""

@@ -11,6 +11,7 @@ import grpc
 from grpc import aio
 
 from chat_server.channels.local import LocalChannels
+from tidings.core.actions import Aside
 from tidings.core.errors import Code, Refusal
 from tidings.core.reasons import Reason
 from tidings.core.requests import ChannelRequest
@@ -86,8 +87,12 @@ class PeerService:
             action = action_codec.decode(message)
         except Refusal as refusal:
             reply.reply(refusal)
+            return
+        request = ChannelRequest(message.channel_id, message.actor_id, action, reply)
+        if isinstance(action, Aside):
+            self._channels.aside(request)
         else:
-            self._channels.post(ChannelRequest(message.channel_id, message.actor_id, action, reply))
+            self._channels.post(request)
 
 
 async def _write(outbox: PeerOutbox, wake: Callable[[], None], ready: asyncio.Event, context: Context) -> None:
