@@ -284,7 +284,7 @@ class Sequencer(ChannelWriter):
             slot.channel, slot.outdated = None, slot.channel
 
     async def _targets(self, channel: Channel, batch: Sequence[ChannelRequest]) -> Mapping[int, Sequence[LogEntry]]:
-        asked = {each.action.seq for each in batch if isinstance(each.action, actions.Edit | actions.Delete)}
+        asked = {each.action.seq for each in batch if isinstance(each.action, actions.AboutMessage)}
         # What is beyond the head is no message, and may be a number that the storage cannot take.
         seqs = {seq for seq in asked if seq <= channel.head_seq}
         return await self._log.message_with_changes(channel.channel_id, seqs) if seqs else {}

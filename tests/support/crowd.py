@@ -11,14 +11,13 @@ from pathlib import Path
 from tests.support.raw import PASSWORD
 from tidings.v1 import chat_pb2
 from tidings_client import Connection, Tidings
-
-LOG_BODIES = ("message", "message_edited", "message_deleted", "membership_changed", "channel_updated")
+from tidings_client._receive_buffer import LOG_KINDS
 
 
 def in_log(event: chat_pb2.Event) -> tuple[str, int] | None:
     """The channel and seq of an event that is an entry of a log."""
     kind = event.WhichOneof("body")
-    if kind not in LOG_BODIES:
+    if kind not in LOG_KINDS:
         return None
     body = getattr(event, kind)
     return body.channel_id, body.seq

@@ -97,6 +97,9 @@ class ShowTyping:
 Aside = Refresh | ShowTyping
 """A request to a channel's sequencer that leaves nothing in the log."""
 
+AboutMessage = Edit | Delete
+"""An action on an earlier message: the rules need that message, with its changes."""
+
 Action = Send | Edit | Delete | MarkRead | CreateChannel | AddMembers | RemoveMember | Leave | Retitle | ChangeRole
 
 

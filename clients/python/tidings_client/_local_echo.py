@@ -9,11 +9,6 @@ from __future__ import annotations
 from tidings.v1 import chat_pb2
 
 
-def makes_event(command: chat_pb2.Command) -> bool:
-    """Whether a command, once accepted, is an entry of a channel's log."""
-    return command.WhichOneof("body") in ("send_message", "edit_message", "delete_message")
-
-
 def local_echo(command: chat_pb2.Command, accepted: chat_pb2.Accepted, user_id: str) -> chat_pb2.Event | None:
     """Makes the event of an accepted command, equal to what all other devices are sent.
 

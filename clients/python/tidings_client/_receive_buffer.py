@@ -15,8 +15,12 @@ from tidings.v1 import chat_pb2
 from tidings_client._channel_order import ChannelOrder, SeqPlace
 from tidings_client._progress import Progress, ProgressUpdate
 
-LOG_KINDS = frozenset({"message", "message_edited", "message_deleted", "membership_changed", "channel_updated"})
-"""The kinds of event that are entries of a channel's log."""
+LOG_KINDS = frozenset(
+    kind.name
+    for kind in chat_pb2.Event.DESCRIPTOR.oneofs_by_name["body"].fields
+    if kind.message_type is not None and {"channel_id", "seq"} <= set(kind.message_type.fields_by_name)
+)
+"""The kinds of event that are entries of a channel's log: those that have a channel and a number in it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 
 from tidings.v1 import chat_pb2, discovery_pb2
 from tidings_client._errors import TidingsError, from_status
-from tidings_client._local_echo import local_echo, makes_event
+from tidings_client._local_echo import local_echo
 from tidings_client._progress import Progress
 from tidings_client._receive_buffer import ReceiveBuffer, StreamEntry, entry_of
 from tidings_client._send_buffer import PendingCommand, Resolve, SendBuffer
@@ -241,7 +241,7 @@ class SessionProtocol:
         pending = self.send_buffer.accepted(result.command_id, accepted)
         # Only what is in a log has a position. A result whose command was resolved before (the message itself came
         # first, on this stream) is still an entry of the log.
-        if accepted.position and (pending is None or makes_event(pending.command)):
+        if accepted.position:
             event = None
             if pending is not None and self._echoes:
                 event = local_echo(pending.command, accepted, self._user_id)
