@@ -125,7 +125,7 @@ class HistoryService(history_pb2_grpc.HistoryServiceServicer):
     ) -> history_pb2.ListMessagesResponse:
         """See history.proto."""
         messages = await self._history.messages(
-            caller().user_id, request.channel_id, request.before_seq, request.after_seq, request.page_size
+            caller().user_id, request.channel_id, request.before_seq, _after_seq(request), request.page_size
         )
         return history_pb2.ListMessagesResponse(messages=messages)
 
@@ -134,9 +134,13 @@ class HistoryService(history_pb2_grpc.HistoryServiceServicer):
     ) -> history_pb2.ListEventsResponse:
         """See history.proto."""
         events = await self._history.events(
-            caller().user_id, request.channel_id, request.before_seq, request.after_seq, request.page_size
+            caller().user_id, request.channel_id, request.before_seq, _after_seq(request), request.page_size
         )
         return history_pb2.ListEventsResponse(events=events)
+
+
+def _after_seq(request: history_pb2.ListMessagesRequest | history_pb2.ListEventsRequest) -> int | None:
+    return request.after_seq if request.HasField("after_seq") else None
 
 
 class PushService(push_pb2_grpc.PushServiceServicer):

@@ -22,7 +22,7 @@ class HistoryReader:
         self._history = history
 
     async def messages(
-        self, caller_id: str, channel_id: str, before_seq: int, after_seq: int, size: int
+        self, caller_id: str, channel_id: str, before_seq: int, after_seq: int | None, size: int
     ) -> list[chat_pb2.Message]:
         """A page of messages as a screen shows them, ordered by seq.
 
@@ -30,7 +30,7 @@ class HistoryReader:
             caller_id: Who asks.
             channel_id: Which channel.
             before_seq: The latest page before it, when not 0.
-            after_seq: The first page after it, when not 0.
+            after_seq: The first page after it, unless None; 0 for the beginning.
             size: At most this many; 0 for the default.
 
         Raises:
@@ -42,7 +42,7 @@ class HistoryReader:
         return [_shown(row) for row in rows]
 
     async def events(
-        self, caller_id: str, channel_id: str, before_seq: int, after_seq: int, size: int
+        self, caller_id: str, channel_id: str, before_seq: int, after_seq: int | None, size: int
     ) -> list[chat_pb2.Event]:
         """Read a page of the log itself, ordered by seq; arguments and refusals as in `messages`."""
         ranges = await self._visible(caller_id, channel_id, before_seq, after_seq)
@@ -50,8 +50,10 @@ class HistoryReader:
         entries = await self._history.entries(channel_id, ranges, PageRequest(before_seq, after_seq, limit))
         return [chat_pb2.Event.FromString(entry.body) for entry in entries]
 
-    async def _visible(self, caller_id: str, channel_id: str, before_seq: int, after_seq: int) -> Sequence[SeqRange]:
-        if before_seq and after_seq:
+    async def _visible(
+        self, caller_id: str, channel_id: str, before_seq: int, after_seq: int | None
+    ) -> Sequence[SeqRange]:
+        if before_seq and after_seq is not None:
             raise invalid("after_seq", "at most one of before_seq and after_seq may be set", actual=after_seq)
         ranges = await self._history.visible(channel_id, caller_id)
         if not ranges:

@@ -91,11 +91,11 @@ class Model:
 
 
 def _page(
-    sized: Iterable[tuple[int, int]], before_seq: int, after_seq: int, limit: int, most_bytes: int
+    sized: Iterable[tuple[int, int]], before_seq: int, after_seq: int | None, limit: int, most_bytes: int
 ) -> Sequence[int]:
     """Which of some (seq, bytes) a page holds."""
-    found = [each for each in sized if each[0] > after_seq and (not before_seq or each[0] < before_seq)]
-    if not after_seq:
+    found = [each for each in sized if each[0] > (after_seq or 0) and (not before_seq or each[0] < before_seq)]
+    if after_seq is None:
         found.reverse()
     while len(found) > limit or (len(found) > 1 and sum(size for _, size in found) > most_bytes):
         found.pop()
@@ -112,7 +112,7 @@ async def _check_history(model: Model, data: st.DataObject) -> None:
         for user_id in USERS:
             ranges = await model.ports.history.visible(channel_id, user_id)
             assert ranges == model.stays.get((channel_id, user_id), [])
-            before_seq, after_seq = data.draw(st.one_of(st.tuples(seqs, st.just(0)), st.tuples(st.just(0), seqs)))
+            before_seq, after_seq = data.draw(st.one_of(st.tuples(seqs, st.none()), st.tuples(st.just(0), seqs)))
             asked = before_seq, after_seq, data.draw(st.integers(1, 10)), data.draw(st.integers(1, 200))
             entries = {each.seq: each for each in model.seen(channel_id, user_id)}
             page = _page(((seq, len(each.body)) for seq, each in entries.items()), *asked)

@@ -60,13 +60,14 @@ async def test_both_people_of_a_direct_channel_see_it_from_the_start(ports: Port
 
 PAGES = [
     # before_seq, after_seq, limit: seqs
-    (0, 0, 3, [8, 9, 10]),
+    (0, None, 3, [8, 9, 10]),
+    (0, None, 99, list(range(1, 11))),
+    (8, None, 3, [5, 6, 7]),
+    (3, None, 3, [1, 2]),
+    (1, None, 3, []),
+    (99, None, 3, [8, 9, 10]),
+    (LARGEST, None, 3, [8, 9, 10]),
     (0, 0, 99, list(range(1, 11))),
-    (8, 0, 3, [5, 6, 7]),
-    (3, 0, 3, [1, 2]),
-    (1, 0, 3, []),
-    (99, 0, 3, [8, 9, 10]),
-    (LARGEST, 0, 3, [8, 9, 10]),
     (0, 1, 3, [2, 3, 4]),
     (0, 8, 3, [9, 10]),
     (0, 10, 3, []),
@@ -78,7 +79,7 @@ PAGES = [
 
 @pytest.mark.parametrize(("before_seq", "after_seq", "limit", "seqs"), PAGES)
 async def test_a_page_of_the_log(
-    ports: Ports, scribe: Scribe, before_seq: int, after_seq: int, limit: int, seqs: list[int]
+    ports: Ports, scribe: Scribe, before_seq: int, after_seq: int | None, limit: int, seqs: list[int]
 ) -> None:
     page = await ports.history.entries("ga", ALL, PageRequest(before_seq, after_seq, limit))
     assert page == [scribe.entries[seq - 1] for seq in seqs]
@@ -86,11 +87,18 @@ async def test_a_page_of_the_log(
 
 @pytest.mark.parametrize(("before_seq", "after_seq", "limit", "seqs"), PAGES)
 async def test_a_page_of_messages(
-    ports: Ports, scribe: Scribe, before_seq: int, after_seq: int, limit: int, seqs: list[int]
+    ports: Ports, scribe: Scribe, before_seq: int, after_seq: int | None, limit: int, seqs: list[int]
 ) -> None:
     # The entry that made the group is no message.
     page = await ports.history.messages("ga", ALL, PageRequest(before_seq, after_seq, limit))
     assert page == [MessageRow(scribe.entries[seq - 1], None) for seq in seqs if seq > 1]
+
+
+async def test_a_page_after_nothing_is_the_first_one(ports: Ports, scribe: Scribe) -> None:
+    page = PageRequest(after_seq=0, limit=3)
+    assert await ports.history.entries("ga", ALL, page) == scribe.entries[:3]
+    # The entry that made the group is no message.
+    assert await ports.history.messages("ga", ALL, page) == [MessageRow(each, None) for each in scribe.entries[1:4]]
 
 
 STAYS = (SeqRange(2, 3), SeqRange(5, 5), SeqRange(8))
@@ -100,12 +108,13 @@ STAYS = (SeqRange(2, 3), SeqRange(5, 5), SeqRange(8))
 @pytest.mark.parametrize(
     ("before_seq", "after_seq", "limit", "seqs"),
     [
-        (0, 0, 99, [2, 3, 5, 8, 9, 10]),
-        (0, 0, 4, [5, 8, 9, 10]),
-        (8, 0, 2, [3, 5]),
-        (7, 0, 2, [3, 5]),
-        (5, 0, 2, [2, 3]),
-        (2, 0, 2, []),
+        (0, None, 99, [2, 3, 5, 8, 9, 10]),
+        (0, None, 4, [5, 8, 9, 10]),
+        (8, None, 2, [3, 5]),
+        (7, None, 2, [3, 5]),
+        (5, None, 2, [2, 3]),
+        (2, None, 2, []),
+        (0, 0, 3, [2, 3, 5]),
         (0, 1, 3, [2, 3, 5]),
         (0, 2, 3, [3, 5, 8]),
         (0, 3, 2, [5, 8]),
@@ -114,7 +123,7 @@ STAYS = (SeqRange(2, 3), SeqRange(5, 5), SeqRange(8))
     ],
 )
 async def test_a_page_goes_over_several_stays(
-    ports: Ports, scribe: Scribe, before_seq: int, after_seq: int, limit: int, seqs: list[int]
+    ports: Ports, scribe: Scribe, before_seq: int, after_seq: int | None, limit: int, seqs: list[int]
 ) -> None:
     entries = [scribe.entries[seq - 1] for seq in seqs]
     assert await ports.history.entries("ga", STAYS, PageRequest(before_seq, after_seq, limit)) == entries
@@ -143,7 +152,7 @@ async def test_a_page_is_bounded_in_bytes(ports: Ports) -> None:
     for _ in range(5):
         await scribe.send("ann", b"x" * 100)
 
-    async def seqs(before_seq: int, after_seq: int, limit: int, most_bytes: int) -> list[int]:
+    async def seqs(before_seq: int, after_seq: int | None, limit: int, most_bytes: int) -> list[int]:
         entries = await ports.history.entries(
             "ga", (SeqRange(2),), PageRequest(before_seq, after_seq, limit, most_bytes)
         )
@@ -151,12 +160,13 @@ async def test_a_page_is_bounded_in_bytes(ports: Ports) -> None:
         assert [each.seq for each in entries] == [each.message.seq for each in messages]
         return [each.seq for each in entries]
 
-    assert await seqs(0, 0, 5, 500) == [2, 3, 4, 5, 6]
-    assert await seqs(0, 0, 5, 499) == [3, 4, 5, 6]
+    assert await seqs(0, None, 5, 500) == [2, 3, 4, 5, 6]
+    assert await seqs(0, None, 5, 499) == [3, 4, 5, 6]
+    assert await seqs(0, 0, 5, 499) == [2, 3, 4, 5]
     assert await seqs(0, 1, 5, 499) == [2, 3, 4, 5]
-    assert await seqs(6, 0, 5, 250) == [4, 5]
+    assert await seqs(6, None, 5, 250) == [4, 5]
     # At least one, however large it is.
-    assert await seqs(0, 0, 5, 1) == [6]
+    assert await seqs(0, None, 5, 1) == [6]
     assert await seqs(0, 3, 5, 99) == [4]
 
 

@@ -455,6 +455,9 @@ async def test_history_in_both_directions(ann: Tidings, bob: Tidings) -> None:
     assert await events(page_size=2) == [11, 12]
     assert await events(before_seq=3) == [1, 2]
     assert await events(after_seq=9, page_size=2) == [10, 11]
+    # An after_seq of 0 reads the log from its first entry.
+    assert await events(after_seq=0, page_size=2) == [1, 2]
+    assert [each.seq for each in await ann.list_messages(channel_id, after_seq=0, page_size=2)] == [1, 2]
 
 
 async def test_push_tokens(ann: Tidings) -> None:

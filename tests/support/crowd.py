@@ -83,7 +83,7 @@ async def crowd(endpoint: str, folder: Path, people: int, devices_each: int = 2)
 
 async def whole_log(client: Tidings, channel_id: str) -> list[chat_pb2.Event]:
     """The log as history has it."""
-    log: list[chat_pb2.Event] = list(await client.list_events(channel_id, before_seq=201, page_size=200))
+    log: list[chat_pb2.Event] = []
     while page := await client.list_events(channel_id, after_seq=len(log), page_size=200):
         log.extend(page)
     return log

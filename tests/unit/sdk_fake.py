@@ -478,7 +478,7 @@ class _History(history_pb2_grpc.HistoryServiceServicer):
         def seq_of(event: chat_pb2.Event) -> int:
             return int(getattr(event, str(event.WhichOneof("body"))).seq)
 
-        if request.after_seq:
+        if request.HasField("after_seq"):
             return [event for event in visible if seq_of(event) > request.after_seq][:size]
         return [event for event in visible if not request.before_seq or seq_of(event) < request.before_seq][-size:]
 

@@ -41,7 +41,7 @@ class Page(Generic[T]):
 
     def in_order(self) -> list[T]:
         """Return the items in the order of the log."""
-        return self._items if self._request.after_seq else self._items[::-1]
+        return self._items if self._request.upwards else self._items[::-1]
 
 
 def stretches(ranges: Sequence[SeqRange], request: PageRequest, end: int) -> Iterator[tuple[int, int]]:
@@ -52,8 +52,8 @@ def stretches(ranges: Sequence[SeqRange], request: PageRequest, end: int) -> Ite
         request: The page.
         end: The last entry that there may be.
     """
-    for each in ranges if request.after_seq else reversed(ranges):
-        first = max(each.first, request.after_seq + 1)
+    for each in ranges if request.upwards else reversed(ranges):
+        first = max(each.first, (request.after_seq or 0) + 1)
         last = min(each.last or end, request.before_seq - 1 if request.before_seq else end, end)
         if first <= last:
             yield first, last

@@ -9,7 +9,7 @@ import grpc
 from tidings.v1 import channel_pb2, chat_pb2, history_pb2
 from tidings_client._api_client import ApiClient
 from tidings_client._errors import TidingsError
-from tidings_client._receive_buffer import Gap, Start, entry_of
+from tidings_client._receive_buffer import Gap, Start
 from tidings_client._session_protocol import SessionProtocol
 
 _log = logging.getLogger(__name__)
@@ -39,31 +39,14 @@ async def backfill(protocol: SessionProtocol, api: ApiClient) -> None:
 
 
 async def _events(gap: Gap, api: ApiClient) -> list[chat_pb2.Event]:
-    request = history_pb2.ListEventsRequest(channel_id=gap.channel_id, page_size=_PAGE)
+    request = history_pb2.ListEventsRequest(channel_id=gap.channel_id, after_seq=gap.after, page_size=_PAGE)
     try:
-        if gap.after:
-            request.after_seq = gap.after
-            return list((await api.ask(api.history.ListEvents, request)).events)
-        return await _first_events(request, min(gap.before, _PAGE + 1), api)
+        return list((await api.ask(api.history.ListEvents, request)).events)
     except TidingsError as error:
         if error.code not in _INVISIBLE:
             raise
         _log.warning("the missing events of channel %s cannot be read: %s", gap.channel_id, error)
         return []
-
-
-async def _first_events(request: history_pb2.ListEventsRequest, before: int, api: ApiClient) -> list[chat_pb2.Event]:
-    # An after_seq of 0 counts as not set, so the beginning of a log is read backwards. It may take several pages, since
-    # a page is bounded in bytes as well.
-    found: list[chat_pb2.Event] = []
-    while before > 1:
-        request.before_seq = before
-        page = list((await api.ask(api.history.ListEvents, request)).events)
-        if not page:
-            break
-        found = page + found
-        before = entry_of(page[0]).seq
-    return found
 
 
 async def _first_seq(channel_id: str, api: ApiClient) -> int:

@@ -404,14 +404,14 @@ class Tidings:
     # --- history ------------------------------------------------------------------------------------------------------
 
     async def list_messages(
-        self, channel_id: str, *, before_seq: int = 0, after_seq: int = 0, page_size: int = 50
+        self, channel_id: str, *, before_seq: int = 0, after_seq: int | None = None, page_size: int = 50
     ) -> Sequence[chat_pb2.Message]:
         """Lists a page of messages as a screen shows them, ordered by seq: the latest page unless told otherwise.
 
         Args:
             channel_id: The channel.
             before_seq: When not 0, the page is the latest one before this seq.
-            after_seq: When not 0, the page is the first one after this seq; not both.
+            after_seq: Unless None, the page is the first one after this seq, and 0 means from the beginning; not both.
             page_size: The most messages to return, up to 200.
         """
         request = history_pb2.ListMessagesRequest(
@@ -421,7 +421,7 @@ class Tidings:
         return answer.messages
 
     async def list_events(
-        self, channel_id: str, *, before_seq: int = 0, after_seq: int = 0, page_size: int = 50
+        self, channel_id: str, *, before_seq: int = 0, after_seq: int | None = None, page_size: int = 50
     ) -> Sequence[chat_pb2.Event]:
         """Lists a page of the log itself, ordered by seq; the arguments are those of `list_messages`."""
         request = history_pb2.ListEventsRequest(

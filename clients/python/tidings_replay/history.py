@@ -19,17 +19,12 @@ async def log(client: Tidings, channel_id: str) -> list[RecordedEntry]:
         TidingsError: The server refused a call, or could not be reached.
     """
     found: list[RecordedEntry] = []
-    before = 0
-    # From the latest page backwards: an after_seq of 0 counts as not set, and gives the latest page too.
     while page := [
         entry
-        for event in await client.list_events(channel_id, before_seq=before, page_size=_PAGE)
+        for event in await client.list_events(channel_id, after_seq=found[-1].seq if found else 0, page_size=_PAGE)
         if (entry := entry_of(event)) is not None
     ]:
-        found = page + found
-        before = page[0].seq
-        if before <= 1:
-            break
+        found += page
     return found
 
 
@@ -40,10 +35,6 @@ async def screen(client: Tidings, channel_id: str) -> list[RecordedEntry]:
         TidingsError: The server refused a call, or could not be reached.
     """
     found: list[RecordedEntry] = []
-    before = 0
-    while page := await client.list_messages(channel_id, before_seq=before, page_size=_PAGE):
-        found = [message_entry(message) for message in page] + found
-        before = page[0].seq
-        if before <= 1:
-            break
+    while page := await client.list_messages(channel_id, after_seq=found[-1].seq if found else 0, page_size=_PAGE):
+        found += map(message_entry, page)
     return found

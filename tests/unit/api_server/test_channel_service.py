@@ -142,6 +142,10 @@ async def test_history(client: Client) -> None:
     assert [each.text for each in before.messages] == ["first"]
     after = await client.call("ben", h.ListMessagesRequest(channel_id=channel_id, after_seq=1, page_size=1))
     assert [each.text for each in after.messages] == ["two"]
+    first = await client.call("ben", h.ListMessagesRequest(channel_id=channel_id, after_seq=0, page_size=2))
+    assert [each.text for each in first.messages] == ["first", "two"]
+    begin = await client.call("ben", h.ListEventsRequest(channel_id=channel_id, after_seq=0, page_size=2))
+    assert [each.message.seq for each in begin.events] == [1, 2]
     log = await client.call("ben", h.ListEventsRequest(channel_id=channel_id))
     assert [each.WhichOneof("body") for each in log.events] == ["message"] * 3 + ["message_edited"]
     assert log.events[0].message.text == "one"
@@ -150,6 +154,8 @@ async def test_history(client: Client) -> None:
     for request in (
         h.ListMessagesRequest(channel_id=channel_id, before_seq=1, after_seq=1),
         h.ListEventsRequest(channel_id=channel_id, before_seq=1, after_seq=1),
+        h.ListMessagesRequest(channel_id=channel_id, before_seq=1, after_seq=0),
+        h.ListEventsRequest(channel_id=channel_id, before_seq=1, after_seq=0),
     ):
         assert await client.refused("ben", request) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD")
     for request in (h.ListMessagesRequest(channel_id=channel_id), h.ListEventsRequest(channel_id=channel_id)):

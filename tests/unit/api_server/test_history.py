@@ -38,12 +38,12 @@ class Group:
         return self.world.clock.now_ms()
 
     async def messages(
-        self, user_id: str, before_seq: int = 0, after_seq: int = 0, size: int = 0
+        self, user_id: str, before_seq: int = 0, after_seq: int | None = None, size: int = 0
     ) -> list[chat_pb2.Message]:
         return await self.world.history.messages(user_id, "ga", before_seq, after_seq, size)
 
     async def events(
-        self, user_id: str, before_seq: int = 0, after_seq: int = 0, size: int = 0
+        self, user_id: str, before_seq: int = 0, after_seq: int | None = None, size: int = 0
     ) -> list[chat_pb2.Event]:
         return await self.world.history.events(user_id, "ga", before_seq, after_seq, size)
 
@@ -186,6 +186,9 @@ async def test_pages_in_both_directions(group: Group) -> None:
     assert _texts(await group.messages("ben", after_seq=seqs[9])) == []
     assert _texts(await group.messages("ben", before_seq=seqs[0])) == []
     assert [_seq(each) for each in await group.events("ben", after_seq=1, size=2)] == [2, 3]
+    # From the beginning, which is where the reader came in.
+    assert [_seq(each) for each in await group.events("ben", after_seq=0, size=2)] == [1, 2]
+    assert _texts(await group.messages("ben", after_seq=0, size=2)) == ["m0", "m1"]
     assert [_seq(each) for each in await group.events("ben", before_seq=3, size=9)] == [1, 2]
 
 
@@ -219,10 +222,10 @@ async def test_a_page_fits_in_what_a_grpc_client_accepts(group: Group) -> None:
         found = [each.seq for each in page] + found
     assert len(found) == 12
     events: list[int] = []
-    while entries := await group.events("ben", after_seq=events[-1] if events else 1, size=200):
+    while entries := await group.events("ben", after_seq=events[-1] if events else 0, size=200):
         assert history_pb2.ListEventsResponse(events=entries).ByteSize() < GRPC_CLIENT_BYTES
         events += map(_seq, entries)
-    assert events == list(range(2, 2 + 1 + 12 + 4))
+    assert events == list(range(1, 2 + 1 + 12 + 4))
 
 
 @pytest.mark.parametrize("kind", ["messages", "events"])
@@ -235,7 +238,7 @@ async def test_what_is_refused(group: Group, kind: str) -> None:
     # Somebody who never was in it, and a channel that is not there.
     for user_id, channel_id in (("eve", "ga"), ("ann", "gx"), ("ann", "")):
         with pytest.raises(Refusal) as caught:
-            await read(user_id, channel_id, 0, 0, 0)
+            await read(user_id, channel_id, 0, None, 0)
         assert (caught.value.code, caught.value.reason) == (Code.NOT_FOUND, "NOT_FOUND")
         assert [each.field for each in caught.value.violations] == ["channel_id"]
         assert caught.value.message == "no such channel"

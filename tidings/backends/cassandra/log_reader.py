@@ -74,12 +74,11 @@ class LogReader:
         if not rows:
             return
         end = (rows[0][0] + 1) * BUCKET
-        upwards = bool(page.after_seq)
         statement = (
-            (_MESSAGES_UP if messages_only else _UP) if upwards else (_MESSAGES_DOWN if messages_only else _DOWN)
+            (_MESSAGES_UP if messages_only else _UP) if page.upwards else (_MESSAGES_DOWN if messages_only else _DOWN)
         )
         for first, last in stretches(ranges, page, end):
-            async for part in self._steps(statement, channel_id, first, last, upwards=upwards, limit=page.limit):
+            async for part in self._steps(statement, channel_id, first, last, upwards=page.upwards, limit=page.limit):
                 yield part
 
     async def _steps(

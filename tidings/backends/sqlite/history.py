@@ -73,7 +73,7 @@ def _walk(
     for first, last in stretches(ranges, page, _ENDLESS):
         rows = connection.execute(
             f"SELECT {ENTRY_COLUMNS} FROM entries WHERE channel_id = ? AND seq BETWEEN ? AND ? {only}"
-            f" ORDER BY seq {'' if page.after_seq else 'DESC'}",
+            f" ORDER BY seq {'' if page.upwards else 'DESC'}",
             (channel_id, first, last),
         )
         yield from map(log_entry, rows)

@@ -77,12 +77,17 @@ class PageRequest:
 
     before_seq: int = 0
     """The page ends before this entry; 0 for the end of the log."""
-    after_seq: int = 0
-    """The page begins after this entry, unless it is 0."""
+    after_seq: int | None = None
+    """The page begins after this entry, and at the beginning of the log for 0; None for a page that ends somewhere."""
     limit: int = HISTORY_PAGE_DEFAULT
     """At most so many entries."""
     most_bytes: int = HISTORY_PAGE_BYTES
     """At most so many bytes in the bodies, unless one entry alone has more."""
+
+    @property
+    def upwards(self) -> bool:
+        """Whether the page takes the first entries that there are, not the last ones."""
+        return self.after_seq is not None
 
 
 class History(abc.ABC):
