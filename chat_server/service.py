@@ -15,6 +15,7 @@ from chat_server.sessions.writer import Pacer, Writer
 from tidings.core.errors import Code, Refusal
 from tidings.core.ids import new_session_id
 from tidings.core.reasons import Reason
+from tidings.rpc.calls import malformed
 from tidings.rpc.interceptor import caller
 from tidings.v1 import chat_pb2
 
@@ -95,9 +96,7 @@ async def _read(context: Context) -> list[chat_pb2.Command] | None:
     try:
         return list(chat_pb2.ConverseRequest.FromString(frame).commands)
     except DecodeError:
-        raise Refusal(
-            Code.INVALID_ARGUMENT, "the frame is not a ConverseRequest", reason=Reason.MALFORMED_FRAME
-        ) from None
+        raise malformed("the frame is not a ConverseRequest") from None
 
 
 async def _room(session: Session) -> None:

@@ -88,15 +88,15 @@ class Node:
         )
         self._public = GrpcServer([CallInterceptor(mesh.verifier)])
         ChatService(self.chat_server.chat).add_to(self._public.server)
-        self._internal = GrpcServer([])
+        self._internal = GrpcServer([CallInterceptor(None)])
         self.chat_server.peer_service.add_to(self._internal.server)
         self._task: asyncio.Task[None] | None = None
-        self.endpoint = ""
+        self.endpoint = self.internal = ""
         self._here: Server | None = None
 
     async def start(self) -> None:
         self.endpoint = await self._public.start("127.0.0.1:0")
-        internal = await self._internal.start("127.0.0.1:0")
+        self.internal = internal = await self._internal.start("127.0.0.1:0")
         self._task = asyncio.create_task(self.chat_server.run())
         self._here = Server(self.server_id, ServerKind.CHAT, self.endpoint, "here", 0.0, internal=internal)
         await self._mesh.registry.register(self._here)

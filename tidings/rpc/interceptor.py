@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextvars
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection
+from time import monotonic
 from typing import Any, cast
 
 import grpc
@@ -13,10 +15,16 @@ from grpc import aio
 from tidings.core.errors import Code, Refusal, unauthenticated, without_message
 from tidings.core.reasons import Reason
 from tidings.core.values import Identity
+from tidings.rpc.calls import Context, serving
 from tidings.rpc.status import abort
 from tidings.rpc.tokens import TokenVerifier
 
 _log = logging.getLogger(__name__)
+_LOG_SECONDS = 1.0
+
+GONE = (aio.BaseError, asyncio.InvalidStateError)
+"""What reading and writing raise when the stream is not there any more."""
+
 _caller: contextvars.ContextVar[Identity] = contextvars.ContextVar("caller")
 
 # What asks for no sign-in: signing in, finding servers, and what operators look with.
@@ -58,15 +66,16 @@ def peer_address(context: aio.ServicerContext[Any, Any]) -> str:
 
 
 class CallInterceptor(aio.ServerInterceptor):
-    """Stands before every method of tidings; health, reflection and channelz pass it untouched.
+    """Stands before every method of a listener: signs callers in, and answers faults with statuses.
 
     Args:
-        verifier: Checks access tokens.
+        verifier: Checks access tokens; None where whoever can connect may call, as other servers do.
     """
 
-    def __init__(self, verifier: TokenVerifier) -> None:
+    def __init__(self, verifier: TokenVerifier | None) -> None:
         self._verifier = verifier
         self._wrapped: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
+        self._faults = _FaultLog()
 
     async def intercept_service(
         self,
@@ -78,66 +87,62 @@ class CallInterceptor(aio.ServerInterceptor):
         wrapped = self._wrapped.get(method)
         if wrapped is None:
             handler = await continuation(handler_call_details)
-            if handler is None or not method.startswith("/tidings."):
-                return handler
+            if handler is None:
+                return None
             wrapped = self._wrapped[method] = self._wrap(method, handler)
         return wrapped
 
     def _wrap(self, method: str, handler: grpc.RpcMethodHandler[Any, Any]) -> grpc.RpcMethodHandler[Any, Any]:
-        """Make a handler that signs the caller in, calls the method, and turns exceptions into statuses."""
-        is_open = method in OPEN_METHODS
+        """Make a handler that signs the caller in, serves the call, and turns exceptions into statuses."""
+        # Health, reflection and channelz are anybody's.
+        asks_for_token = method.startswith("/tidings.") and method not in OPEN_METHODS
+        verifier = self._verifier if asks_for_token else None
+        serve = serving(handler)
 
-        def identify(context: aio.ServicerContext[Any, Any]) -> None:
-            if not is_open:
-                _caller.set(self._verifier.verify(bearer(context.invocation_metadata())))
-
-        if handler.unary_unary is not None:
-            unary: Callable[[Any, Any], Awaitable[Any]] = handler.unary_unary
-
-            async def call(request: Any, context: aio.ServicerContext[Any, Any]) -> Any:
-                try:
-                    identify(context)
-                    return await unary(request, context)
-                except Exception as error:
-                    await abort(context, _refusal(method, error))
-
-            return grpc.unary_unary_rpc_method_handler(call, handler.request_deserializer, handler.response_serializer)
-
-        if handler.unary_stream is not None:
-            # The types that gRPC declares are those of the synchronous API.
-            stream: Callable[[Any, Any], AsyncIterator[Any]] = cast(Any, handler.unary_stream)
-
-            async def call_stream(request: Any, context: aio.ServicerContext[Any, Any]) -> AsyncIterator[Any]:
-                try:
-                    identify(context)
-                    async for response in stream(request, context):
-                        yield response
-                except Exception as error:
-                    await abort(context, _refusal(method, error))
-
-            return grpc.unary_stream_rpc_method_handler(
-                call_stream, handler.request_deserializer, handler.response_serializer
-            )
-
-        both: Callable[[Any, Any], Awaitable[None]] = cast(Any, handler.stream_stream)
-
-        # Bidirectional methods read and write through the context: an idle stream then costs one coroutine.
-        async def call_both(requests: Any, context: aio.ServicerContext[Any, Any]) -> None:
+        # It reads and writes through the context: an idle stream then costs one coroutine.
+        async def call(_: Any, context: Context) -> None:
             try:
-                identify(context)
-                await both(requests, context)
+                if verifier is not None:
+                    _caller.set(verifier.verify(bearer(context.invocation_metadata())))
+                await serve(context)
             except Exception as error:
-                await abort(context, _refusal(method, error))
+                await self._fail(method, context, error)
 
-        return grpc.stream_stream_rpc_method_handler(
-            call_both, handler.request_deserializer, handler.response_serializer
-        )
+        return grpc.stream_stream_rpc_method_handler(cast(Any, call))
+
+    async def _fail(self, method: str, context: Context, error: Exception) -> None:
+        """End a call with the status of what was raised."""
+        if isinstance(error, aio.AbortError):
+            raise error
+        if isinstance(error, GONE):
+            raise asyncio.CancelledError from None
+        if not isinstance(error, Refusal):
+            self._faults.add(method, error)
+            error = Refusal(
+                Code.INTERNAL, "something went wrong on the server; it has been logged", reason=Reason.INTERNAL
+            )
+        try:
+            await abort(context, error)
+        except aio.AbortError:
+            raise
+        except GONE:
+            # Nobody is there to be told, which is nobody's fault: grpc would log it with a traceback.
+            raise asyncio.CancelledError from None
 
 
-def _refusal(method: str, error: Exception) -> Refusal:
-    if isinstance(error, Refusal):
-        return error
-    if isinstance(error, aio.AbortError):
-        raise error
-    _log.error("%s failed: %s", method, type(error).__name__, exc_info=without_message(error))
-    return Refusal(Code.INTERNAL, "something went wrong on the server; it has been logged", reason=Reason.INTERNAL)
+class _FaultLog:
+    """Logs the server's own faults: one line a second of each kind, with the number of those since the last."""
+
+    def __init__(self) -> None:
+        self._kinds: dict[tuple[str, type[Exception]], tuple[float, int]] = {}
+
+    def add(self, method: str, error: Exception) -> None:
+        """Count a fault, and log it unless there was one of its kind within the second."""
+        kind, now = (method, type(error)), monotonic()
+        last, unsaid = self._kinds.get(kind, (-_LOG_SECONDS, 0))
+        if now - last < _LOG_SECONDS:
+            self._kinds[kind] = last, unsaid + 1
+            return
+        self._kinds[kind] = now, 0
+        times = f" ({unsaid:,} more since the last such line)" if unsaid else ""
+        _log.error("%s failed: %s%s", method, type(error).__name__, times, exc_info=without_message(error))

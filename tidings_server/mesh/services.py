@@ -22,6 +22,7 @@ from tidings.core.ports import DeviceStreams
 from tidings.internal.v1 import peer_pb2, push_queue_pb2, push_queue_pb2_grpc
 from tidings.mesh.notifier_sink import NotifierSink
 from tidings.mesh.router import ChannelRouter
+from tidings.rpc.interceptor import CallInterceptor
 from tidings.rpc.server import GrpcServer
 from tidings_server.certificates import Dialler, internal_certificate
 from tidings_server.device_streams import AllStreams
@@ -51,7 +52,7 @@ class MeshServices(Services):
         self._engines = engines
         self._node = node
         self._dial = Dialler(node.settings)
-        self._internal = GrpcServer([])
+        self._internal = GrpcServer([CallInterceptor(None)])
         self._work: list[Callable[[], Coroutine[Any, Any, None]]] = []
         self._closing: list[Callable[[], Coroutine[Any, Any, None]]] = []
         streams: list[DeviceStreams] = []

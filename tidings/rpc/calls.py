@@ -1,0 +1,114 @@
+"""How a call is served: its messages come and go as bytes, and are parsed and encoded here, where a fault is answered.
+
+gRPC parses a request before it calls anybody, and answers bytes that it cannot parse with UNKNOWN and a traceback in
+the log. So every method is registered as one that reads and writes bytes through its context; on the wire nothing
+differs.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any, TypeAlias, cast
+
+import grpc
+from google.protobuf.message import DecodeError
+from grpc import aio
+
+from tidings.core.errors import Code, Refusal
+from tidings.core.reasons import Reason
+
+Context: TypeAlias = "aio.ServicerContext[bytes, bytes]"
+Parse: TypeAlias = Callable[[bytes], Any]
+Encode: TypeAlias = Callable[[Any], bytes]
+
+
+def malformed(what: str) -> Refusal:
+    """Make a refusal of bytes, or of a sequence of messages, that mean nothing."""
+    return Refusal(Code.INVALID_ARGUMENT, what, reason=Reason.MALFORMED_FRAME)
+
+
+class MessageContext:
+    """The context of a call for a method that reads or writes several messages.
+
+    Args:
+        context: gRPC's, which reads and writes bytes.
+        parse: Makes a message of bytes.
+        encode: Makes bytes of a message; None where the method writes bytes.
+    """
+
+    def __init__(self, context: Context, parse: Parse, encode: Encode | None) -> None:
+        self._context = context
+        self._parse = parse
+        self._encode = encode
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._context, name)
+
+    async def read(self) -> Any:
+        """Read the next message; `aio.EOF` at the end of the client's side of the stream.
+
+        Raises:
+            Refusal: INVALID_ARGUMENT, the bytes are no such message.
+        """
+        frame: Any = await self._context.read()
+        return frame if frame is aio.EOF else _parsed(frame, self._parse)
+
+    async def write(self, message: Any) -> None:
+        """Write a message."""
+        await self._context.write(self._encode(message) if self._encode is not None else message)
+
+    async def __aiter__(self) -> AsyncIterator[Any]:
+        """Read all messages."""
+        while (message := await self.read()) is not aio.EOF:
+            yield message
+
+
+def serving(handler: grpc.RpcMethodHandler[Any, Any]) -> Callable[[Context], Awaitable[None]]:
+    """Make a function that serves a call of a method from its first byte to its last.
+
+    Args:
+        handler: The method as its service registers it. One that takes a stream without a `request_deserializer` gets
+            gRPC's own context, and what it reads are bytes.
+    """
+    # The types that gRPC declares are those of the synchronous API.
+    method: Any = handler.unary_unary or handler.unary_stream or handler.stream_stream
+    parse, encode = cast(Parse, handler.request_deserializer), handler.response_serializer
+    if handler.unary_unary is not None:
+
+        async def serve_unary(context: Context) -> None:
+            response = await method(await _only_request(context, parse), context)
+            # What the library's services say instead of raising.
+            if context.code() in (None, grpc.StatusCode.OK):
+                await context.write(cast(Encode, encode)(response))
+
+        return serve_unary
+
+    if handler.request_streaming and parse is None:
+        return lambda context: cast("Awaitable[None]", method(context, context))
+
+    async def serve_stream(context: Context) -> None:
+        messages = MessageContext(context, parse, encode)
+        request = messages if handler.request_streaming else await _only_request(context, parse)
+        if not inspect.isasyncgenfunction(method):
+            await method(request, messages)
+            return
+        async for response in method(request, messages):
+            await messages.write(response)
+
+    return serve_stream
+
+
+async def _only_request(context: Context, parse: Parse) -> Any:
+    """Read the request of a method that takes one. What a client sends behind it is not read."""
+    frame: Any = await context.read()
+    if frame is aio.EOF:
+        raise malformed("the call has no request: its client said that nothing comes, before it had sent one")
+    return _parsed(frame, parse)
+
+
+def _parsed(frame: bytes, parse: Parse) -> Any:
+    try:
+        return parse(frame)
+    except DecodeError:
+        raise malformed(f"these {len(frame):,} bytes are not the message that the method takes") from None
