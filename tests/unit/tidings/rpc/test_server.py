@@ -1,0 +1,61 @@
+"""One listener, spoken to in HTTP/2 by hand."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2
+
+from tests.support.http2 import Http2
+from tidings.rpc.server import GrpcServer
+
+CHECK = "/grpc.health.v1.Health/Check"
+SERVING = health_pb2.HealthCheckResponse(status=health_pb2.HealthCheckResponse.SERVING).SerializeToString()
+
+
+@pytest.fixture
+async def endpoint() -> AsyncIterator[str]:
+    """A listener with nothing on it but what each has."""
+    server = GrpcServer([])
+    yield await server.start("127.0.0.1:0")
+    await server.stop(0)
+
+
+async def is_well(endpoint: str) -> bool:
+    """Whether a new connection is served."""
+    async with await Http2.connect(endpoint) as http:
+        call = await http.call(CHECK)
+        await call.message(b"", end=True)
+        return (await call.read(), await call.status()) == ([SERVING], grpc.StatusCode.OK)
+
+
+async def test_a_call(endpoint: str) -> None:
+    assert await is_well(endpoint)
+
+
+async def test_a_method_that_is_not_there(endpoint: str) -> None:
+    async with await Http2.connect(endpoint) as http:
+        call = await http.call("/none.Such/Method")
+        assert await call.status() is grpc.StatusCode.UNIMPLEMENTED
+
+
+@pytest.mark.parametrize("data", [b"\0" * 4096, b"GET / HTTP/1.1\r\n\r\n", b"\x16\x03\x01\x02\x00", b"\xff"])
+async def test_garbage(endpoint: str, data: bytes) -> None:
+    async with await Http2.connect(endpoint, greet=False) as http:
+        await http.send(data)
+        await http.half_close()
+        await http.closed.wait()
+    assert await is_well(endpoint)
+
+
+async def test_a_client_that_lets_nothing_be_sent(endpoint: str) -> None:
+    async with await Http2.connect(endpoint, window=0, reading=False) as http:
+        call = await http.call(CHECK)
+        await call.message(b"", end=True)
+        assert await http.ping()
+        assert not call.ended.is_set()
+        await call.give(len(SERVING) + 5)
+        assert await call.read() == [SERVING]
+        assert await call.status() is grpc.StatusCode.OK
