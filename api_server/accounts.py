@@ -21,7 +21,7 @@ from tidings.core.errors import (
     too_fast,
     unauthenticated,
 )
-from tidings.core.ids import new_device_id, new_user_id
+from tidings.core.ids import check_client_id, new_device_id, new_user_id
 from tidings.core.limits import (
     ABOUT_CHARACTERS,
     ATTEMPT_ID_CHARACTERS,
@@ -171,7 +171,7 @@ class Accounts:
             raise invalid("refresh_token", "must not be empty")
         if attempt_id:
             least, most = ATTEMPT_ID_CHARACTERS
-            check_text("attempt_id", attempt_id, most, least)
+            check_client_id("attempt_id", attempt_id, most, least)
         return await to_the_end(self._refresh(refresh_token, attempt_id))
 
     async def log_out(self, caller: Identity) -> None:

@@ -16,7 +16,8 @@ from chat_server.sessions.registry import SessionRegistry
 from chat_server.sessions.reply import SessionReply
 from chat_server.sessions.session import Session
 from tidings.core.clock import Clock
-from tidings.core.errors import Code, Refusal, invalid, not_found, too_fast, unauthenticated, unavailable
+from tidings.core.errors import Code, Refusal, invalid, too_fast, unauthenticated, unavailable
+from tidings.core.ids import check_id
 from tidings.core.limits import SessionLimits
 from tidings.core.ports import DeviceStreams
 from tidings.core.rate import Rate, RateLimiter
@@ -174,16 +175,13 @@ class ChatServer(DeviceStreams):
             asked = channel_action(command, body) if body is not None else None
             if asked is not None:
                 channel_id, action = asked
-                if not channel_id:
-                    raise not_found("channel", f"{body}.channel_id")
                 session.start_command()
                 reply = SessionReply(session, command.command_id)
                 self.channels.post(ChannelRequest(channel_id, session.identity.user_id, action, reply))
                 return
             if body == "set_typing":
                 typing = command.set_typing
-                if not typing.channel_id:
-                    raise not_found("channel", "set_typing.channel_id")
+                check_id("set_typing.channel_id", typing.channel_id)
                 await self.channels.typing(typing.channel_id, session.identity.user_id, typing.typing)
             elif body == "reauthenticate":
                 self._reauthenticate(session, command.reauthenticate.access_token)

@@ -36,7 +36,7 @@ class PushQueueService(push_queue_pb2_grpc.PushQueueServiceServicer):
     ) -> push_queue_pb2.CancelResponse:
         """See PushQueueService.Cancel."""
         _check_count("reads", len(request.reads))
-        await self._sink.cancel([_read(index, each) for index, each in enumerate(request.reads)])
+        await self._sink.cancel([_read(each) for each in request.reads])
         return push_queue_pb2.CancelResponse()
 
 
@@ -45,21 +45,12 @@ def _check_count(field: str, count: int) -> None:
         raise invalid(field, f"are {count:,}, at most {PUSH_REQUESTS:,} are allowed", limit=PUSH_REQUESTS, actual=count)
 
 
-def _check_ids(field: str, user_id: str, channel_id: str) -> None:
-    if not user_id:
-        raise invalid(f"{field}.user_id", "must not be empty")
-    if not channel_id:
-        raise invalid(f"{field}.channel_id", "must not be empty")
-
-
-def _read(index: int, message: push_queue_pb2.PushRead) -> PushRead:
-    _check_ids(f"reads[{index}]", message.user_id, message.channel_id)
+def _read(message: push_queue_pb2.PushRead) -> PushRead:
     return PushRead(message.user_id, message.channel_id, message.upto_seq)
 
 
 def _request(index: int, message: push_queue_pb2.PushRequest) -> PushRequest:
     field = f"requests[{index}]"
-    _check_ids(field, message.user_id, message.channel_id)
     if message.seq == 0:
         raise invalid(f"{field}.seq", "must name an event, beginning with 1", actual=0)
     check_text(f"{field}.preview", message.preview, PUSH_PREVIEW_CHARACTERS, least=0)

@@ -13,6 +13,7 @@ from grpc import aio
 from chat_server.channels.local import LocalChannels
 from tidings.core.actions import Aside
 from tidings.core.errors import Code, Refusal
+from tidings.core.ids import check_id
 from tidings.core.reasons import Reason
 from tidings.core.requests import ChannelRequest
 from tidings.internal.v1 import peer_pb2
@@ -84,6 +85,8 @@ class PeerService:
     def _post(self, outbox: PeerOutbox, message: peer_pb2.ChannelRequest) -> None:
         reply = PeerReply(outbox, message.request_id, message.in_log_order)
         try:
+            check_id("channel_id", message.channel_id)
+            check_id("actor_id", message.actor_id)
             action = action_codec.decode(message)
         except Refusal as refusal:
             reply.reply(refusal)

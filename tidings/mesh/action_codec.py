@@ -49,8 +49,15 @@ def decode(request: peer_pb2.ChannelRequest) -> Action | Aside:
     """Read the action of a request.
 
     Raises:
-        Refusal: INVALID_ARGUMENT, this server does not know the action: a newer one sent it.
+        Refusal: INVALID_ARGUMENT, this server does not know the action, or a kind or a role in it: a newer one sent it.
     """
+    try:
+        return _decode(request)
+    except ValueError as error:
+        raise Refusal(Code.INVALID_ARGUMENT, str(error), reason=Reason.UNKNOWN_ACTION) from None
+
+
+def _decode(request: peer_pb2.ChannelRequest) -> Action | Aside:
     match request.WhichOneof("action"):
         case "send_message":
             send = request.send_message
@@ -81,4 +88,4 @@ def decode(request: peer_pb2.ChannelRequest) -> Action | Aside:
         case "set_typing":
             return actions.ShowTyping(request.set_typing.typing)
         case other:
-            raise Refusal(Code.INVALID_ARGUMENT, f"this server does not know {other}", reason=Reason.UNKNOWN_ACTION)
+            raise ValueError(f"this server does not know {other}")

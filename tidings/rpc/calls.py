@@ -17,6 +17,7 @@ from grpc import aio
 
 from tidings.core.errors import Code, Refusal
 from tidings.core.reasons import Reason
+from tidings.rpc.request_ids import check_ids
 
 Context: TypeAlias = "aio.ServicerContext[bytes, bytes]"
 Parse: TypeAlias = Callable[[bytes], Any]
@@ -100,11 +101,13 @@ def serving(handler: grpc.RpcMethodHandler[Any, Any]) -> Callable[[Context], Awa
 
 
 async def _only_request(context: Context, parse: Parse) -> Any:
-    """Read the request of a method that takes one. What a client sends behind it is not read."""
+    """Read and check the request of a method that takes one. What a client sends behind it is not read."""
     frame: Any = await context.read()
     if frame is aio.EOF:
         raise malformed("the call has no request: its client said that nothing comes, before it had sent one")
-    return _parsed(frame, parse)
+    request = _parsed(frame, parse)
+    check_ids(request)
+    return request
 
 
 def _parsed(frame: bytes, parse: Parse) -> Any:

@@ -682,8 +682,6 @@ async def test_the_service_keeps_what_it_is_given(world: World) -> None:
 @pytest.mark.parametrize(
     ("requests", "field_name"),
     [
-        ([push_queue_pb2.PushRequest(channel_id="g1", seq=1)], "requests[0].user_id"),
-        ([push_queue_pb2.PushRequest(user_id="u1", seq=1)], "requests[0].channel_id"),
         ([push_queue_pb2.PushRequest(user_id="u1", channel_id="g1")], "requests[0].seq"),
         ([push_queue_pb2.PushRequest(user_id="u1", channel_id="g1", seq=1, preview="x" * 257)], "requests[0].preview"),
         ([push_queue_pb2.PushRequest(user_id="u1", channel_id="g1", seq=1)] * 1_001, "requests"),
@@ -709,20 +707,11 @@ async def test_the_service_takes_back_what_has_been_read(world: World) -> None:
     assert (left.push.request.seq, left.push.request.silent) == (7, True)
 
 
-@pytest.mark.parametrize(
-    ("reads", "field_name"),
-    [
-        ([push_queue_pb2.PushRead(channel_id="g1")], "reads[0].user_id"),
-        ([push_queue_pb2.PushRead(user_id="u1")], "reads[0].channel_id"),
-        ([push_queue_pb2.PushRead(user_id="u1", channel_id="g1")] * 1_001, "reads"),
-    ],
-)
-async def test_the_service_refuses_reads_of_nobody(
-    world: World, reads: list[push_queue_pb2.PushRead], field_name: str
-) -> None:
+async def test_the_service_refuses_more_reads_than_it_takes(world: World) -> None:
+    reads = [push_queue_pb2.PushRead(user_id="u1", channel_id="g1")] * 1_001
     with pytest.raises(Refusal) as refused:
         await PushQueueService(world.sink).Cancel(push_queue_pb2.CancelRequest(reads=reads), CONTEXT)
-    assert [each.field for each in refused.value.violations] == [field_name]
+    assert [each.field for each in refused.value.violations] == ["reads"]
 
 
 # --- metrics ----------------------------------------------------------------------------------------------------------

@@ -12,8 +12,12 @@ from tidings.core.actions import Action, Aside
 from tidings.core.errors import Refusal
 from tidings.internal.v1 import peer_pb2
 from tidings.mesh.action_codec import decode, encode
+from tidings.v1 import channel_pb2
 
 _KINDS: tuple[type[Any], ...] = (*get_args(Action), *get_args(Aside))
+
+NEWER: Any = 99
+"""The number of a kind or a role that this server does not know."""
 
 _SEQS = st.integers(0, (1 << 63) - 1)
 
@@ -29,7 +33,17 @@ def test_an_action_arrives_as_it_was_sent(kind: type[Any], data: st.DataObject) 
     assert decode(peer_pb2.ChannelRequest.FromString(request.SerializeToString())) == action
 
 
-def test_an_action_of_a_newer_server_is_refused() -> None:
+@pytest.mark.parametrize(
+    "newer",
+    [
+        peer_pb2.ChannelRequest(),
+        peer_pb2.ChannelRequest(create_channel=peer_pb2.CreateChannel(kind=NEWER)),
+        peer_pb2.ChannelRequest(
+            update_group=channel_pb2.UpdateGroupRequest(role_change=channel_pb2.RoleChange(role=NEWER))
+        ),
+    ],
+)
+def test_an_action_of_a_newer_server_is_refused(newer: peer_pb2.ChannelRequest) -> None:
     with pytest.raises(Refusal) as refused:
-        decode(peer_pb2.ChannelRequest())
+        decode(newer)
     assert (refused.value.code.name, refused.value.reason) == ("INVALID_ARGUMENT", "UNKNOWN_ACTION")
