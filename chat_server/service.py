@@ -39,7 +39,7 @@ class ChatService:
         """Register the service. Frames pass as bytes: an event is encoded once, however many sessions it goes to."""
         name = chat_pb2.DESCRIPTOR.services_by_name["ChatService"].full_name
         handler: grpc.RpcMethodHandler[Any, Any] = grpc.stream_stream_rpc_method_handler(self.Converse)
-        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(name, {"Converse": handler}),))
+        server.add_registered_method_handlers(name, {"Converse": handler})
 
     async def Converse(self, _: Any, context: Context) -> None:
         """See chat.proto."""

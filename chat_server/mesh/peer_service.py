@@ -42,7 +42,7 @@ class PeerService:
         handler: grpc.RpcMethodHandler[Any, Any] = grpc.stream_stream_rpc_method_handler(
             self.Link, request_deserializer=peer_pb2.LinkRequest.FromString
         )
-        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(name, {"Link": handler}),))
+        server.add_registered_method_handlers(name, {"Link": handler})
 
     async def Link(self, _: Any, context: Context) -> None:
         """See peer.proto."""

@@ -24,6 +24,7 @@ from collections.abc import Iterable, Sequence
 from typing import Self
 
 import grpc
+from grpc_health.v1 import health_pb2
 from hpack import Decoder, Encoder
 from hyperframe.frame import (
     ContinuationFrame,
@@ -40,6 +41,8 @@ from hyperframe.frame import (
 from tests.support.raw import CODES
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+CHECK = "/grpc.health.v1.Health/Check"
+SERVING = health_pb2.HealthCheckResponse(status=health_pb2.HealthCheckResponse.SERVING).SerializeToString()
 _HEADER_BYTES = 9
 _FRAME_BYTES = 16_384
 _WINDOW = 65_535
@@ -60,6 +63,14 @@ def grpc_message(payload: bytes, *, flag: int | None = None, compressed: bool = 
     if compressed:
         payload = gzip.compress(payload)
     return struct.pack(">BI", int(compressed) if flag is None else flag, len(payload)) + payload
+
+
+async def is_well(endpoint: str, tls: ssl.SSLContext | None = None) -> bool:
+    """Whether a new connection to a listener is served: asks it by an RPC, as the probes of an operator do."""
+    async with await Http2.connect(endpoint, tls=tls) as http:
+        call = await http.call(CHECK)
+        await call.message(b"", end=True)
+        return (await call.read(), await call.status()) == ([SERVING], grpc.StatusCode.OK)
 
 
 class Http2:

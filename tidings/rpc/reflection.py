@@ -30,9 +30,8 @@ def add_reflection(server: aio.Server, service_names: Iterable[str]) -> None:
         request_deserializer=reflection_pb2.ServerReflectionRequest.FromString,
         response_serializer=reflection_pb2.ServerReflectionResponse.SerializeToString,
     )
-    server.add_generic_rpc_handlers(
-        tuple(grpc.method_handlers_generic_handler(name, {"ServerReflectionInfo": method}) for name in NAMES)
-    )
+    for name in NAMES:
+        server.add_registered_method_handlers(name, {"ServerReflectionInfo": method})
 
 
 def _describe_v1() -> None:

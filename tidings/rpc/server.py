@@ -13,6 +13,7 @@ from grpc_channelz.v1 import channelz, channelz_pb2
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from tidings.core.limits import FRAME_BYTES
+from tidings.rpc.acceptor import acceptor_server
 from tidings.rpc.reflection import add_reflection
 
 _OPTIONS = (
@@ -60,7 +61,7 @@ class GrpcServer:
     """
 
     def __init__(self, interceptors: Sequence[aio.ServerInterceptor]) -> None:
-        self.server = aio.server(interceptors=interceptors, options=_OPTIONS)
+        self.server = acceptor_server(interceptors, _OPTIONS)
         self._health = health.aio.HealthServicer()
         self._names: list[str] = []
 

@@ -6,13 +6,9 @@ from collections.abc import AsyncIterator
 
 import grpc
 import pytest
-from grpc_health.v1 import health_pb2
 
-from tests.support.http2 import Http2
+from tests.support.http2 import CHECK, SERVING, Http2, is_well
 from tidings.rpc.server import GrpcServer
-
-CHECK = "/grpc.health.v1.Health/Check"
-SERVING = health_pb2.HealthCheckResponse(status=health_pb2.HealthCheckResponse.SERVING).SerializeToString()
 
 
 @pytest.fixture
@@ -21,14 +17,6 @@ async def endpoint() -> AsyncIterator[str]:
     server = GrpcServer([])
     yield await server.start("127.0.0.1:0")
     await server.stop(0)
-
-
-async def is_well(endpoint: str) -> bool:
-    """Whether a new connection is served."""
-    async with await Http2.connect(endpoint) as http:
-        call = await http.call(CHECK)
-        await call.message(b"", end=True)
-        return (await call.read(), await call.status()) == ([SERVING], grpc.StatusCode.OK)
 
 
 async def test_a_call(endpoint: str) -> None:
