@@ -10,7 +10,8 @@ from api_server import convert
 from api_server.account_values import DeviceToSignIn
 from api_server.accounts import Accounts
 from api_server.contacts import Contacts
-from tidings.rpc.interceptor import caller, peer_address
+from tidings.rpc.interceptor import peer_address
+from tidings.rpc.live_calls import caller
 from tidings.v1 import account_pb2, account_pb2_grpc, contact_pb2, contact_pb2_grpc
 
 Context = aio.ServicerContext[Any, Any]

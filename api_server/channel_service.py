@@ -10,7 +10,7 @@ from api_server import channel_convert as convert
 from api_server.channels import ChannelCalls
 from api_server.history import HistoryReader
 from api_server.push_tokens import PushTokens
-from tidings.rpc.interceptor import caller
+from tidings.rpc.live_calls import caller
 from tidings.v1 import (
     channel_pb2,
     channel_pb2_grpc,

@@ -16,7 +16,7 @@ from tidings.core.errors import Code, Refusal
 from tidings.core.ids import new_session_id
 from tidings.core.reasons import Reason
 from tidings.rpc.calls import malformed
-from tidings.rpc.interceptor import caller
+from tidings.rpc.live_calls import caller, when_signed_out
 from tidings.v1 import chat_pb2
 
 _HELLO_SECONDS = 10.0
@@ -45,6 +45,8 @@ class ChatService:
         """See chat.proto."""
         writer = Writer(self._pacer, context.write)
         session = Session(new_session_id(), caller(), self._server.settings.session, writer.wake)
+        # From now on, not from Hello on.
+        when_signed_out(session.end)
         try:
             # What ends the session from the server's side ends whatever this waits for.
             async with asyncio.timeout(None) as scope:

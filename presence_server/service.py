@@ -12,7 +12,7 @@ from presence_server.track import Track
 from presence_server.tracker import Tracker
 from tidings.core.errors import Refusal
 from tidings.core.values import Presence
-from tidings.rpc import interceptor
+from tidings.rpc.live_calls import caller, when_signed_out
 from tidings.v1 import presence_pb2, presence_pb2_grpc
 
 _Context: TypeAlias = "aio.ServicerContext[presence_pb2.TrackRequest, presence_pb2.TrackResponse]"
@@ -34,7 +34,8 @@ class PresenceService(presence_pb2_grpc.PresenceServiceServicer):
         self, requests: AsyncIterator[presence_pb2.TrackRequest], context: _Context
     ) -> None:
         """See the contract."""
-        track = await self._tracker.open(interceptor.caller())
+        track = await self._tracker.open(caller())
+        when_signed_out(track.end)
         writer = _Writer(self._tracker, track, context)
         try:
             await writer.write()
@@ -51,7 +52,7 @@ class PresenceService(presence_pb2_grpc.PresenceServiceServicer):
         context: aio.ServicerContext[presence_pb2.GetPresenceRequest, presence_pb2.GetPresenceResponse],
     ) -> presence_pb2.GetPresenceResponse:
         """See the contract."""
-        presences = await self._tracker.presences(interceptor.caller().user_id, request.user_ids)
+        presences = await self._tracker.presences(caller().user_id, request.user_ids)
         return presence_pb2.GetPresenceResponse(presences=map(_to_message, presences))
 
 

@@ -112,7 +112,7 @@ class EmbeddedServices(Services):
             chat_settings(settings),
         )
         self.writer = chat_server.channels.sequencer
-        self.device_streams = AllStreams(chat_server.chat, tracker)
+        self.device_streams = AllStreams(node.calls, chat_server.chat, tracker)
         self._chat_server, self._tracker, self._dispatcher = chat_server, tracker, notifier.dispatcher
 
     async def start(self) -> str:

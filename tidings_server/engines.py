@@ -23,6 +23,7 @@ from tidings.core.ports import (
     Registry,
     SharedRates,
 )
+from tidings.rpc.live_calls import LiveCalls
 from tidings.rpc.tokens import Revocations, TokenVerifier
 from tidings_server.keys import TokenKeys
 from tidings_server.settings import Settings
@@ -38,6 +39,7 @@ class NodeContext:
     clock: Clock
     verifier: TokenVerifier
     revocations: Revocations
+    calls: LiveCalls
     metrics: CollectorRegistry
 
 

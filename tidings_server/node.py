@@ -17,6 +17,7 @@ from tidings.core.errors import Refusal
 from tidings.core.ids import new_server_id
 from tidings.core.values import Server, ServerKind
 from tidings.rpc.interceptor import CallInterceptor
+from tidings.rpc.live_calls import LiveCalls
 from tidings.rpc.server import GrpcServer
 from tidings.rpc.tasks import periodic
 from tidings.rpc.tokens import Revocations, TokenIssuer, TokenVerifier
@@ -67,9 +68,12 @@ class Node:
         self._revocations = Revocations(clock, self._token_ms)
         verifier = TokenVerifier(engines.keys.public, clock, self._revocations)
         self._metrics = Metrics()
-        context = NodeContext(settings, self._server_id, clock, verifier, self._revocations, self._metrics.registry)
+        calls = LiveCalls()
+        context = NodeContext(
+            settings, self._server_id, clock, verifier, self._revocations, calls, self._metrics.registry
+        )
         self._services = services(context)
-        self._listener = GrpcServer([CallInterceptor(verifier)])
+        self._listener = GrpcServer([CallInterceptor(verifier, calls)])
         self._passwords: Passwords | None = None
         self._add_services()
         self._draining = False

@@ -19,6 +19,7 @@ from tests.support.raw import details_of
 from tidings.backends.memory.registry import MemoryRegistry
 from tidings.core.values import Server, ServerKind
 from tidings.rpc.interceptor import CallInterceptor
+from tidings.rpc.live_calls import LiveCalls
 from tidings.rpc.tokens import Revocations, TokenVerifier
 from tidings.v1 import discovery_pb2, discovery_pb2_grpc
 
@@ -35,7 +36,7 @@ class World:
         self.registry = MemoryRegistry()
         key = Ed25519PrivateKey.generate().public_key()
         self.server = aio.server(
-            interceptors=(CallInterceptor(TokenVerifier({"key": key}, clock, Revocations(clock, 1))),)
+            interceptors=(CallInterceptor(TokenVerifier({"key": key}, clock, Revocations(clock, 1)), LiveCalls()),)
         )
         service = DiscoveryService(NearestFirst(self.registry), self.registry)
         discovery_pb2_grpc.add_DiscoveryServiceServicer_to_server(service, self.server)

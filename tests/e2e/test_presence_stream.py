@@ -24,6 +24,7 @@ from tidings.core.clock import Clock
 from tidings.core.ports import ContactStore, PresencePubSub
 from tidings.core.values import Presence
 from tidings.rpc.interceptor import CallInterceptor
+from tidings.rpc.live_calls import LiveCalls
 from tidings.rpc.tokens import Revocations, TokenIssuer, TokenVerifier
 from tidings.v1 import presence_pb2, presence_pb2_grpc
 
@@ -57,7 +58,7 @@ class World:
         self.revocations = Revocations(self.clock, LIFETIME_MS)
         key = Ed25519PrivateKey.generate()
         self.issuer = TokenIssuer(key, "key", self.clock, LIFETIME_MS)
-        edge = CallInterceptor(TokenVerifier({"key": key.public_key()}, self.clock, self.revocations))
+        edge = CallInterceptor(TokenVerifier({"key": key.public_key()}, self.clock, self.revocations), LiveCalls())
         self.server = aio.server(interceptors=(edge,), options=SMALL_WINDOW)
         presence_pb2_grpc.add_PresenceServiceServicer_to_server(PresenceService(self.tracker), self.server)
         self.port = self.server.add_insecure_port("127.0.0.1:0")

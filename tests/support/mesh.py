@@ -34,6 +34,7 @@ from tidings.core.rate import Rate
 from tidings.core.values import PushRead, PushRequest, Server, ServerKind
 from tidings.mesh.router import ChannelRouter
 from tidings.rpc.interceptor import CallInterceptor
+from tidings.rpc.live_calls import LiveCalls
 from tidings.rpc.server import GrpcServer
 from tidings.rpc.tokens import Revocations, TokenIssuer, TokenVerifier
 from tidings.v1 import account_pb2
@@ -86,7 +87,7 @@ class Node:
             ChatSettings(Rate(1e6, 1e6)),
             aio.insecure_channel,
         )
-        self._public = GrpcServer([CallInterceptor(mesh.verifier)])
+        self._public = GrpcServer([CallInterceptor(mesh.verifier, LiveCalls())])
         ChatService(self.chat_server.chat).add_to(self._public.server)
         self._internal = GrpcServer([CallInterceptor(None)])
         self.chat_server.peer_service.add_to(self._internal.server)

@@ -17,6 +17,7 @@ from grpc import aio
 
 from tidings.core.errors import Code, Refusal
 from tidings.core.reasons import Reason
+from tidings.rpc.live_calls import carried_out
 from tidings.rpc.request_ids import check_ids
 
 Context: TypeAlias = "aio.ServicerContext[bytes, bytes]"
@@ -78,7 +79,9 @@ def serving(handler: grpc.RpcMethodHandler[Any, Any]) -> Callable[[Context], Awa
     if handler.unary_unary is not None:
 
         async def serve_unary(context: Context) -> None:
-            response = await method(await _only_request(context, parse), context)
+            request = await _only_request(context, parse)
+            with carried_out():
+                response = await method(request, context)
             # What the library's services say instead of raising.
             if context.code() in (None, grpc.StatusCode.OK):
                 await context.write(cast(Encode, encode)(response))

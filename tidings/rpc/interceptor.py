@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import logging
 from collections.abc import Awaitable, Callable, Collection
 from time import monotonic
@@ -14,8 +13,8 @@ from grpc import aio
 
 from tidings.core.errors import Code, Refusal, unauthenticated, without_message
 from tidings.core.reasons import Reason
-from tidings.core.values import Identity
 from tidings.rpc.calls import Context, serving
+from tidings.rpc.live_calls import LiveCalls
 from tidings.rpc.status import abort
 from tidings.rpc.tokens import TokenVerifier
 
@@ -24,8 +23,6 @@ _LOG_SECONDS = 1.0
 
 GONE = (aio.BaseError, asyncio.InvalidStateError)
 """What reading and writing raise when the stream is not there any more."""
-
-_caller: contextvars.ContextVar[Identity] = contextvars.ContextVar("caller")
 
 # What asks for no sign-in: signing in, finding servers, and what operators look with.
 OPEN_METHODS = frozenset(
@@ -38,11 +35,6 @@ OPEN_METHODS = frozenset(
         "DiscoveryService/WatchServers",
     )
 )
-
-
-def caller() -> Identity:
-    """The device that makes the call being served."""
-    return _caller.get()
 
 
 def bearer(metadata: Collection[tuple[str, str | bytes]] | None) -> str:
@@ -70,10 +62,12 @@ class CallInterceptor(aio.ServerInterceptor):
 
     Args:
         verifier: Checks access tokens; None where whoever can connect may call, as other servers do.
+        calls: Where the calls of signed-in devices are registered while they are under way.
     """
 
-    def __init__(self, verifier: TokenVerifier | None) -> None:
+    def __init__(self, verifier: TokenVerifier | None, calls: LiveCalls | None = None) -> None:
         self._verifier = verifier
+        self._calls = calls if calls is not None else LiveCalls()
         self._wrapped: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
         self._faults = _FaultLog()
 
@@ -102,9 +96,11 @@ class CallInterceptor(aio.ServerInterceptor):
         # It reads and writes through the context: an idle stream then costs one coroutine.
         async def call(_: Any, context: Context) -> None:
             try:
-                if verifier is not None:
-                    _caller.set(verifier.verify(bearer(context.invocation_metadata())))
-                await serve(context)
+                if verifier is None:
+                    await serve(context)
+                    return
+                with self._calls.begin(verifier.verify(bearer(context.invocation_metadata()))):
+                    await serve(context)
             except Exception as error:
                 await self._fail(method, context, error)
 

@@ -55,7 +55,7 @@ class MeshServices(Services):
         self._internal = GrpcServer([CallInterceptor(None)])
         self._work: list[Callable[[], Coroutine[Any, Any, None]]] = []
         self._closing: list[Callable[[], Coroutine[Any, Any, None]]] = []
-        streams: list[DeviceStreams] = []
+        streams: list[DeviceStreams] = [node.calls]
         offered = node.settings.services
         self.chat = self.tracker = None
         if "chat" in offered:
@@ -68,7 +68,7 @@ class MeshServices(Services):
         announcer = Announcer(engines.presence, engines.presence_pubsub, engines.contacts)
         self.contacts = AnnouncedContacts(engines.contacts, announcer.relation_changed)
         self.writer = router = ChannelRouter(engines.registry, self._dial)
-        self.device_streams = SignOutPublisher(engines.sign_outs, node.clock)
+        self.device_streams = AllStreams(node.calls, SignOutPublisher(engines.sign_outs, node.clock))
         if "api" in offered:
             self._work += [announcer.run, router.run]
         if "notifier" in offered:

@@ -18,6 +18,7 @@ from api_server.throttle import AccountLimits
 from tests.support.accounts import LIMITS, PASSWORD, TOKEN_MS, World, open_world
 from tidings.core.rate import Rate
 from tidings.rpc.interceptor import CallInterceptor
+from tidings.rpc.live_calls import LiveCalls
 from tidings.v1 import account_pb2, account_pb2_grpc, contact_pb2, contact_pb2_grpc
 
 
@@ -36,7 +37,7 @@ class Client:
 
 @asynccontextmanager
 async def serving(world: World, limits: AccountLimits | None = None) -> AsyncIterator[Client]:
-    server = aio.server(interceptors=(CallInterceptor(world.verifier),))
+    server = aio.server(interceptors=(CallInterceptor(world.verifier, LiveCalls()),))
     account_pb2_grpc.add_AccountServiceServicer_to_server(AccountService(world.accounts(limits)), server)
     contact_pb2_grpc.add_ContactServiceServicer_to_server(ContactService(world.contacts()), server)
     port = server.add_insecure_port("127.0.0.1:0")

@@ -17,6 +17,7 @@ from tests.support.channels import World, open_world
 from tidings.core import actions
 from tidings.core.values import PushProvider, PushToken
 from tidings.rpc.interceptor import CallInterceptor
+from tidings.rpc.live_calls import LiveCalls
 from tidings.rpc.tokens import Revocations, TokenIssuer, TokenVerifier
 from tidings.v1 import channel_pb2 as c
 from tidings.v1 import channel_pb2_grpc, history_pb2_grpc, push_pb2_grpc
@@ -62,7 +63,7 @@ async def client(tmp_path: Path) -> AsyncIterator[Client]:
         await world.sign_up("ann", "ben", "cas")
         key = Ed25519PrivateKey.generate()
         verifier = TokenVerifier({"k": key.public_key()}, world.clock, Revocations(world.clock, TOKEN_MS))
-        server = aio.server(interceptors=(CallInterceptor(verifier),))
+        server = aio.server(interceptors=(CallInterceptor(verifier, LiveCalls()),))
         channel_pb2_grpc.add_ChannelServiceServicer_to_server(ChannelService(world.channels), server)
         history_pb2_grpc.add_HistoryServiceServicer_to_server(HistoryService(world.history), server)
         push_pb2_grpc.add_PushServiceServicer_to_server(PushService(world.push_tokens), server)

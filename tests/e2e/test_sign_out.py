@@ -1,0 +1,106 @@
+"""What a device that is signed out can still do: nothing, on whatever it had opened before."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import grpc
+import pytest
+from grpc import aio
+
+from tests.support.raw import PASSWORD, Api, Device, Stream, details_of, end_of
+from tidings.v1 import account_pb2, chat_pb2, presence_pb2
+
+pytestmark = pytest.mark.timeout(60)
+
+COMPOSITIONS = ("embedded", "mesh")
+
+BEAT = presence_pb2.TrackRequest(heartbeat=presence_pb2.Heartbeat())
+
+
+async def log_out(phone: Device, _: Device) -> None:
+    await phone.api.accounts.LogOut(account_pb2.LogOutRequest(), metadata=phone.metadata)
+
+
+async def revoke(phone: Device, laptop: Device) -> None:
+    request = account_pb2.RevokeDeviceRequest(device_id=phone.device_id)
+    await phone.api.accounts.RevokeDevice(request, metadata=laptop.metadata)
+
+
+async def change_password(_: Device, laptop: Device) -> None:
+    request = account_pb2.ChangePasswordRequest(old_password=PASSWORD, new_password="another battery")
+    await laptop.api.accounts.ChangePassword(request, metadata=laptop.metadata)
+
+
+async def reuse_token(phone: Device, _: Device) -> None:
+    request = account_pb2.RefreshTokensRequest(refresh_token=phone.tokens.refresh_token)
+    await phone.api.accounts.RefreshTokens(request)
+    with pytest.raises(aio.AioRpcError) as reused:
+        await phone.api.accounts.RefreshTokens(request)
+    assert details_of(reused.value).reason == "REFRESH_TOKEN_REUSED"
+
+
+SIGN_OUTS = (log_out, revoke, change_password, reuse_token)
+SignOut = Callable[[Device, Device], Awaitable[None]]
+
+
+async def two_devices(api: Api) -> tuple[Device, Device]:
+    laptop = await api.sign_up("ann")
+    return await api.log_in(laptop.user.username), laptop
+
+
+async def assert_revoked(call: Any) -> None:
+    # On the server that was asked at once, on the others within 5 s.
+    async with asyncio.timeout(5):
+        error = await end_of(call)
+    assert error.code() is grpc.StatusCode.UNAUTHENTICATED
+    assert details_of(error).reason == "DEVICE_REVOKED"
+
+
+@pytest.mark.parametrize("sign_out", SIGN_OUTS)
+async def test_a_stream_that_has_said_nothing_ends(api: Api, sign_out: SignOut) -> None:
+    phone, laptop = await two_devices(api)
+    async with laptop.stream():
+        call = phone.open()
+        # A later call on the same connection: the stream is open by then.
+        await presence_of(phone)
+        await sign_out(phone, laptop)
+        await assert_revoked(call)
+
+
+@pytest.mark.parametrize("sign_out", SIGN_OUTS)
+async def test_hello_after_the_sign_out_gets_nothing(api: Api, sign_out: SignOut) -> None:
+    phone, laptop = await two_devices(api)
+    bob = await api.sign_up("bob")
+    channel_id = (await laptop.direct(bob)).channel_id
+    async with bob.stream() as b:
+        await b.send(channel_id, "for signed-in devices only")
+    stream = Stream(phone.open())
+    await presence_of(phone)
+    await sign_out(phone, laptop)
+    try:
+        await stream.write(chat_pb2.Command(hello=chat_pb2.Hello()))
+    except (aio.AioRpcError, asyncio.InvalidStateError):
+        pass
+    else:
+        with pytest.raises(aio.AioRpcError):
+            await stream.event()
+    await assert_revoked(stream.call)
+
+
+@pytest.mark.parametrize("sign_out", SIGN_OUTS)
+async def test_an_open_track_ends(api: Api, sign_out: SignOut) -> None:
+    phone, laptop = await two_devices(api)
+    stub: Any = await api.presence()
+    call = stub.Track(metadata=phone.metadata)
+    await call.write(BEAT)
+    assert await call.read() is not aio.EOF
+    await sign_out(phone, laptop)
+    await assert_revoked(call)
+
+
+async def presence_of(device: Device) -> None:
+    stub: Any = await device.api.presence()
+    await stub.GetPresence(presence_pb2.GetPresenceRequest(user_ids=[device.user_id]), metadata=device.metadata)
