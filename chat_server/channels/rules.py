@@ -12,6 +12,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from chat_server import events
+from chat_server.channels import first_results
+from chat_server.channels.first_results import FirstResult
 from tidings.core import actions, positions
 from tidings.core.actions import Accepted, Action, Aside
 from tidings.core.errors import denied, invalid, not_found, precondition
@@ -53,6 +55,8 @@ class Draft:
     positions: Positions
     messages: Mapping[int, Sequence[LogEntry]]
     """The messages that edits and deletions in this batch refer to, each with its changes so far."""
+    answered: Collection[int] = ()
+    """The messages that replies in this batch refer to, as far as they were in the log before it."""
     segments: list[Segment] = field(default_factory=list)
     members: list[MembershipChange] = field(default_factory=list)
     title: str | None = None
@@ -104,7 +108,7 @@ class Channel:
         self.head_position = snapshot.head_position
         self.marks: dict[str, Marks] = dict(snapshot.marks)
         self.blocked = snapshot.blocked
-        self._recent: OrderedDict[tuple[str, str], Accepted] = OrderedDict()
+        self._recent: OrderedDict[tuple[str, str], FirstResult] = OrderedDict()
         self._unsaved_reads: set[str] = set()
 
     @staticmethod
@@ -112,7 +116,7 @@ class Channel:
         """Make a channel that is not in the storage yet."""
         return Channel(ChannelSnapshot(ChannelRecord(channel_id, kind, created_at_ms), "", (), 0, 0))
 
-    def remember(self, first_results: Mapping[tuple[str, str], tuple[int, int]]) -> None:
+    def remember(self, found: Mapping[tuple[str, str], FirstResult]) -> None:
         """Note the results that resends must get, by (author, client message id).
 
         Called before every batch. Older results are forgotten here only: within a batch every one counts, or the batch
@@ -120,8 +124,7 @@ class Channel:
         """
         while len(self._recent) > _RECENT_RESULTS:
             self._recent.popitem(last=False)
-        for key, (seq, position) in first_results.items():
-            self._recent[key] = Accepted(self.channel_id, seq, position)
+        self._recent.update(found)
 
     def apply(self, actor_id: str, action: Action | Aside, draft: Draft) -> Accepted:
         """Carry an action out on the draft.
@@ -198,13 +201,14 @@ class Channel:
         key = actor_id, action.client_message_id
         first = self._recent.get(key)
         if first is not None:
-            return first
+            first.check_same(action)
+            return first.accepted
         self._check_not_blocked()
         reply_to = action.reply_to_seq
-        if reply_to and not member.since_seq <= reply_to <= self.head_seq:
+        if reply_to and not (member.since_seq <= reply_to <= self.head_seq and _is_message(reply_to, draft)):
             raise invalid(
                 "send_message.reply_to_seq",
-                f"there is no event {reply_to} to reply to",
+                f"there is no message {reply_to} to reply to",
                 limit=self.head_seq,
                 actual=reply_to,
             )
@@ -213,7 +217,7 @@ class Channel:
             self.channel_id, result.seq, result.position, actor_id, action.client_message_id, action.text, reply_to
         )
         self._enter(draft, EntryKind.MESSAGE, actor_id, body, action.client_message_id)
-        self._recent[key] = result
+        self._recent[key] = first_results.of_action(result, action)
         return result
 
     def _edit(self, actor_id: str, action: actions.Edit, draft: Draft) -> Accepted:
@@ -221,7 +225,8 @@ class Channel:
         key = actor_id, action.client_message_id
         first = self._recent.get(key)
         if first is not None:
-            return first
+            first.check_same(action)
+            return first.accepted
         message, changes = self._message(member, action.seq, "edit_message.seq", draft)
         if message.author_id != actor_id:
             raise denied("only its author can edit a message", Reason.NOT_THE_AUTHOR)
@@ -233,7 +238,7 @@ class Channel:
         entry = self._enter(draft, EntryKind.EDIT, actor_id, body, action.client_message_id, action.seq)
         draft.changes.setdefault(action.seq, []).append(entry)
         if action.client_message_id:
-            self._recent[key] = result
+            self._recent[key] = first_results.of_action(result, action)
         return result
 
     def _delete(self, actor_id: str, action: actions.Delete, draft: Draft) -> Accepted:
@@ -251,6 +256,9 @@ class Channel:
         # A deleted text is gone from the log as well, from every edit of it too.
         for each in (message, *changes):
             draft.redactions[each.seq] = events.redacted(each.body)
+            first = self._recent.get((each.author_id, each.client_message_id))
+            if first is not None:
+                self._recent[each.author_id, each.client_message_id] = first.without_text()
         return result
 
     def _mark_read(self, actor_id: str, action: actions.MarkRead, draft: Draft) -> Accepted:
@@ -443,3 +451,10 @@ class Channel:
         self.marks[user_id] = Marks(
             max(before.delivered_seq, marks.delivered_seq), max(before.read_seq, marks.read_seq)
         )
+
+
+def _is_message(seq: int, draft: Draft) -> bool:
+    """Tell whether an event is a message, of the log or of this batch. A deleted one is: its place is still there."""
+    return seq in draft.answered or any(
+        entry.seq == seq and entry.kind is EntryKind.MESSAGE for segment in draft.segments for entry in segment.entries
+    )

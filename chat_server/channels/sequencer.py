@@ -9,11 +9,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from chat_server.channels.fanout import Fanout, Item
+from chat_server.channels.first_results import FirstResult
 from chat_server.channels.listener import SequencerListener
+from chat_server.channels.lookups import begin_draft, read_first_results
 from chat_server.channels.rules import Channel, Draft
 from tidings.core import actions
 from tidings.core.actions import Accepted, Action
@@ -24,7 +26,7 @@ from tidings.core.ports import ChannelLog, ChannelWriter
 from tidings.core.positions import Positions
 from tidings.core.reasons import Reason
 from tidings.core.requests import ChannelRequest, Outcome, ReplyTo
-from tidings.core.values import AlreadySent, Appended, HeadMoved, LogEntry
+from tidings.core.values import AlreadySent, Appended, HeadMoved
 from tidings.rpc.future_reply import FutureReply
 
 _log = logging.getLogger(__name__)
@@ -225,18 +227,18 @@ class Sequencer(ChannelWriter):
 
     async def _commit(self, slot: _Slot, batch: list[ChannelRequest]) -> None:
         """Write a batch, loading the channel again when somebody else has written, and give everyone their outcome."""
-        first_results: dict[tuple[str, str], tuple[int, int]] = {}
+        known: dict[tuple[str, str], FirstResult] = {}
         for _ in range(_ATTEMPTS):
             channel = await self._channel_for(slot, batch)
             if channel is None:
                 raise not_found("channel", "channel_id")
-            channel.remember(first_results)
+            channel.remember(known)
             capacity = self._log.batch_capacity(channel.head_seq)
             if len(batch) > capacity:
                 # Each makes one entry; only making a group makes two, and that begins a log.
                 slot.waiting[:0] = batch[capacity:]
                 del batch[capacity:]
-            draft = Draft(self._positions, await self._targets(channel, batch))
+            draft = await begin_draft(self._log, self._positions, channel, batch)
             outcomes = [_apply(channel, each, draft) for each in batch]
             written = draft.batch(slot.channel_id, is_awake=self._listener.is_awake(slot.channel_id))
             result = await self._log.append(written) if written is not None else Appended()
@@ -253,7 +255,7 @@ class Sequencer(ChannelWriter):
                         self._outdate(slot)
                     return
                 case AlreadySent():
-                    first_results.update(result.first_results)
+                    known.update(await read_first_results(self._log, slot.channel_id, result))
                 case HeadMoved():
                     _log.warning("channel %s was written by another server; loading it again", slot.channel_id)
             self._outdate(slot)
@@ -282,12 +284,6 @@ class Sequencer(ChannelWriter):
     def _outdate(self, slot: _Slot) -> None:
         if slot.channel is not None:
             slot.channel, slot.outdated = None, slot.channel
-
-    async def _targets(self, channel: Channel, batch: Sequence[ChannelRequest]) -> Mapping[int, Sequence[LogEntry]]:
-        asked = {each.action.seq for each in batch if isinstance(each.action, actions.AboutMessage)}
-        # What is beyond the head is no message, and may be a number that the storage cannot take.
-        seqs = {seq for seq in asked if seq <= channel.head_seq}
-        return await self._log.message_with_changes(channel.channel_id, seqs) if seqs else {}
 
     def _announce(
         self, channel: Channel, draft: Draft, batch: Sequence[ChannelRequest], outcomes: Sequence[Outcome]

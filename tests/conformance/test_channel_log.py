@@ -158,6 +158,16 @@ async def test_of_two_who_write_the_same_seq_one_wins(ports: Ports, scribe: Scri
     assert await ports.history.entries("ga", ALL, PageRequest(limit=10)) == [*scribe.entries, *winner.entries]
 
 
+async def test_entries_are_read_by_their_seq(ports: Ports, scribe: Scribe) -> None:
+    message = await scribe.send("ann")
+    edit = await scribe.edit(message)
+    entries = {each.seq: each for each in scribe.entries}
+    assert await ports.log.entries_at("ga", [edit.seq, 1, message.seq, 99]) == {
+        seq: entries[seq] for seq in (1, message.seq, edit.seq)
+    }
+    assert await ports.log.entries_at("gx", [1]) == {}
+
+
 async def test_what_was_sent_before_gives_its_first_place_and_nothing_is_written(ports: Ports, scribe: Scribe) -> None:
     first = await scribe.send("ann", name="one")
     second = await scribe.edit(first, name="two")

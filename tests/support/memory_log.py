@@ -112,6 +112,9 @@ class MemoryLog(ChannelLog):
             if each.seq in seqs and each.kind is EntryKind.MESSAGE
         }
 
+    async def entries_at(self, channel_id: str, seqs: Collection[int]) -> Mapping[int, LogEntry]:
+        return {each.seq: each for each in self.channels[channel_id].entries if each.seq in seqs}
+
     async def save_marks(self, channel_id: str, position: int, marks: Mapping[str, Marks]) -> None:
         self.saves += 1
         taken = dict(marks)

@@ -172,6 +172,10 @@ class CassandraChannelLog(ChannelLog):
             if message.kind is EntryKind.MESSAGE
         }
 
+    async def entries_at(self, channel_id: str, seqs: Collection[int]) -> Mapping[int, LogEntry]:
+        """See `ChannelLog.entries_at`."""
+        return await self._reader.entries(channel_id, seqs)
+
     async def save_marks(self, channel_id: str, position: int, marks: Mapping[str, Marks]) -> None:
         """See `ChannelLog.save_marks`."""
         # The position is the time of writing as well, so a former sequencer that comes late changes nothing.

@@ -88,6 +88,16 @@ class SqliteChannelLog(ChannelLog):
 
         return await self._database.read(work)
 
+    async def entries_at(self, channel_id: str, seqs: Collection[int]) -> Mapping[int, LogEntry]:
+        """See `ChannelLog.entries_at`."""
+
+        def work(connection: sqlite3.Connection) -> Mapping[int, LogEntry]:
+            statement = f"SELECT {ENTRY_COLUMNS} FROM entries WHERE channel_id = ? AND seq = ?"
+            rows = (connection.execute(statement, (channel_id, seq)).fetchone() for seq in seqs)
+            return {row[0]: log_entry(row) for row in rows if row is not None}
+
+        return await self._database.read(work)
+
     async def save_marks(self, channel_id: str, position: int, marks: Mapping[str, Marks]) -> None:
         """See `ChannelLog.save_marks`."""
         row = (channel_id, position, encode_marks(marks))

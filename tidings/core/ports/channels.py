@@ -63,6 +63,10 @@ class ChannelLog(abc.ABC):
         """
 
     @abc.abstractmethod
+    async def entries_at(self, channel_id: str, seqs: Collection[int]) -> Mapping[int, LogEntry]:
+        """Return some entries of a log, by seq; those that do not exist are left out. No seq is beyond the head."""
+
+    @abc.abstractmethod
     async def save_marks(self, channel_id: str, position: int, marks: Mapping[str, Marks]) -> None:
         """Save the receipts of all members of a channel, which changed at a position."""
 

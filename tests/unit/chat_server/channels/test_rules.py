@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
+from chat_server.channels.first_results import of_action, of_entry
 from chat_server.channels.rules import Channel, Draft
 from tests.support.clock import FakeClock
 from tidings.core.actions import (
@@ -55,7 +56,7 @@ class Log:
             for each in self.entries
             if each.kind is EntryKind.MESSAGE
         }
-        return Draft(self.positions, messages)
+        return Draft(self.positions, messages, messages.keys())
 
     def write(self, draft: Draft) -> None:
         self.entries += draft.entries()
@@ -216,7 +217,7 @@ def test_the_same_message_again_gives_the_first_result_and_makes_nothing() -> No
 
 def test_a_result_that_the_storage_tells_of_answers_a_resend() -> None:
     log = group("bob")
-    log.channel.remember({("bob", "old"): (2, 77)})
+    log.channel.remember({("bob", "old"): of_action(Accepted("g1", 2, 77), Send("old", "x"))})
     assert log.channel.apply("bob", Send("old", "x"), log.draft()) == Accepted("g1", 2, 77)
 
 
@@ -230,7 +231,8 @@ def test_within_one_batch_no_result_is_forgotten() -> None:
 
 def test_all_first_results_of_one_batch_are_known_to_it() -> None:
     log = group("bob")
-    log.channel.remember({("bob", f"m{n}"): (n + 1, n + 1) for n in range(512)})
+    first = {f"m{n}": of_action(Accepted("g1", n + 1, n + 1), Send(f"m{n}", "x")) for n in range(512)}
+    log.channel.remember({("bob", name): each for name, each in first.items()})
     draft = log.draft()
     for n in range(512):
         assert log.channel.apply("bob", Send(f"m{n}", "x"), draft).seq == n + 1
@@ -246,12 +248,92 @@ def test_results_of_long_ago_do_not_fill_the_memory() -> None:
     assert log.channel.apply("bob", Send("m0", "x"), log.draft()).seq == 603
 
 
-@pytest.mark.parametrize("seq", [1, 2, 3])
-def test_a_reply_names_an_event_that_its_author_sees(seq: int) -> None:
+FIRST: list[tuple[Action, Action]] = [
+    (Send("n", "x"), Send("n", "y")),
+    (Send("n", "x"), Send("n", "x", reply_to_seq=3)),
+    (Send("n", "x", reply_to_seq=3), Send("n", "x")),
+    (Send("n", "x"), Edit(3, "x", "n")),
+    (Edit(3, "x", "n"), Edit(3, "y", "n")),
+    (Edit(3, "x", "n"), Edit(4, "x", "n")),
+    (Edit(3, "x", "n"), Send("n", "x", reply_to_seq=3)),
+]
+"""What is said first under a name, and something else under the same one."""
+
+
+@pytest.mark.parametrize(("first", "other"), FIRST)
+@pytest.mark.parametrize("known", ["from this batch", "from the batch before", "from the log"])
+def test_something_else_under_the_same_name_is_refused(first: Action, other: Action, known: str) -> None:
     log = group("bob")
-    log.do("bob", Send("m", "x"))
-    result = log.do("owner", Send("r", "y", reply_to_seq=seq))
-    assert log.event(result.seq).message.reply_to_seq == seq
+    log.do_all(("bob", Send("a", "one")), ("bob", Send("b", "two")))
+    draft = log.draft()
+    result = log.channel.apply("bob", first, draft)
+    if known != "from this batch":
+        log.write(draft)
+        if known == "from the log":
+            log.channel.remember({("bob", "n"): of_entry("g1", log.entries[-1])})
+        draft = log.draft()
+    with pytest.raises(Refusal) as caught:
+        log.channel.apply("bob", other, draft)
+    assert (caught.value.code, caught.value.reason) == (Code.ALREADY_EXISTS, "CLIENT_MESSAGE_ID_REUSED")
+    assert caught.value.metadata == {"first_seq": str(result.seq)}
+    field = "edit_message" if isinstance(other, Edit) else "send_message"
+    assert violation(caught.value) == f"{field}.client_message_id"
+    assert log.channel.apply("bob", first, draft) == result
+
+
+@pytest.mark.parametrize("from_log", [False, True])
+def test_what_was_said_first_stays_so_when_it_is_edited(from_log: bool) -> None:
+    log = group("bob")
+    first = log.do("bob", Send("n", "x"))
+    log.do("bob", Edit(first.seq, "y"))
+    if from_log:
+        log.channel.remember({("bob", "n"): of_entry("g1", log.entries[first.seq - 1])})
+    assert log.do("bob", Send("n", "x")) == first
+    assert log.refused("bob", Send("n", "y")).code is Code.ALREADY_EXISTS
+
+
+@pytest.mark.parametrize("from_log", [False, True])
+def test_of_a_deleted_message_any_text_is_the_same(from_log: bool) -> None:
+    log = group("bob")
+    log.do("bob", Send("a", "one"))
+    first = log.do("bob", Send("n", "x", reply_to_seq=3))
+    edit = log.do("bob", Edit(first.seq, "y", "e"))
+    log.do("bob", Delete(first.seq))
+    if from_log:
+        log.channel.remember({("bob", "n"): of_entry("g1", log.entries[first.seq - 1])})
+        log.channel.remember({("bob", "e"): of_entry("g1", log.entries[edit.seq - 1])})
+    for text in ("x", "another"):
+        assert log.do("bob", Send("n", text, reply_to_seq=3)) == first
+        assert log.do("bob", Edit(first.seq, text, "e")) == edit
+    # The rest of it is still there.
+    assert log.refused("bob", Send("n", "x")).code is Code.ALREADY_EXISTS
+    assert log.refused("bob", Edit(3, "y", "e")).code is Code.ALREADY_EXISTS
+
+
+def test_a_reply_names_a_message() -> None:
+    log = group("bob")
+    first = log.do("bob", Send("m", "x"))
+    result = log.do("owner", Send("r", "y", reply_to_seq=first.seq))
+    assert log.event(result.seq).message.reply_to_seq == first.seq
+    log.do("bob", Edit(first.seq, "z"))
+    log.do("bob", Delete(first.seq))
+    # Whoever was writing while it was deleted loses nothing; what is no message cannot be answered.
+    assert log.do("owner", Send("s", "y", reply_to_seq=first.seq)).seq == len(log.entries) == 7
+    for seq in (1, 2, 5, 6):
+        refusal = log.refused("owner", Send("t", "y", reply_to_seq=seq))
+        assert (refusal.code, violation(refusal)) == (Code.INVALID_ARGUMENT, "send_message.reply_to_seq")
+
+
+def test_a_reply_may_name_a_message_of_the_same_batch() -> None:
+    log = group("bob")
+    results = log.do_all(
+        ("bob", Send("m", "x")), ("owner", Send("r", "y", reply_to_seq=3)), ("owner", Send("s", "z", reply_to_seq=4))
+    )
+    assert [log.event(each.seq).message.reply_to_seq for each in results] == [0, 3, 4]
+    draft = log.draft()
+    log.channel.apply("owner", Retitle("another"), draft)
+    with pytest.raises(Refusal):
+        log.channel.apply("bob", Send("t", "x", reply_to_seq=6), draft)
 
 
 def test_a_reply_to_what_does_not_exist_or_was_before_ones_time_is_refused() -> None:

@@ -245,6 +245,28 @@ async def test_a_resend_gives_the_first_result_and_never_a_second_message(scene:
     assert scene.texts() == ["x", "bob's"]
 
 
+@pytest.mark.parametrize("restarted", [False, True])
+async def test_something_else_under_a_name_that_the_log_has_is_refused(scene: Scene, restarted: bool) -> None:
+    await scene.group("bob")
+    first = await scene.owner.submit("g", "ann", Send("1", "x"))
+    edit = await scene.owner.submit("g", "ann", Edit(first.seq, "y", "2"))
+    if restarted:
+        scene.restarted()
+    asked = (Send("1", "y"), Edit(first.seq, "x", "1"), Edit(first.seq, "x", "2"), Send("2", "y"))
+    outcomes = await asyncio.gather(
+        *(scene.owner.submit("g", "ann", each) for each in asked),
+        scene.owner.submit("g", "ann", Send("1", "x")),
+        scene.owner.submit("g", "ann", Send("3", "new")),
+        return_exceptions=True,
+    )
+    for outcome, said_first in zip(outcomes, (first, first, edit, edit), strict=False):
+        assert isinstance(outcome, Refusal)
+        assert (outcome.code, outcome.metadata["first_seq"]) == (Code.ALREADY_EXISTS, str(said_first.seq))
+    assert outcomes[4] == first
+    assert isinstance(outcomes[5], Accepted)
+    assert len(scene.log.entries("g")) == 5
+
+
 async def test_many_resends_in_one_batch_after_a_restart(scene: Scene) -> None:
     await scene.group("bob")
     ann = scene.enter("ann")
