@@ -124,7 +124,7 @@ class Node:
 
         Clients are waited for only where there is another chat server that they can move to.
         """
-        await self._listener.drain()
+        self._listener.drain()
         await self._services.drain()
         self._draining = True
         try:

@@ -9,11 +9,15 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
+
 from tests.support.http2 import Http2, is_well
 from tests.support.processes import ServerProcess
 from tests.support.raw import Api
 from tests.support.settings import UNLIMITED
+from tidings.v1 import chat_pb2
 
+HELLO = chat_pb2.ConverseRequest(commands=[chat_pb2.Command(hello=chat_pb2.Hello())]).SerializeToString()
 # The promise is that nobody waits for a second.
 _MOST_SECONDS = 1.0
 
@@ -86,3 +90,28 @@ async def test_a_path_that_is_no_text_a_thousand_times(folder: Path) -> None:
 
     async with talking(folder) as scene:
         await by_tens([attack(scene.endpoint) for _ in range(1_000)])
+
+
+@pytest.mark.parametrize(
+    ("path", "request_", "signed_in"),
+    [
+        ("/grpc.health.v1.Health/Watch", b"", False),
+        ("/tidings.v1.DiscoveryService/WatchServers", b"", False),
+        ("/tidings.v1.ChatService/Converse", HELLO, True),
+        ("/tidings.v1.PresenceService/Track", b"", True),
+    ],
+)
+async def test_a_reader_that_reads_nothing_does_not_hold_up_the_end(
+    folder: Path, path: str, request_: bytes, signed_in: bool
+) -> None:
+    async with ServerProcess(folder, config=UNLIMITED) as server:
+        api = Api(server.endpoint)
+        token = (await api.sign_up("ann")).tokens.access_token if signed_in else ""
+        async with await Http2.connect(server.endpoint, window=0, reading=False) as http:
+            call = await http.call(path, token=token)
+            await call.message(request_)
+            assert await http.ping()
+            async with asyncio.timeout(10):
+                code, log = await server.terminate()
+        await api.close()
+    assert (code, "Traceback" in log) == (0, False)

@@ -10,10 +10,11 @@ import grpc
 from google.protobuf.descriptor import FileDescriptor
 from grpc import aio
 from grpc_channelz.v1 import channelz, channelz_pb2
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from tidings.core.limits import FRAME_BYTES
 from tidings.rpc.acceptor import acceptor_server
+from tidings.rpc.health_service import HealthService
 from tidings.rpc.reflection import add_reflection
 
 _OPTIONS = (
@@ -62,7 +63,7 @@ class GrpcServer:
 
     def __init__(self, interceptors: Sequence[aio.ServerInterceptor]) -> None:
         self.server = acceptor_server(interceptors, _OPTIONS)
-        self._health = health.aio.HealthServicer()
+        self._health = HealthService()
         self._names: list[str] = []
 
     def serves(self, file: FileDescriptor) -> None:
@@ -112,20 +113,19 @@ class GrpcServer:
         except RuntimeError as error:
             raise ListenError(f"cannot listen at {address}: the address is in use or not this machine's") from error
         await self.server.start()
-        await self._set_health(health_pb2.HealthCheckResponse.SERVING)
+        self._set_health(health_pb2.HealthCheckResponse.SERVING)
         return f"{host}:{bound}"
 
-    async def drain(self) -> None:
+    def drain(self) -> None:
         """Answer health checks with NOT_SERVING; calls are still taken."""
-        await self._set_health(health_pb2.HealthCheckResponse.NOT_SERVING)
+        self._set_health(health_pb2.HealthCheckResponse.NOT_SERVING)
 
     async def stop(self, grace: float) -> None:
         """Take no new calls, and cut off those that are still there after `grace` seconds."""
         await self.server.stop(grace)
 
-    async def _set_health(self, status: health_pb2.HealthCheckResponse.ServingStatus) -> None:
-        for name in ("", *self._names):
-            await self._health.set(name, status)
+    def _set_health(self, status: health_pb2.HealthCheckResponse.ServingStatus) -> None:
+        self._health.set(("", *self._names), status)
 
 
 def _is_loopback(host: str) -> bool:

@@ -96,7 +96,7 @@ class MeshServices(Services):
 
     async def drain(self) -> None:
         """See `Services.drain`."""
-        await self._internal.drain()
+        self._internal.drain()
 
     async def stop(self, grace: float) -> None:
         """See `Services.stop`."""

@@ -13,6 +13,7 @@ import pytest
 
 from tests.support.http2 import SERVING, Call, Http2, is_well
 from tidings.rpc.acceptor import CallAcceptor
+from tidings.rpc.interceptor import CallInterceptor
 from tidings.rpc.server import GrpcServer
 
 SECRET = "a text of" + " somebody"
@@ -33,7 +34,7 @@ PATHS = (
 @pytest.fixture
 async def endpoint() -> AsyncIterator[str]:
     """A listener with nothing on it but what each has."""
-    server = GrpcServer([])
+    server = GrpcServer([CallInterceptor(None)])
     yield await server.start("127.0.0.1:0")
     async with asyncio.timeout(5):
         await server.stop(0)
@@ -103,7 +104,7 @@ async def test_the_core_fails_for_a_moment(monkeypatch: pytest.MonkeyPatch, capl
     original: Any = CallAcceptor._request_registered_call
     monkeypatch.setattr(CallAcceptor, "_request_registered_call", request)
     monkeypatch.setattr("tidings.rpc.acceptor._RETRY_SECONDS", 0.01)
-    server = GrpcServer([])
+    server = GrpcServer([CallInterceptor(None)])
     endpoint = await server.start("127.0.0.1:0")
     async with await Http2.connect(endpoint) as http:
         call = await http.call("/grpc.health.v1.Health/Check")

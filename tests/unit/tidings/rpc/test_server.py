@@ -8,13 +8,14 @@ import grpc
 import pytest
 
 from tests.support.http2 import CHECK, SERVING, Http2, is_well
+from tidings.rpc.interceptor import CallInterceptor
 from tidings.rpc.server import GrpcServer
 
 
 @pytest.fixture
 async def endpoint() -> AsyncIterator[str]:
     """A listener with nothing on it but what each has."""
-    server = GrpcServer([])
+    server = GrpcServer([CallInterceptor(None)])
     yield await server.start("127.0.0.1:0")
     await server.stop(0)
 
