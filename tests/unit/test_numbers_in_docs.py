@@ -109,6 +109,7 @@ _STATED = {
         f"told to the sequencer of the channel for {router._REFRESH_ATTEMPTS * router._RETRY_SECONDS:g} s;",
     ],
     "operations.md": [
+        f"what writes waits, and after {database._LOCKED_SECONDS:g} s fails with UNAVAILABLE",
         f"{PasswordSettings().memory_kib >> 10} MiB for each log-in under way",
         f"{_SETTINGS.capacity:,}; and the channels that it has loaded",
         f"and costs clients a reconnect and up to {_LEASE} until the lease is over",

@@ -8,16 +8,18 @@ import logging
 import os
 import sqlite3
 import threading
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from importlib.resources import files
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 from tidings.core.errors import Refusal, unavailable
 from tidings.core.reasons import Reason
 
 T = TypeVar("T")
+_Writes: TypeAlias = "list[tuple[Callable[[sqlite3.Connection], object], asyncio.Future[object]]]"
 _log = logging.getLogger(__name__)
 
 _APART_SECONDS = 0.002
@@ -25,6 +27,9 @@ _APART_SECONDS = 0.002
 some 200 us of CPU, most of it the kernel's, however much is in it, and clients that were answered together have written
 again after this time. A group of 10 with 8 messages in flight: 23.7 us a delivery instead of 38.3, and 27,600/s instead
 of 24,100; pairs: 79 us a message instead of 91."""
+_LOCKED_SECONDS = 5.0
+"""How long writes wait while another process, such as an operator's `sqlite3`, holds SQLite's write lock."""
+_TRY_AGAIN_SECONDS = 0.02
 _READERS = 2
 _STATEMENTS = 256
 
@@ -38,7 +43,8 @@ class Database:
 
     A write is a function that gets the writing connection and returns a result. All writes that wait are run one after
     another in one transaction, each in a savepoint of its own, and answered once that is synced (group commit). The
-    next transaction begins when the last has ended, or a moment later when they follow one another.
+    next transaction begins when the last has ended, or a moment later when they follow one another. While another
+    process holds the write lock, writes wait for it without holding the event loop, and reads go on.
 
     The constructor opens the database, or makes it, and takes the lock of the folder.
 
@@ -70,14 +76,17 @@ class Database:
                 _check_schema(self._writer, folder)
             else:
                 _migrate(self._writer, folder)
+            # From here on the writer runs on the event loop, which must not sleep: `_begin` waits for the lock.
+            self._writer.execute("PRAGMA busy_timeout = 0")
         except sqlite3.Error as error:
             raise DataFolderError(f"the database in {folder} cannot be used: {error}") from error
         self._committer = ThreadPoolExecutor(1, thread_name_prefix="tidings-commit")
         self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="tidings-read")
         self._reader = threading.local()
         self._reader_connections: list[sqlite3.Connection] = []
-        self._waiting: list[tuple[Callable[[sqlite3.Connection], object], asyncio.Future[object]]] = []
+        self._waiting: _Writes = []
         self._committing: asyncio.Task[None] | None = None
+        self._is_locked = False
         self._between_commits = asyncio.Event()
         self._between_commits.set()
         self._closed = False
@@ -93,7 +102,8 @@ class Database:
             The result, once the transaction is synced to disk.
 
         Raises:
-            Refusal: UNAVAILABLE when the disk refuses; nothing was written.
+            Refusal: UNAVAILABLE when the disk refuses, or when another process holds the write lock for 5 s; nothing
+                was written.
         """
         if self._closed:
             raise unavailable("the storage is closed", Reason.STORAGE_UNAVAILABLE)
@@ -127,12 +137,14 @@ class Database:
         while self._committing is not None:
             await asyncio.wait([self._committing])
         self._closed = True
-        loop = asyncio.get_running_loop()
-        await loop.run_in_executor(None, self._readers.shutdown)
-        await loop.run_in_executor(None, self._committer.shutdown)
-        for connection in self._reader_connections:
+        await asyncio.get_running_loop().run_in_executor(None, self._close)
+
+    def _close(self) -> None:
+        """Close the connections, the last of which copies the log into the database file and syncs both."""
+        self._readers.shutdown()
+        self._committer.shutdown()
+        for connection in (*self._reader_connections, self._writer):
             connection.close()
-        self._writer.close()
         if self._lock is not None:
             os.close(self._lock)
 
@@ -141,19 +153,11 @@ class Database:
         loop = asyncio.get_running_loop()
         try:
             while self._waiting:
-                group, self._waiting = self._waiting, []
-                self._between_commits.clear()
                 began = loop.time()
-                try:
-                    self._writer.execute("BEGIN IMMEDIATE")
-                    outcomes = [(future, *self._run(work)) for work, future in group]
-                    # Only the commit, which waits for the disk, runs in the other thread. Statements that ran there
-                    # would fight this thread for the interpreter lock, row by row.
-                    await loop.run_in_executor(self._committer, self._writer.commit)
-                except sqlite3.Error as error:
-                    self._fail(group, error)
-                else:
-                    _answer(outcomes)
+                group = await self._begin()
+                if group:
+                    self._between_commits.clear()
+                    await self._commit(group)
                 await asyncio.sleep(began + _APART_SECONDS - loop.time())
                 # The callers that were answered, and those that wait to write, run first, so that their writes are in
                 # the next transaction.
@@ -162,6 +166,56 @@ class Database:
         finally:
             self._between_commits.set()
             self._committing = None
+
+    async def _begin(self) -> _Writes:
+        """Begin a transaction and take the writes that are to be in it; none when all of them had to be refused.
+
+        SQLite would wait for the lock in a thread that sleeps, and this is the event loop's: so it is asked again and
+        again instead, and each write is refused once it has waited too long.
+        """
+        loop = asyncio.get_running_loop()
+        late: deque[tuple[float, _Writes]] = deque()
+        while True:
+            error = self._try_to_begin()
+            now = loop.time()
+            if self._waiting:
+                late.append((now + _LOCKED_SECONDS, self._waiting))
+                self._waiting = []
+            if error is None:
+                return late[0][1] if len(late) == 1 else [write for _, writes in late for write in writes]
+            while late and (late[0][0] <= now or not _is_busy(error)):
+                _answer((future, None, _storage_refusal()) for _, future in late.popleft()[1])
+            if not late:
+                return []
+            await asyncio.sleep(_TRY_AGAIN_SECONDS)
+
+    def _try_to_begin(self) -> sqlite3.Error | None:
+        try:
+            self._writer.execute("BEGIN IMMEDIATE")
+        except sqlite3.Error as error:
+            # Said once for each time, not for each write that is refused.
+            if not self._is_locked:
+                _log.error("no transaction can begin, so writes wait and are then refused: %s", error)
+            self._is_locked = True
+            return error
+        if self._is_locked:
+            _log.warning("transactions begin again")
+        self._is_locked = False
+        return None
+
+    async def _commit(self, group: _Writes) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            outcomes = [(future, *self._run(work)) for work, future in group]
+            # Only the commit, which waits for the disk, runs in the other thread. Statements that ran there would fight
+            # this thread for the interpreter lock, row by row.
+            await loop.run_in_executor(self._committer, self._writer.commit)
+        except sqlite3.Error as error:
+            _log.error("a transaction failed: %s", error)
+            if self._writer.in_transaction:
+                await loop.run_in_executor(self._committer, self._writer.rollback)
+            outcomes = [(future, None, _storage_refusal()) for _, future in group]
+        _answer(outcomes)
 
     def _run(self, work: Callable[[sqlite3.Connection], object]) -> tuple[object, Exception | None]:
         execute = self._writer.execute
@@ -177,18 +231,6 @@ class Database:
             return None, error
         execute("RELEASE work")
         return result, None
-
-    def _fail(
-        self,
-        group: list[tuple[Callable[[sqlite3.Connection], object], asyncio.Future[object]]],
-        error: sqlite3.Error,
-    ) -> None:
-        _log.error("a transaction failed: %s", error)
-        if self._writer.in_transaction:
-            self._writer.rollback()
-        for _, future in group:
-            if not future.cancelled():
-                future.set_exception(_storage_refusal())
 
     def _read(self, work: Callable[[sqlite3.Connection], T]) -> T:
         connection: sqlite3.Connection | None = getattr(self._reader, "connection", None)
@@ -227,6 +269,11 @@ def _answer(outcomes: Iterable[tuple[asyncio.Future[object], object, Exception |
             future.set_result(result)
         else:
             future.set_exception(failure)
+
+
+def _is_busy(error: sqlite3.Error) -> bool:
+    # The lowest byte is the primary code; SQLITE_BUSY_RECOVERY and the like are waited for too.
+    return error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
 
 
 def _storage_refusal() -> Refusal:
