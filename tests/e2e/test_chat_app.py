@@ -14,8 +14,8 @@ from textual.widgets import Input, OptionList, Static
 from typer.testing import CliRunner
 
 from tests.support.processes import ServerProcess
+from tests.support.sdk_fake import Backend, serve
 from tests.support.settings import CHEAP_SIGN_UPS
-from tests.unit.sdk_fake import Backend, serve
 from tidings.v1 import channel_pb2, chat_pb2
 from tidings_chat.accounts import RememberedAccounts
 from tidings_chat.app import ChatApp

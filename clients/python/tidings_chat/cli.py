@@ -14,7 +14,7 @@ import typer
 from tidings_chat.accounts import DEFAULT_SERVER, RememberedAccount, RememberedAccounts, default_folder
 from tidings_chat.app import ChatApp
 from tidings_chat.text import explain
-from tidings_client import SignedOutError, Tidings, TidingsError, Tls
+from tidings_client import ClientReason, SignedOutError, Tidings, TidingsError, Tls
 
 
 class CannotStartError(Exception):
@@ -92,7 +92,7 @@ async def prepare(accounts: RememberedAccounts, server: str, user: str, tls: Tls
         except SignedOutError:
             user, server = account.username, account.server
         except TidingsError as error:
-            if user or error.reason != "STATE_IN_USE":
+            if user or error.reason != ClientReason.STATE_IN_USE:
                 raise CannotStartError(explain(error)) from None
             # Another terminal has the only account open, so this one is for somebody else.
             server = account.server

@@ -7,7 +7,8 @@ from datetime import date
 
 import grpc
 
-from tidings_client import TidingsError
+from tidings.v1 import errors_pb2
+from tidings_client import TidingsError, reason_word
 
 # Control characters would reach the terminal as commands; bidirectional ones would reorder what stands beside them.
 _CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
@@ -33,7 +34,7 @@ def explain(error: TidingsError) -> str:
             return "the server does not answer"
         case _:
             pass
-    if error.reason == "BLOCKED":
+    if error.reason == reason_word(errors_pb2.ERROR_REASON_BLOCKED):
         return "one of you has blocked the other"
     if error.code is grpc.StatusCode.INVALID_ARGUMENT and error.violations:
         return clean_line("; ".join(f"{_field(each.field)} {each.description}" for each in error.violations))

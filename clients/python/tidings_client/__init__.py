@@ -9,11 +9,13 @@ from tidings_client._connection import Connection
 from tidings_client._errors import FieldViolation, ReplacedError, SignedOutError, TidingsError
 from tidings_client._names import new_client_message_id
 from tidings_client._presence import Presence
+from tidings_client._reasons import ClientReason, reason_word
 from tidings_client._stream_runner import Status
 from tidings_client._transport import Tls
 
 __all__ = [
     "Backoff",
+    "ClientReason",
     "Connection",
     "FieldViolation",
     "Presence",
@@ -24,6 +26,7 @@ __all__ = [
     "TidingsError",
     "Tls",
     "new_client_message_id",
+    "reason_word",
 ]
 
 # A traceback names an error as an application imports it.

@@ -11,10 +11,11 @@ from typing import Self
 
 import grpc
 
-from tidings.v1 import chat_pb2, discovery_pb2
+from tidings.v1 import chat_pb2, discovery_pb2, errors_pb2
 from tidings_client._api_client import ApiClient
 from tidings_client._errors import FieldViolation, TidingsError, refusal
 from tidings_client._names import new_client_message_id
+from tidings_client._reasons import ClientReason, reason_word
 from tidings_client._session_protocol import COMMAND_BYTES, SessionProtocol
 from tidings_client._storage import Storage
 from tidings_client._stream_runner import Status, StreamRunner
@@ -248,7 +249,7 @@ class Connection:
             raise refusal(
                 grpc.StatusCode.INVALID_ARGUMENT,
                 f"text: {description}",
-                reason="INVALID_FIELD",
+                reason=reason_word(errors_pb2.ERROR_REASON_INVALID_FIELD),
                 violations=[FieldViolation("text", description)],
             )
         async with self._in_flight:
@@ -333,7 +334,7 @@ class Connection:
         if isinstance(self._error, TidingsError):
             return type(self._error).of(self._error)
         why = f"the connection failed: {self._error!r}" if self._error is not None else "the connection is closed"
-        return refusal(grpc.StatusCode.CANCELLED, why, reason="CONNECTION_CLOSED")
+        return refusal(grpc.StatusCode.CANCELLED, why, reason=ClientReason.CONNECTION_CLOSED)
 
     def _check(self) -> None:
         if self._is_over or self._is_closed:

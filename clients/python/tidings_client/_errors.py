@@ -34,7 +34,8 @@ class TidingsError(Exception):
     Attributes:
         code: The gRPC status code.
         message: One sentence for people.
-        reason: A word in capitals for programs, such as ``BLOCKED``; empty when there is none.
+        reason: A word for programs; empty when there is none. Compare it with what `reason_word` gives for a reason of
+            `tidings.v1.ErrorReason`, or with a `ClientReason`.
         violations: The fields at fault.
         metadata: More for programs, such as the limit that was passed.
         retry_after: Seconds after which trying again makes sense; None when the server did not say.

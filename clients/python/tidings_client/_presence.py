@@ -7,16 +7,16 @@ import contextlib
 import logging
 from collections.abc import Mapping, Sequence
 from types import TracebackType
-from typing import Self, TypeAlias
+from typing import NoReturn, Self, TypeAlias
 
 import grpc
 from grpc import aio
 
 from tidings.v1 import discovery_pb2, presence_pb2, presence_pb2_grpc
 from tidings_client._api_client import ApiClient
-from tidings_client._backoff import Backoff
 from tidings_client._call_status import CallStatus
-from tidings_client._errors import ReplacedError, SignedOutError, TidingsError, refusal
+from tidings_client._errors import TidingsError, refusal
+from tidings_client._reconnect_policy import ReconnectPolicy
 from tidings_client._servers import Servers
 from tidings_client._transport import bearer, open_channel
 
@@ -87,12 +87,11 @@ class Presence:
     def __init__(self, api: ApiClient) -> None:
         self._api = api
         self._servers = Servers(api.device.server)
-        self._backoff = Backoff()
+        self._policy = ReconnectPolicy(api.keeper, self._servers)
         self._known: dict[str, presence_pb2.PresenceChange] = {}
         self._news: dict[str, presence_pb2.PresenceChange] = {}
         self._changed = asyncio.Event()
         self._token = ""
-        self._was_refused = False
         self._task: asyncio.Task[None] | None = None
         self._error: Exception | None = None
         self._is_closed = False
@@ -157,34 +156,11 @@ class Presence:
         try:
             self._token = await self._api.keeper.current()
             await self._hold(server)
-            raise refusal(grpc.StatusCode.UNAVAILABLE, f"{server.endpoint} ended the stream")
-        except SignedOutError:
-            raise
-        except TidingsError as why:
-            error = why
-        _log.info("the presence stream to %s ended: %s", server.endpoint, error)
-        if error.code is grpc.StatusCode.UNAUTHENTICATED:
-            # This is also the normal end of a stream, when its token has expired.
-            if self._was_refused:
-                raise SignedOutError.of(error)
-            self._was_refused = True
-            try:
-                await self._api.keeper.renew(self._token)
-                return 0.0
-            except SignedOutError:
-                raise
-            except TidingsError as renewal_error:
-                error = renewal_error
-                self._was_refused = False
-        if error.code is grpc.StatusCode.ABORTED:
-            # Coming back would end the newer stream in turn, and so on for ever.
-            raise ReplacedError.of(error)
-        if error.code is grpc.StatusCode.PERMISSION_DENIED:
-            raise error
-        self._servers.failed(server)
-        return self._backoff.next(error.retry_after)
+        except TidingsError as error:
+            return await self._policy.after(server, self._token, error)
 
-    async def _hold(self, server: discovery_pb2.Server) -> None:
+    async def _hold(self, server: discovery_pb2.Server) -> NoReturn:
+        """Holds a stream until it ends, and raises why."""
         channel = open_channel(server.endpoint, self._api.tls)
         stream = presence_pb2_grpc.PresenceServiceStub(channel).Track(metadata=bearer(self._token))
         call_status = CallStatus(stream)
@@ -199,6 +175,7 @@ class Presence:
             stream.cancel()
             await asyncio.gather(heart, return_exceptions=True)
             await channel.close()
+        raise refusal(grpc.StatusCode.UNAVAILABLE, f"{server.endpoint} ended the stream")
 
     async def _beat(self, stream: _Stream) -> None:
         beat = presence_pb2.TrackRequest(heartbeat=presence_pb2.Heartbeat())
@@ -208,18 +185,13 @@ class Presence:
                 await stream.write(beat)
                 await asyncio.sleep(_HEARTBEAT_SECONDS)
                 # A stream that lived so long works, even if it brought nothing.
-                self._worked()
+                self._policy.worked()
 
     def _take(self, frame: presence_pb2.TrackResponse) -> None:
-        self._worked()
+        self._policy.worked()
         for change in frame.changes:
             # The first frame after a reconnect repeats what is known.
             if self._known.get(change.user_id) != change:
                 self._known[change.user_id] = change
                 self._news[change.user_id] = change
                 self._changed.set()
-
-    def _worked(self) -> None:
-        self._was_refused = False
-        self._backoff.reset()
-        self._servers.worked()

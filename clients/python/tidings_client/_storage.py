@@ -15,6 +15,7 @@ import grpc
 from tidings.v1 import account_pb2, discovery_pb2
 from tidings_client._errors import refusal
 from tidings_client._progress import Progress, ProgressUpdate
+from tidings_client._reasons import ClientReason
 
 # "Tidi": tells these files from those of other programs.
 _APPLICATION_ID = 0x54696469
@@ -85,10 +86,12 @@ class Storage:
                 raise refusal(
                     grpc.StatusCode.FAILED_PRECONDITION,
                     f"{path} is open in another process; give each its own",
-                    reason="STATE_IN_USE",
+                    reason=ClientReason.STATE_IN_USE,
                 ) from None
             raise refusal(
-                grpc.StatusCode.FAILED_PRECONDITION, f"{path} cannot be used: {error}", reason="STATE_UNREADABLE"
+                grpc.StatusCode.FAILED_PRECONDITION,
+                f"{path} cannot be used: {error}",
+                reason=ClientReason.STATE_UNREADABLE,
             ) from error
         except BaseException:
             self._database.close()

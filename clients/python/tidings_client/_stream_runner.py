@@ -21,9 +21,9 @@ from grpc import aio
 from tidings.v1 import chat_pb2, chat_pb2_grpc, discovery_pb2
 from tidings_client._api_client import ApiClient
 from tidings_client._backfill import backfill
-from tidings_client._backoff import Backoff
 from tidings_client._call_status import CallStatus
-from tidings_client._errors import ReplacedError, SignedOutError, TidingsError, refusal
+from tidings_client._errors import SignedOutError, TidingsError, refusal
+from tidings_client._reconnect_policy import ReconnectPolicy
 from tidings_client._servers import Servers
 from tidings_client._session_protocol import Phase, SessionProtocol
 from tidings_client._transport import bearer, open_channel
@@ -38,11 +38,6 @@ _FAREWELL_SECONDS = 1.0
 _MOVE_WITHIN_SECONDS = 1.0
 # When this many events wait for the application, nothing more is read until half of them are taken.
 _MOST_WAITING = 4_000
-
-# Errors that neither another server nor a later attempt will change.
-_FATAL = frozenset(
-    {grpc.StatusCode.FAILED_PRECONDITION, grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.PERMISSION_DENIED}
-)
 
 
 class Status(enum.Enum):
@@ -89,7 +84,7 @@ class StreamRunner:
         self._on_events = on_events
         self._on_status = on_status
         self._servers = Servers(api.device.server, api.device.servers)
-        self._backoff = Backoff()
+        self._policy = ReconnectPolicy(api.keeper, self._servers)
         self._reader: asyncio.Task[None] | None = None
         self._renewal: asyncio.Task[None] | None = None
         self._writable = asyncio.Event()
@@ -99,7 +94,6 @@ class StreamRunner:
         self._move_timer: asyncio.TimerHandle | None = None
         self._token_timer: asyncio.TimerHandle | None = None
         self._token = ""
-        self._was_refused = False
         self._farewell: chat_pb2.ConverseRequest | None = None
         self.status = Status.CONNECTING
         self.server: discovery_pb2.Server | None = None
@@ -162,30 +156,12 @@ class StreamRunner:
         """Decides what follows the end of a stream: raises when it was the last one, else gives the seconds to wait."""
         if error is None:
             return 0.0
-        _log.info("the stream to %s ended: %s", server.endpoint, error)
-        if isinstance(error, SignedOutError) or error.code in _FATAL:
-            raise error
-        if error.code is grpc.StatusCode.ABORTED:
-            raise ReplacedError.of(error)
-        if error.code is grpc.StatusCode.UNAUTHENTICATED:
-            if self._was_refused:
-                raise SignedOutError.of(error)
-            self._was_refused = True
-            try:
-                await self._api.keeper.renew(self._token)
-            except SignedOutError:
-                raise
-            except TidingsError as renewal_error:
-                self._was_refused = False
-                return self._backoff.next(renewal_error.retry_after)
+        receive_buffer = self._protocol.receive_buffer
+        if error.code is grpc.StatusCode.OUT_OF_RANGE and receive_buffer.received_cursor:
+            _log.info("the server does not know the cursor %s: %s", receive_buffer.received_cursor, error)
+            receive_buffer.restart()
             return 0.0
-        if error.code is grpc.StatusCode.OUT_OF_RANGE:
-            if not self._protocol.receive_buffer.received_cursor:
-                raise error
-            self._protocol.receive_buffer.restart()
-            return 0.0
-        self._servers.failed(server)
-        return self._backoff.next(error.retry_after)
+        return await self._policy.after(server, self._token, error)
 
     async def _room(self) -> None:
         """Waits until the application has taken most of the events that wait for it.
@@ -278,10 +254,9 @@ class StreamRunner:
         if status is not self.status:
             if self.status is Status.CONNECTING:
                 self.sessions += 1
-                self._was_refused = False
+                self._policy.welcomed()
             if status is Status.LIVE:
-                self._backoff.reset()
-                self._servers.worked()
+                self._policy.worked()
             self._set_status(status)
         if protocol.token_refused is not None:
             # A new stream shows whether the token is at fault.

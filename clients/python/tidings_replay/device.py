@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 from tidings.v1 import chat_pb2
-from tidings_client import Connection, Status, Tidings, TidingsError
+from tidings_client import ClientReason, Connection, Status, Tidings, TidingsError
 from tidings_replay.churn import Churn, DropKind
 from tidings_replay.record import RecordedEntry, entry_of
 
@@ -107,7 +107,7 @@ class ReplayDevice:
                 return accepted, time.monotonic() - started
             except TidingsError as error:
                 # A device that drops out while it says a line has no result, and says it again.
-                if error.reason != "CONNECTION_CLOSED" or self._is_at(connection):
+                if error.reason != ClientReason.CONNECTION_CLOSED or self._is_at(connection):
                     raise
             breaks = None
             connection = await asyncio.shield(self._here)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any, cast
 
-from tests.unit.test_client_session_protocol import drain, live, message
+from tests.unit.tidings_client.test_session_protocol import drain, live, message
 from tidings.v1 import channel_pb2, chat_pb2, history_pb2
 from tidings_client._api_client import ApiClient
 from tidings_client._backfill import backfill

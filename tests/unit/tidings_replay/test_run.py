@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from google.rpc import status_pb2
 
-from tests.unit.sdk_fake import Backend, FakeSession, serve, status
+from tests.support.sdk_fake import Backend, FakeSession, serve, status
 from tidings.v1 import chat_pb2
 from tidings_replay.casting import cast
 from tidings_replay.churn import Churn

@@ -15,7 +15,7 @@ import grpc
 import pytest
 from google.rpc import status_pb2
 
-from tests.unit.sdk_fake import Backend, FakeSession, Log, no, serve, status
+from tests.support.sdk_fake import Backend, FakeSession, Log, no, serve, status
 from tidings.v1 import chat_pb2, discovery_pb2
 from tidings_client import Connection, ReplacedError, SignedOutError, Status, Tidings, TidingsError
 from tidings_client._progress import Progress, ProgressUpdate

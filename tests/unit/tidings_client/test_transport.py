@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 
-from tests.unit.sdk_fake import Backend, serve
+from tests.support.sdk_fake import Backend, serve
 from tidings_client import Tidings
 
 

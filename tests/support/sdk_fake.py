@@ -32,6 +32,7 @@ from tidings.v1 import (
     chat_pb2_grpc,
     discovery_pb2,
     discovery_pb2_grpc,
+    errors_pb2,
     history_pb2,
     history_pb2_grpc,
     presence_pb2,
@@ -42,10 +43,11 @@ Context = aio.ServicerContext[Any, Any]
 
 
 def status(code: str, message: str = "no", *, reason: str = "", retry_after: float | None = None) -> status_pb2.Status:
-    """A google.rpc.Status with details."""
+    """A google.rpc.Status with details; the reason is one of the contract's, without the prefix."""
     made = status_pb2.Status(code=code_pb2.Code.Value(code), message=message)
     details: list[Message] = []
     if reason:
+        errors_pb2.ErrorReason.Value(f"ERROR_REASON_{reason}")
         details.append(error_details_pb2.ErrorInfo(reason=reason, domain="tidings"))
     if retry_after is not None:
         delay = duration_pb2.Duration()
@@ -358,7 +360,7 @@ class _Accounts(account_pb2_grpc.AccountServiceServicer):
     async def LogIn(self, request: account_pb2.LogInRequest, context: Context) -> account_pb2.LogInResponse:
         backend = self._backend
         if backend.passwords.get(request.username) != request.password:
-            await _abort(context, no("UNAUTHENTICATED", "wrong", reason="BAD_CREDENTIALS"))
+            await _abort(context, no("UNAUTHENTICATED", "wrong", reason="WRONG_CREDENTIALS"))
         backend.revoked.discard(request.device_id)
         return account_pb2.LogInResponse(**self._device(backend.users[request.username], request.device_id))
 

@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from tests.support.sdk_fake import Backend, no, serve
 from tests.support.waiting import eventually
-from tests.unit.sdk_fake import Backend, no, serve
 from tidings.v1 import presence_pb2
 from tidings_client import Presence, ReplacedError, SignedOutError, Tidings, TidingsError
 
