@@ -157,8 +157,7 @@ class ChatScreen(Screen[None]):
     def _draw(self) -> None:
         """Brings all parts of the screen up to date with the model."""
         self._is_drawing_due = False
-        if not self.is_current:
-            # Nothing is left to draw on, or it is drawn when the screen comes back.
+        if not self._can_draw:
             return
         channel = self._chats.current
         if channel is None and self._chats.is_loaded and self._chats.channels:
@@ -176,6 +175,14 @@ class ChatScreen(Screen[None]):
         self._draw_typing()
         self.session.loader.complete()
 
+    @property
+    def _can_draw(self) -> bool:
+        """Whether there is something to draw on: a screen that goes loses its parts before it is gone itself.
+
+        Under another screen it is not drawn either, but when it comes back.
+        """
+        return self.is_current and self.display
+
     def _rows(self, channel: ChatChannel) -> list[Row]:
         return rows(self._chats, channel, self._new_after, datetime.now().astimezone())
 
@@ -189,7 +196,7 @@ class ChatScreen(Screen[None]):
         composer.border_subtitle = "you are not in this group any more" if gone else "Enter sends"
 
     def _draw_typing(self) -> None:
-        if not self.is_current:
+        if not self._can_draw:
             return
         channel = self._chats.current
         line = self.query_one("#typing", Static)
