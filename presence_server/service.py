@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from typing import TypeAlias
+from collections.abc import AsyncIterator, Awaitable
+from typing import TypeAlias, TypeVar
 
 from grpc import aio
 
@@ -15,6 +15,7 @@ from tidings.core.values import Presence
 from tidings.rpc.live_calls import caller, when_signed_out
 from tidings.v1 import presence_pb2, presence_pb2_grpc
 
+T = TypeVar("T")
 _Context: TypeAlias = "aio.ServicerContext[presence_pb2.TrackRequest, presence_pb2.TrackResponse]"
 
 
@@ -38,10 +39,13 @@ class PresenceService(presence_pb2_grpc.PresenceServiceServicer):
         when_signed_out(track.end)
         writer = _Writer(self._tracker, track, context)
         try:
-            await writer.write()
+            await _until_ended(track, writer.write())
             track.when_news(writer.wake)
-            while await _read(track, context):
+            # What is no request is the end.
+            while isinstance(await _until_ended(track, context.read()), presence_pb2.TrackRequest):
                 await self._tracker.beat(track)
+            if track.ended is not None:
+                raise track.ended
         finally:
             self._tracker.close(track)
             writer.close()
@@ -89,15 +93,14 @@ class _Writer:
             self._task = None
 
 
-async def _read(track: Track, context: _Context) -> bool:
-    """Wait for the next heartbeat; False at the end of the client's side of the stream."""
+async def _until_ended(track: Track, waiting: Awaitable[T]) -> T | None:
+    """Wait for the client to read or to say something; None when the server ends the stream meanwhile."""
     try:
-        async with asyncio.timeout(None) as waiting:
-            track.when_ended(lambda: waiting.reschedule(0.0))
-            # What is no request is the end.
-            return isinstance(await context.read(), presence_pb2.TrackRequest)
+        async with asyncio.timeout(None) as scope:
+            track.when_ended(lambda: scope.reschedule(0.0))
+            return await waiting
     except TimeoutError:
-        return True
+        return None
     finally:
         track.when_ended(None)
 

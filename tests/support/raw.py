@@ -40,7 +40,7 @@ class Api:
     """
 
     def __init__(self, endpoint: str) -> None:
-        self._endpoint = endpoint
+        self.endpoint = endpoint
         self._dialled: dict[str, aio.Channel] = {}
         self.channel = channel = self.dial(endpoint)
         self.accounts = account_pb2_grpc.AccountServiceStub(channel)
@@ -52,7 +52,7 @@ class Api:
 
     def dial(self, endpoint: str = "") -> aio.Channel:
         """The connection to a server; to where one signs in when it is not told where."""
-        endpoint = endpoint or self._endpoint
+        endpoint = endpoint or self.endpoint
         if endpoint not in self._dialled:
             self._dialled[endpoint] = aio.insecure_channel(
                 endpoint, options=(("grpc.use_local_subchannel_pool", 1), ("grpc.max_receive_message_length", -1))

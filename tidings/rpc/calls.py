@@ -88,10 +88,13 @@ def serving(handler: grpc.RpcMethodHandler[Any, Any]) -> Callable[[Context], Awa
 
         return serve_unary
 
-    if handler.request_streaming and parse is None:
-        return lambda context: cast("Awaitable[None]", method(context, context))
-
     async def serve_stream(context: Context) -> None:
+        # Headers go alone: with a first message behind them that its client does not read, they count as not sent, and
+        # no status could be sent.
+        await context.send_initial_metadata(())
+        if handler.request_streaming and parse is None:
+            await method(context, context)
+            return
         messages = MessageContext(context, parse, encode)
         request = messages if handler.request_streaming else await _only_request(context, parse)
         if not inspect.isasyncgenfunction(method):
