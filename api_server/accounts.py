@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import re
 import secrets
+import unicodedata
 from collections.abc import Sequence
+from dataclasses import replace
 
 from api_server.account_values import DeviceToSignIn, SignedIn, Tokens, UsersPage
 from api_server.passwords import Passwords
@@ -46,6 +48,7 @@ from tidings.core.ports import (
 )
 from tidings.core.rate import RateLimiter
 from tidings.core.reasons import Reason
+from tidings.core.shown_text import cleaned_line, shown_line
 from tidings.core.values import Device, Identity, Server, ServerKind, User
 from tidings.rpc.tasks import to_the_end
 from tidings.rpc.tokens import Revocations, TokenIssuer
@@ -110,8 +113,8 @@ class Accounts:
         """
         _check_new_username(username)
         check_text("password", password, PASSWORD_CHARACTERS[1], PASSWORD_CHARACTERS[0])
-        check_text("display_name", display_name, NAME_CHARACTERS, least=0)
-        _check_device(device)
+        display_name = shown_line("display_name", display_name, NAME_CHARACTERS, least=0)
+        device = _with_clean_name(device)
         wait = self._sign_ups.take(address) or await self._shared.take(f"sign-ups from {address}", self._sign_up_rate)
         if wait:
             raise too_fast("new accounts from this address", wait)
@@ -145,7 +148,7 @@ class Accounts:
         """
         check_text("username", username, USERNAME_CHARACTERS[1])
         check_text("password", password, PASSWORD_CHARACTERS[1])
-        _check_device(device)
+        device = _with_clean_name(device)
         account = _folded(username)
         await self._throttle.check(account, address)
         credentials = await self._store.credentials(account)
@@ -206,7 +209,9 @@ class Accounts:
         if page_token and not _USERNAME.fullmatch(page_token):
             raise invalid("page_token", "is not the next_page_token of a page before")
         limit = page_size(size, USERS_PAGE_DEFAULT, USERS_PAGE)
-        found = await self._store.search(prefix.lower(), page_token, limit + 1, caller.user_id)
+        # As names are kept.
+        prefix = unicodedata.normalize("NFC", prefix).lower()
+        found = await self._store.search(prefix, page_token, limit + 1, caller.user_id)
         return UsersPage(found[:limit], found[limit - 1].username if len(found) > limit else "")
 
     async def update_profile(self, caller: Identity, display_name: str | None, about: str | None) -> User:
@@ -216,9 +221,9 @@ class Accounts:
             Refusal: INVALID_ARGUMENT.
         """
         if display_name is not None:
-            check_text("display_name", display_name, NAME_CHARACTERS)
+            display_name = shown_line("display_name", display_name, NAME_CHARACTERS)
         if about is not None:
-            check_text("about", about, ABOUT_CHARACTERS, least=0)
+            about = shown_line("about", about, ABOUT_CHARACTERS, least=0)
         return await self._store.update_profile(caller.user_id, display_name, about)
 
     async def change_password(self, caller: Identity, old_password: str, new_password: str, address: str) -> Tokens:
@@ -342,8 +347,9 @@ def _check_new_username(username: str) -> None:
         )
 
 
-def _check_device(device: DeviceToSignIn) -> None:
-    check_text("device_name", device.device_name, NAME_CHARACTERS, least=0)
+def _with_clean_name(device: DeviceToSignIn) -> DeviceToSignIn:
+    # Cleaned and not refused: it is often the name that the device has by itself, and nobody must be kept out by it.
+    return replace(device, device_name=cleaned_line("device_name", device.device_name, NAME_CHARACTERS))
 
 
 def _folded(username: str) -> str:

@@ -15,11 +15,11 @@ from tidings.core.limits import (
     CHANNELS_PAGE_DEFAULT,
     TITLE_CHARACTERS,
     check_group_size,
-    check_text,
     page_size,
 )
 from tidings.core.ports import AccountStore, ChannelWriter, ContactStore, Memberships
 from tidings.core.reasons import Reason
+from tidings.core.shown_text import shown_line
 from tidings.core.values import ChannelKind, ChannelView, Role
 
 # A position fills 63 bits at most.
@@ -86,7 +86,7 @@ class ChannelCalls:
             Refusal: INVALID_ARGUMENT for the title or for a member who does not exist, FAILED_PRECONDITION
                 (GROUP_FULL) for too many, PERMISSION_DENIED (BLOCKED) for one whom a block separates from the caller.
         """
-        check_text("title", title, TITLE_CHARACTERS)
+        title = shown_line("title", title, TITLE_CHARACTERS)
         others = tuple(each for each in dict.fromkeys(member_ids) if each != caller_id)
         check_group_size(1 + len(others))
         await self._check_addable(caller_id, others)
@@ -179,7 +179,7 @@ class ChannelCalls:
         if title is None and role_change is None:
             raise invalid("title", "title or role_change must be set")
         if title is not None:
-            check_text("title", title, TITLE_CHARACTERS)
+            title = shown_line("title", title, TITLE_CHARACTERS)
         # Roles first: who may give one may also retitle, before and after. So a refusal comes before any change.
         if role_change is not None:
             user_id, role = role_change

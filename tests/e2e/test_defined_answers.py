@@ -3,15 +3,18 @@ is added is tried too."""
 
 from __future__ import annotations
 
+import secrets
 from typing import Any
 
 import grpc
 import pytest
 from google.protobuf.descriptor import FieldDescriptor, MethodDescriptor
+from google.protobuf.message_factory import GetMessageClass
 from grpc import aio
 
 from tests.support.raw import CODES, Api, Device, details_of
 from tests.support.requests import FieldPath, bodies, filled, is_id, methods, multi_callable, scalars
+from tidings.v1 import account_pb2
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -105,3 +108,49 @@ async def test_a_well_formed_id_of_nothing_is_not_found(api: Api) -> None:
             result = await stream.send(unknown, "hello")
             assert CODES[result.error.code] == grpc.StatusCode.NOT_FOUND
             assert details_of(result.error).reason == "NOT_FOUND"
+
+
+# --- what others are shown --------------------------------------------------------------------------------------------
+
+SHOWN = (
+    ("SignUp", "display_name"),
+    ("UpdateProfile", "display_name"),
+    ("UpdateProfile", "about"),
+    ("CreateGroup", "title"),
+    ("UpdateGroup", "title"),
+)
+NOT_SHOWN = (
+    *("\0", "a\nb", "\x1b[2J", "\u202eann", "a\u200bb", "\u3164", " ", "\u2066x", "\U000e0061x"),
+    "e" + "\u0301" * 40,
+)
+
+
+@pytest.mark.parametrize(("method", "field"), SHOWN)
+async def test_a_name_that_hides_something_is_refused(api: Api, method: str, field: str) -> None:
+    ann = await api.sign_up()
+    group = await ann.group(title="  Zoe\u0308 \u00a0& co ")
+    assert group.title == "Zoë & co"
+    described = next(each for each in SINGLE_CALLS if each.name == method)
+    for bad in NOT_SHOWN:
+        request: Any = GetMessageClass(described.input_type)(**{field: bad})
+        if method == "SignUp":
+            request.username, request.password = "somebody-else", "not that one"
+        elif method == "UpdateGroup":
+            request.channel_id = group.channel_id
+        refused = await refusal_of(api, ann, described, request)
+        assert refused is not None, (field, bad)
+        assert refused.code() == grpc.StatusCode.INVALID_ARGUMENT, (field, bad, refused)
+        assert details_of(refused).fields == [field], (field, bad)
+
+
+async def test_the_name_of_a_device_is_cleaned(api: Api) -> None:
+    request = account_pb2.SignUpRequest(
+        username=f"cleaned-{secrets.token_hex(4)}",
+        password="not that one",
+        device_name="Ann\u2019s\u00a0\u200eiPhone\n",
+        display_name="👩\u200d🚀",
+    )
+    answer = await api.accounts.SignUp(request)
+    assert answer.user.display_name == "👩\u200d🚀"
+    listed = await api.accounts.ListDevices(account_pb2.ListDevicesRequest(), metadata=Device(api, answer).metadata)
+    assert [each.device_name for each in listed.devices] == ["Ann\u2019s iPhone"]
