@@ -10,7 +10,7 @@ from api_server import convert
 from api_server.account_values import DeviceToSignIn
 from api_server.accounts import Accounts
 from api_server.contacts import Contacts
-from tidings.rpc.interceptor import peer_address
+from tidings.rpc.interceptor import caller_address
 from tidings.rpc.live_calls import caller
 from tidings.v1 import account_pb2, account_pb2_grpc, contact_pb2, contact_pb2_grpc
 
@@ -34,7 +34,7 @@ class AccountService(account_pb2_grpc.AccountServiceServicer):
             request.password,
             request.display_name,
             DeviceToSignIn(request.device_name, convert.platform(request.platform)),
-            peer_address(context),
+            caller_address(),
         )
         return account_pb2.SignUpResponse(
             user=convert.user(signed_in.user),
@@ -49,7 +49,7 @@ class AccountService(account_pb2_grpc.AccountServiceServicer):
             request.username,
             request.password,
             DeviceToSignIn(request.device_name, convert.platform(request.platform), request.device_id),
-            peer_address(context),
+            caller_address(),
         )
         return account_pb2.LogInResponse(
             user=convert.user(signed_in.user),
@@ -99,7 +99,7 @@ class AccountService(account_pb2_grpc.AccountServiceServicer):
     ) -> account_pb2.ChangePasswordResponse:
         """See account.proto."""
         tokens = await self._accounts.change_password(
-            caller(), request.old_password, request.new_password, peer_address(context)
+            caller(), request.old_password, request.new_password, caller_address()
         )
         return account_pb2.ChangePasswordResponse(tokens=convert.tokens(tokens))
 

@@ -28,6 +28,14 @@ _CONFIG = """\
 per_second = 1e9
 burst = 1e9
 
+[rates.calls]
+per_second = 1e9
+burst = 1e9
+
+[rates.calls_by_address]
+per_second = 1e9
+burst = 1e9
+
 [rates.sign_ups]
 per_second = 1e9
 burst = 1e9

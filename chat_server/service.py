@@ -58,6 +58,7 @@ class ChatService:
             raise session.ended from None
         finally:
             self._server.leave(session)
+            writer.close()
 
     async def _converse(self, session: Session, context: Context) -> None:
         cursor, commands = await _hello(context)

@@ -16,6 +16,8 @@ from tidings.core.clock import Clock
 from tidings.core.errors import Refusal
 from tidings.core.ids import new_server_id
 from tidings.core.values import Server, ServerKind
+from tidings.rpc.addresses import ClientAddresses
+from tidings.rpc.admission import Admission
 from tidings.rpc.interceptor import CallInterceptor
 from tidings.rpc.live_calls import LiveCalls
 from tidings.rpc.server import GrpcServer
@@ -31,6 +33,7 @@ from tidings_server.servicers import (
     add_chat,
     add_discovery,
     add_presence,
+    call_limits,
     password_hashing,
 )
 from tidings_server.settings import Settings
@@ -73,7 +76,9 @@ class Node:
             settings, self._server_id, clock, verifier, self._revocations, calls, self._metrics.registry
         )
         self._services = services(context)
-        self._listener = GrpcServer([CallInterceptor(verifier, calls)])
+        addresses = ClientAddresses(settings.trusted_proxies, settings.forwarded_header.lower())
+        admission = Admission(call_limits(settings), clock)
+        self._listener = GrpcServer([CallInterceptor(verifier, calls, admission, addresses)])
         self._passwords: Passwords | None = None
         self._add_services()
         self._draining = False

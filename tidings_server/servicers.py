@@ -33,6 +33,7 @@ from tidings.core.ports import (
 )
 from tidings.core.rate import Rate
 from tidings.core.values import ServerKind
+from tidings.rpc.admission import CallLimits
 from tidings.rpc.server import GrpcServer
 from tidings.rpc.tokens import Revocations, TokenIssuer
 from tidings.v1 import (
@@ -66,6 +67,13 @@ KINDS = {
 
 def _rate(settings: RateSettings) -> Rate:
     return Rate(settings.per_second, settings.burst)
+
+
+def call_limits(settings: Settings) -> CallLimits:
+    """What is set for calls. Twice the streams that count as full load are refused."""
+    return CallLimits(
+        _rate(settings.rates.calls), _rate(settings.rates.calls_by_address), process_streams=2 * settings.capacity
+    )
 
 
 def chat_settings(settings: Settings) -> ChatSettings:

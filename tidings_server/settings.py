@@ -13,6 +13,7 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    IPvAnyNetwork,
     ValidationError,
     field_validator,
     model_validator,
@@ -49,6 +50,10 @@ class Rates(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
+    calls: RateSettings = RateSettings(per_second=100, burst=5_000)
+    """Of the calls of one user, which cost more than one where their work is more."""
+    calls_by_address: RateSettings = RateSettings(per_second=500, burst=5_000)
+    """Of the calls from one address that ask for no sign-in."""
     commands: RateSettings = RateSettings(per_second=100, burst=1_000)
     """Of commands on the streams of one user."""
     sign_ups: RateSettings = RateSettings(per_second=20, burst=500)
@@ -234,6 +239,10 @@ class Settings(BaseSettings):
     region: str = "local"
     latitude: Annotated[float, Field(ge=-90, le=90)] = 0.0
     longitude: Annotated[float, Field(ge=-180, le=180)] = 0.0
+    trusted_proxies: tuple[IPvAnyNetwork, ...] = ()
+    """Networks of proxies before the server: what they write into `forwarded_header` is believed."""
+    forwarded_header: str = "x-forwarded-for"
+    """The metadata in which a proxy says whose address a call comes from."""
     capacity: Annotated[int, Field(ge=1)] = 20_000
     """Streams that count as full load."""
     access_token_seconds: Positive = 900.0

@@ -124,6 +124,11 @@ class Writer:
         """Write now."""
         self._task = asyncio.get_running_loop().create_task(self._flush(session))
 
+    def close(self) -> None:
+        """Stop waiting for a write, which would hold the call. What was written already goes out if it is read."""
+        if self._task is not None:
+            self._task.cancel()
+
     async def _flush(self, session: Session) -> None:
         if session.outbox:
             self._round = self._pacer.count(self._round, monotonic())

@@ -8,6 +8,7 @@ number of the code into a page adds the sentence here; figures that were measure
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -31,11 +32,14 @@ from tidings.backends.sqlite import database
 from tidings.backends.sqlite import inbox as sqlite_inbox
 from tidings.core import limits, positions
 from tidings.core.limits import SessionLimits
+from tidings.core.rate import Rate
 from tidings.mesh import peer_link, peer_outbox, router
+from tidings.rpc import admission, answers
+from tidings.rpc import server as rpc_server
 from tidings_client import _presence as heartbeats
 from tidings_server import certificates
 from tidings_server.mesh import services, sign_outs
-from tidings_server.settings import PasswordSettings, PushSection, Settings
+from tidings_server.settings import PasswordSettings, PushSection, RateSettings, Settings
 
 _DOCS = Path(__file__).parents[2] / "docs"
 
@@ -49,12 +53,17 @@ def _kib(value: int) -> str:
     return f"{value >> 20} MiB" if value % (1 << 20) == 0 else f"{value >> 10} KiB"
 
 
+def _rate(rate: RateSettings) -> str:
+    return f"{rate.per_second:g} a second, {rate.burst:,.0f} at once"
+
+
 # What a sentence says in a word. A number without one is written in figures.
 _TIMES = {1.0: "second", 60.0: "minute"}
 _PARTS = {5.0: "fifth", 10.0: "tenth"}
 _WORDS = {2: "two", 5: "five"}
 
 _SETTINGS = Settings.model_construct()
+_RATE = Rate(1, 1)
 _SESSION = SessionLimits()
 _RETRY = RetryPolicy(draw=lambda: 0.5)
 _TRIED_SECONDS = sum(_RETRY.delay(failures) or 0.0 for failures in range(1, _RETRY.attempts))
@@ -77,6 +86,13 @@ _SENT = f"{log_tail.MOST_SENT:,}"
 _WAITING = f"{_SESSION.waiting_events:,} events or {_kib(_SESSION.waiting_bytes)}"
 _UNCONFIRMED = _kib(peer_outbox._MOST_BYTES)
 _CHUNK = f"{sqlite_inbox._CHUNK_EVENTS:,} events or {_kib(sqlite_inbox._CHUNK_BYTES)}"
+
+_CALLS = admission.CallLimits(_RATE, _RATE)
+
+
+def _costing(tokens: int) -> set[str]:
+    return {method.rpartition("/")[2] for method, cost in admission.COSTS.items() if cost == tokens}
+
 
 _STATED = {
     "guarantees.md": [
@@ -187,6 +203,20 @@ _STATED = {
         f"told everything again {tracker.REFRESH_AFTER_SECONDS:g} s later",
         f"asked for every {_SIGN_OUTS} by every server besides",
     ],
+    "limits.md": [
+        f"`rates.calls`: {_rate(_SETTINGS.rates.calls)}",
+        f"`rates.calls_by_address`: {_rate(_SETTINGS.rates.calls_by_address)}",
+        f"| calls that a user has open | {_CALLS.user_open} |",
+        f"| streams that a user has open at one server | {_CALLS.user_streams} |",
+        f"| calls, and streams, that an address has open | {_CALLS.address_open:,} |",
+        f"| calls that all callers have open | {_CALLS.process_open:,} |",
+        f"| calls and streams of one connection | {rpc_server.CONNECTION_STREAMS:,} |",
+        f"| the request of a call | {_kib(limits.FRAME_BYTES)}, within {answers.REQUEST_SECONDS:g} s |",
+        f"| the time to make an answer | {answers.HANDLING_SECONDS:g} s |",
+        f"| the time to read an answer | {answers.WRITE_SECONDS:g} s; {answers.WRITE_SECONDS_WHEN_FULL:g} s while",
+        f"| answers to one caller that are being made or not read | {_kib(answers.CALLER_BYTES)} |",
+        f"| answers to all callers that are being made or not read | {_kib(answers.PROCESS_BYTES)} |",
+    ],
     "glossary.md": [
         f"| bucket | {buckets.BUCKET:,} consecutive entries",
         f"a group of up to {limits.GROUP_MEMBERS}.",
@@ -205,3 +235,12 @@ def test_a_page_states_the_numbers_of_the_code(page: str) -> None:
 
 def test_one_chunk_is_the_same_on_every_engine() -> None:
     assert (inbox._CHUNK_EVENTS, inbox._CHUNK_BYTES) == (sqlite_inbox._CHUNK_EVENTS, sqlite_inbox._CHUNK_BYTES)
+
+
+def test_the_costs_of_calls_are_stated() -> None:
+    text = (_DOCS / "limits.md").read_text()
+    stated = {
+        int(tokens): set(re.findall(r"[A-Z]\w+", calls))
+        for tokens, calls in re.findall(r"^\| (\d+) \| (.*) \|$", text, re.MULTILINE)
+    }
+    assert stated == {cost: _costing(cost) for cost in admission.COSTS.values()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import logging
 from collections.abc import Coroutine, Sequence
 from functools import partial
@@ -19,6 +20,27 @@ _log = logging.getLogger(__name__)
 
 # After a failure of gRPC's core, which is never a client's doing: it would be the same a moment later.
 _RETRY_SECONDS = 1.0
+
+_call: contextvars.ContextVar[CallTask] = contextvars.ContextVar("call")
+
+
+class CallTask:
+    """The library's task for one call, which holds the call in the core: the call that nobody holds is reset."""
+
+    __slots__ = ("task",)
+
+    task: asyncio.Task[None]
+
+
+def reset_call() -> None:
+    """Let go of the call that is being served, whose handler has to end at once: its client gets a reset.
+
+    For a client that does not read: a status waits behind what is written, so by a status the call never ends, and
+    what is written stays in memory. The library has no other way to cancel a call from this side.
+    """
+    call = _call.get(None)
+    if call is not None:
+        call.task.cancel()
 
 
 def acceptor_server(interceptors: Sequence[aio.ServerInterceptor], options: Sequence[tuple[str, int]]) -> aio.Server:
@@ -118,7 +140,12 @@ class CallAcceptor(AioServer):
         """Run the handler of a call in a task, as the library does."""
         method = "" if path is None else path.decode()
         handling = _handle_rpc(method, self, self._before, state, self.loop, False)
-        call = self.loop.create_task(_schedule_rpc_coro(handling, state, self.loop, method))
+        context, held = contextvars.copy_context(), CallTask()
+        # The handler runs in a task of its own, in a copy of this context.
+        context.run(_call.set, held)
+        held.task = call = self.loop.create_task(
+            _schedule_rpc_coro(handling, state, self.loop, method), context=context
+        )
         self._calls.add(call)
         call.add_done_callback(self._served)
 

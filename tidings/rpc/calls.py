@@ -7,6 +7,7 @@ differs.
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, TypeAlias, cast
@@ -17,6 +18,7 @@ from grpc import aio
 
 from tidings.core.errors import Code, Refusal
 from tidings.core.reasons import Reason
+from tidings.rpc.answers import HANDLING_SECONDS, REQUEST_SECONDS, Answers, too_slow
 from tidings.rpc.live_calls import carried_out
 from tidings.rpc.request_ids import check_ids
 
@@ -66,29 +68,47 @@ class MessageContext:
             yield message
 
 
-def serving(handler: grpc.RpcMethodHandler[Any, Any]) -> Callable[[Context], Awaitable[None]]:
+def serving(
+    handler: grpc.RpcMethodHandler[Any, Any], answers: Answers, answer_bytes: int
+) -> Callable[[Context, str], Awaitable[None]]:
     """Make a function that serves a call of a method from its first byte to its last.
 
     Args:
         handler: The method as its service registers it. One that takes a stream without a `request_deserializer` gets
             gRPC's own context, and what it reads are bytes.
+        answers: Where there has to be room for the answer of a method that gives one.
+        answer_bytes: Room for that answer, in bytes.
+
+    Returns:
+        The function, of the call's context and the key of its caller.
     """
     # The types that gRPC declares are those of the synchronous API.
     method: Any = handler.unary_unary or handler.unary_stream or handler.stream_stream
     parse, encode = cast(Parse, handler.request_deserializer), handler.response_serializer
     if handler.unary_unary is not None:
 
-        async def serve_unary(context: Context) -> None:
+        async def serve_unary(context: Context, caller: str) -> None:
             request = await _only_request(context, parse)
-            with carried_out():
-                response = await method(request, context)
-            # What the library's services say instead of raising.
-            if context.code() in (None, grpc.StatusCode.OK):
-                await context.write(cast(Encode, encode)(response))
+            try:
+                async with asyncio.timeout(HANDLING_SECONDS) as scope, answers.room(caller, answer_bytes):
+                    with carried_out():
+                        response = await method(request, context)
+                    # What the library's services say instead of raising.
+                    if context.code() not in (None, grpc.StatusCode.OK):
+                        return
+                    answer = cast(Encode, encode)(response)
+                    # What is not read takes memory once. Its time is counted on its own.
+                    del request, response
+                    scope.reschedule(None)
+                    await answers.write(context.write, answer)
+            except TimeoutError:
+                if not scope.expired():
+                    raise
+                raise too_slow("the answer could not be made", HANDLING_SECONDS) from None
 
         return serve_unary
 
-    async def serve_stream(context: Context) -> None:
+    async def serve_stream(context: Context, _: str) -> None:
         # Headers go alone: with a first message behind them that its client does not read, they count as not sent, and
         # no status could be sent.
         await context.send_initial_metadata(())
@@ -108,7 +128,11 @@ def serving(handler: grpc.RpcMethodHandler[Any, Any]) -> Callable[[Context], Awa
 
 async def _only_request(context: Context, parse: Parse) -> Any:
     """Read and check the request of a method that takes one. What a client sends behind it is not read."""
-    frame: Any = await context.read()
+    try:
+        async with asyncio.timeout(REQUEST_SECONDS):
+            frame: Any = await context.read()
+    except TimeoutError:
+        raise too_slow("no request came", REQUEST_SECONDS) from None
     if frame is aio.EOF:
         raise malformed("the call has no request: its client said that nothing comes, before it had sent one")
     request = _parsed(frame, parse)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import logging
 from collections.abc import Awaitable, Callable, Collection
 from time import monotonic
@@ -13,6 +14,10 @@ from grpc import aio
 
 from tidings.core.errors import Code, Refusal, unauthenticated, without_message
 from tidings.core.reasons import Reason
+from tidings.rpc.acceptor import reset_call
+from tidings.rpc.addresses import ClientAddresses
+from tidings.rpc.admission import ANSWER_BYTES, LARGE_ANSWERS, Admission, Caller
+from tidings.rpc.answers import Answers, Unread
 from tidings.rpc.calls import Context, serving
 from tidings.rpc.live_calls import LiveCalls
 from tidings.rpc.status import abort
@@ -20,9 +25,12 @@ from tidings.rpc.tokens import TokenVerifier
 
 _log = logging.getLogger(__name__)
 _LOG_SECONDS = 1.0
+_STATUS_SECONDS = 5.0
 
 GONE = (aio.BaseError, asyncio.InvalidStateError)
 """What reading and writing raise when the stream is not there any more."""
+
+_address: contextvars.ContextVar[str] = contextvars.ContextVar("address")
 
 # What asks for no sign-in: signing in, finding servers, and what operators look with.
 OPEN_METHODS = frozenset(
@@ -51,23 +59,33 @@ def bearer(metadata: Collection[tuple[str, str | bytes]] | None) -> str:
     raise unauthenticated("the call needs `authorization: Bearer <access token>` metadata", Reason.TOKEN_MISSING)
 
 
-def peer_address(context: aio.ServicerContext[Any, Any]) -> str:
-    """The address that a call comes from, without the port. Limits by address count by it."""
-    peer = str(context.peer())
-    return peer.rsplit(":", 1)[0]
+def caller_address() -> str:
+    """The address that the call being served comes from. Limits by address count by it."""
+    return _address.get()
 
 
 class CallInterceptor(aio.ServerInterceptor):
-    """Stands before every method of a listener: signs callers in, and answers faults with statuses.
+    """Stands before every method of a listener: admits calls, signs callers in, and answers faults with statuses.
 
     Args:
         verifier: Checks access tokens; None where whoever can connect may call, as other servers do.
         calls: Where the calls of signed-in devices are registered while they are under way.
+        admission: Says no to whoever asks for too much; None where nobody does, as between servers.
+        addresses: Tells the addresses of callers.
     """
 
-    def __init__(self, verifier: TokenVerifier | None, calls: LiveCalls | None = None) -> None:
+    def __init__(
+        self,
+        verifier: TokenVerifier | None,
+        calls: LiveCalls | None = None,
+        admission: Admission | None = None,
+        addresses: ClientAddresses | None = None,
+    ) -> None:
         self._verifier = verifier
         self._calls = calls if calls is not None else LiveCalls()
+        self._admission = admission
+        self._addresses = addresses or ClientAddresses()
+        self._answers = Answers()
         self._wrapped: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
         self._faults = _FaultLog()
 
@@ -91,16 +109,31 @@ class CallInterceptor(aio.ServerInterceptor):
         # Health, reflection and channelz are anybody's.
         asks_for_token = method.startswith("/tidings.") and method not in OPEN_METHODS
         verifier = self._verifier if asks_for_token else None
-        serve = serving(handler)
+        is_stream = handler.request_streaming or handler.response_streaming
+        serve = serving(handler, self._answers, LARGE_ANSWERS.get(method, ANSWER_BYTES))
+        admission = self._admission
+
+        async def admitted(context: Context, caller: Caller) -> None:
+            if admission is None:
+                await serve(context, caller.key)
+                return
+            admission.enter(method, caller, is_stream)
+            try:
+                await serve(context, caller.key)
+            finally:
+                admission.leave(caller, is_stream)
 
         # It reads and writes through the context: an idle stream then costs one coroutine.
         async def call(_: Any, context: Context) -> None:
             try:
+                address = self._addresses.of(str(context.peer()), metadata := context.invocation_metadata() or ())
+                _address.set(address)
                 if verifier is None:
-                    await serve(context)
+                    await admitted(context, Caller(address, is_user=False))
                     return
-                with self._calls.begin(verifier.verify(bearer(context.invocation_metadata()))):
-                    await serve(context)
+                identity = verifier.verify(bearer(metadata))
+                with self._calls.begin(identity):
+                    await admitted(context, Caller(identity.user_id, is_user=True))
             except Exception as error:
                 await self._fail(method, context, error)
 
@@ -110,6 +143,9 @@ class CallInterceptor(aio.ServerInterceptor):
         """End a call with the status of what was raised."""
         if isinstance(error, aio.AbortError):
             raise error
+        if isinstance(error, Unread):
+            reset_call()
+            raise asyncio.CancelledError from None
         if isinstance(error, GONE):
             raise asyncio.CancelledError from None
         if not isinstance(error, Refusal):
@@ -118,9 +154,14 @@ class CallInterceptor(aio.ServerInterceptor):
                 Code.INTERNAL, "something went wrong on the server; it has been logged", reason=Reason.INTERNAL
             )
         try:
-            await abort(context, error)
+            async with asyncio.timeout(_STATUS_SECONDS):
+                await abort(context, error)
         except aio.AbortError:
             raise
+        except TimeoutError:
+            # It waits behind what the client does not read.
+            reset_call()
+            raise asyncio.CancelledError from None
         except GONE:
             # Nobody is there to be told, which is nobody's fault: grpc would log it with a traceback.
             raise asyncio.CancelledError from None

@@ -17,6 +17,9 @@ from tidings.rpc.acceptor import acceptor_server
 from tidings.rpc.health_service import HealthService
 from tidings.rpc.reflection import add_reflection
 
+CONNECTION_STREAMS = 1_000
+"""Calls and streams of one connection. A client waits with more, or is refused by gRPC's core."""
+
 _OPTIONS = (
     # Two servers on one port would share its connections between them, unnoticed.
     ("grpc.so_reuseport", 0),
@@ -32,6 +35,7 @@ _OPTIONS = (
     ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
     ("grpc.http2.max_ping_strikes", 0),
     ("grpc.enable_channelz", 1),
+    ("grpc.max_concurrent_streams", CONNECTION_STREAMS),
 )
 
 
