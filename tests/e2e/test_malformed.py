@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import logging
 from collections.abc import Iterator
 from pathlib import Path
@@ -65,10 +67,12 @@ async def ask(
     """What a call ends with that sends these bytes and half-closes; None when it ends well."""
     path = f"/{method.containing_service.full_name}/{method.name}"
     call: Any = channel.stream_stream(path)(metadata=metadata, timeout=20)
-    try:
+    # Who is refused before the request is read cannot send it any more.
+    with contextlib.suppress(aio.AioRpcError, asyncio.InvalidStateError):
         for frame in frames:
             await call.write(frame)
         await call.done_writing()
+    try:
         while await call.read() is not aio.EOF:
             pass
     except aio.AioRpcError as error:
