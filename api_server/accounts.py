@@ -6,7 +6,7 @@ import hashlib
 import re
 import secrets
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from api_server.account_values import DeviceToSignIn, SignedIn, Tokens, UsersPage
@@ -125,7 +125,7 @@ class Accounts:
         password_hash = await self._passwords.hash(password)
         now = self._clock.now_ms()
         user = User(new_user_id(), username, display_name or username, "", now)
-        kept = Device(new_device_id(), user.user_id, device.device_name, device.platform, now, now)
+        kept = Device(new_device_id(), user.user_id, device.device_name, device.platform, now, now, epoch=1)
         refresh_token = _new_refresh_token()
         try:
             await self._store.create_user(user, password_hash, kept, _hash(refresh_token))
@@ -293,7 +293,7 @@ class Accounts:
         try:
             device = await self._store.rotate_refresh_token(_hash(spent), _hash(refresh_token), self._clock.now_ms())
         except RefreshTokenReused as error:
-            await self._end([error.args[0]])
+            await self._end(error.revoked)
             raise unauthenticated(
                 "the refresh token was used before: the device has been signed out", Reason.REFRESH_TOKEN_REUSED
             ) from error
@@ -302,36 +302,31 @@ class Accounts:
         return self._issue(device, refresh_token)
 
     async def _revoke(self, user_id: str, device_id: str) -> bool:
-        revoked = await self._store.revoke_device(user_id, device_id, self._clock.now_ms())
-        if revoked:
-            await self._end([device_id])
-        return revoked
+        epoch = await self._store.revoke_device(user_id, device_id)
+        if epoch is None:
+            return False
+        await self._end({device_id: epoch})
+        return True
 
     async def _change_password(self, caller: Identity, old_hash: str, new_hash: str) -> Tokens:
-        revoked = await self._store.set_password(
-            caller.user_id, old_hash, new_hash, caller.device_id, self._clock.now_ms()
-        )
+        revoked = await self._store.set_password(caller.user_id, old_hash, new_hash, caller.device_id)
         if revoked is None:
             raise Refusal(Code.ABORTED, "the password was changed at the same time", reason=Reason.PASSWORD_CHANGED)
         await self._end(revoked)
         refresh_token = _new_refresh_token()
-        if not await self._store.replace_refresh_token(caller.device_id, _hash(refresh_token)):
+        epoch = await self._store.replace_refresh_token(caller.device_id, _hash(refresh_token))
+        if epoch is None:
             raise unauthenticated("the device has been signed out", Reason.DEVICE_REVOKED)
-        access_token, expires_at_ms = self._tokens.issue(caller.user_id, caller.device_id)
+        access_token, expires_at_ms = self._tokens.issue(caller.user_id, caller.device_id, epoch)
         return Tokens(access_token, refresh_token, expires_at_ms)
 
-    async def _end(self, device_ids: Sequence[str]) -> None:
-        now = self._clock.now_ms()
+    async def _end(self, revoked: Mapping[str, int]) -> None:
         # First: a device whose stream has ended comes back at once.
-        self._revocations.add(dict.fromkeys(device_ids, now))
-        await self._streams.end_devices(device_ids)
+        self._revocations.add(revoked)
+        await self._streams.end_devices(revoked)
 
     def _issue(self, device: Device, refresh_token: str) -> Tokens:
-        """Make the tokens of a device, right after the store has signed it in.
-
-        A token issued later, after a sign-out that came in between, would look like one of a sign-in since.
-        """
-        access_token, expires_at_ms = self._tokens.issue(device.user_id, device.device_id)
+        access_token, expires_at_ms = self._tokens.issue(device.user_id, device.device_id, device.epoch)
         return Tokens(access_token, refresh_token, expires_at_ms)
 
     def _servers(self) -> Sequence[Server]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -32,7 +32,7 @@ from tidings.v1 import chat_pb2, discovery_pb2
 _log = logging.getLogger(__name__)
 
 _TOKEN_TICK = 1.0
-_TOKEN_WARNING_MS = 60_000
+_TOKEN_WARNING = 60.0
 _DAY_MS = 24 * 3600 * 1000
 
 
@@ -147,9 +147,9 @@ class ChatServer(DeviceStreams):
         if self._registrar is not None and not self.sessions.has(session.identity.user_id):
             self._registrar.leave(session.identity.user_id)
 
-    async def end_devices(self, device_ids: Collection[str]) -> None:
+    async def end_devices(self, revoked: Mapping[str, int]) -> None:
         """See `DeviceStreams.end_devices`."""
-        for device_id in device_ids:
+        for device_id in revoked:
             session = self.sessions.of_device(device_id)
             if session is not None:
                 session.end(unauthenticated("the device has been signed out", Reason.DEVICE_REVOKED))
@@ -202,12 +202,12 @@ class ChatServer(DeviceStreams):
         session.warned = False
 
     async def _watch_tokens(self) -> None:
-        now = self._clock.now_ms()
+        now = self._clock.monotonic()
         for session in self.sessions:
-            left = session.identity.expires_at_ms - now
+            left = session.identity.good_until - now
             if left <= 0:
                 session.end(unauthenticated("the access token has run out", Reason.TOKEN_EXPIRED))
-            elif left <= _TOKEN_WARNING_MS and not session.warned:
+            elif left <= _TOKEN_WARNING and not session.warned:
                 session.warned = True
                 notice = chat_pb2.ServerNotice(
                     kind=chat_pb2.ServerNotice.KIND_TOKEN_EXPIRING, text="the access token runs out: send a newer one"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Collection, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 from presence_server.announcer import Announcer
@@ -121,7 +121,7 @@ class Tracker(DeviceStreams):
         Raises:
             Refusal: Why.
         """
-        if track.ended is None and self._clock.now_ms() >= track.identity.expires_at_ms:
+        if track.ended is None and self._clock.monotonic() >= track.identity.good_until:
             track.end(unauthenticated("the access token has run out", Reason.TOKEN_EXPIRED))
         if track.ended is not None:
             raise track.ended
@@ -135,16 +135,16 @@ class Tracker(DeviceStreams):
             track.unsubscribe()
             track.unsubscribe = None
 
-    async def end_devices(self, device_ids: Collection[str]) -> None:
+    async def end_devices(self, revoked: Mapping[str, int]) -> None:
         """See `DeviceStreams.end_devices`: also makes their users offline at once, unless another device is there.
 
         That their access tokens are refused is the matter of `tidings.rpc.tokens.Revocations`, which has to know first.
         """
-        for device_id in device_ids:
+        for device_id in revoked:
             track = self._tracks.get(device_id)
             if track is not None:
                 track.end(unauthenticated("the device has been signed out", _REVOKED))
-        for device_id in device_ids:
+        for device_id in revoked:
             await self._leave(device_id)
 
     def drain(self) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Mapping
 
 from tidings.core.ports import DeviceStreams
 
@@ -17,7 +17,7 @@ class AllStreams(DeviceStreams):
     def __init__(self, *services: DeviceStreams) -> None:
         self._services = services
 
-    async def end_devices(self, device_ids: Collection[str]) -> None:
+    async def end_devices(self, revoked: Mapping[str, int]) -> None:
         """See `DeviceStreams.end_devices`."""
         for each in self._services:
-            await each.end_devices(device_ids)
+            await each.end_devices(revoked)

@@ -24,12 +24,16 @@ from tidings.backends.sqlite.push_queue import SqlitePushQueue
 from tidings.backends.sqlite.push_tokens import SqlitePushTokenStore
 from tidings.core.clock import Clock
 from tidings.core.positions import Positions
+from tidings.rpc.tasks import periodic
 from tidings_server.device_streams import AllStreams
 from tidings_server.engines import Engines, NodeContext, Services
 from tidings_server.keys import TokenKeys
 from tidings_server.notifier import Notifier, NotifierPorts
 from tidings_server.servicers import chat_settings
 from tidings_server.settings import Settings
+
+# Between two looks for sign-outs whose access tokens have run out.
+_FORGET_SECONDS = 60.0
 
 
 class EmbeddedEngines(Engines):
@@ -117,7 +121,7 @@ class EmbeddedServices(Services):
 
     async def start(self) -> str:
         """See `Services.start`: nobody else is there."""
-        self._revocations.add(await self._accounts.revoked_since(self._revocations.oldest_ms()))
+        self._revocations.add(await self._accounts.revoked(self._revocations.kept))
         await self._chat_server.start()
         return ""
 
@@ -127,6 +131,7 @@ class EmbeddedServices(Services):
             group.create_task(self._chat_server.run())
             group.create_task(self._tracker.run())
             group.create_task(self._dispatcher.run())
+            group.create_task(periodic(_FORGET_SECONDS, self._forget_revoked))
 
     async def drain(self) -> None:
         """See `Services.drain`: there is no other server."""
@@ -137,3 +142,8 @@ class EmbeddedServices(Services):
     async def close(self) -> None:
         """See `Services.close`."""
         await self._dispatcher.close()
+
+    async def _forget_revoked(self) -> None:
+        gone = self._revocations.forget()
+        if gone:
+            await self._accounts.forget_revoked(gone)

@@ -133,10 +133,10 @@ async def test_a_refresh_token_used_again_ends_the_devices_sign_in(store: Accoun
     await store.rotate_refresh_token(b"second", b"third", NOW + 1)
     with pytest.raises(RefreshTokenReused) as reused:
         await store.rotate_refresh_token(b"ada-token", b"thief", NOW + 30 * DAY)
-    assert reused.value.args[0] == "ada-1"
+    assert reused.value.revoked == {"ada-1": 3}
     for token in (b"third", b"thief", b"second", b"ada-token"):
         assert await store.rotate_refresh_token(token, b"x", NOW + 30 * DAY) is None
-    assert await store.revoked_since(NOW + 30 * DAY - 1) == {"ada-1": NOW + 30 * DAY}
+    assert await store.revoked(60) == {"ada-1": 3}
     assert await store.rotate_refresh_token(b"other device", b"y", NOW) is not None
 
 
@@ -182,12 +182,12 @@ async def test_spent_tokens_are_remembered_for_thirty_days_of_use(store: Account
 async def test_replacing_the_refresh_token_leaves_one(store: AccountStore) -> None:
     await create(store, "ada")
     await store.rotate_refresh_token(b"ada-token", b"second", NOW)
-    assert await store.replace_refresh_token("ada-1", b"new")
+    assert await store.replace_refresh_token("ada-1", b"new") == 3
     assert await store.rotate_refresh_token(b"second", b"x", NOW) is None
     assert await store.rotate_refresh_token(b"new", b"newer", NOW) is not None
-    await store.revoke_device("u-ada", "ada-1", NOW)
-    assert not await store.replace_refresh_token("ada-1", b"newest")
-    assert not await store.replace_refresh_token("unknown", b"newest")
+    await store.revoke_device("u-ada", "ada-1")
+    assert await store.replace_refresh_token("ada-1", b"newest") is None
+    assert await store.replace_refresh_token("unknown", b"newest") is None
     assert await store.rotate_refresh_token(b"newest", b"x", NOW) is None
 
 
@@ -218,18 +218,53 @@ async def test_a_known_device_comes_back_as_what_it_was(store: AccountStore) -> 
 
 async def test_a_revoked_device_is_gone_until_it_signs_in_again(store: AccountStore) -> None:
     await create(store, "ada")
-    assert not await store.revoke_device("u-bob", "ada-1", NOW)
-    assert not await store.revoke_device("u-ada", "unknown", NOW)
+    assert await store.revoke_device("u-bob", "ada-1") is None
+    assert await store.revoke_device("u-ada", "unknown") is None
     assert await ids(store) == ["ada-1"]
-    assert await store.revoke_device("u-ada", "ada-1", NOW + 5)
-    assert not await store.revoke_device("u-ada", "ada-1", NOW + 6)
+    assert await store.revoked(60) == {}
+    assert await store.revoke_device("u-ada", "ada-1") == 1
+    assert await store.revoke_device("u-ada", "ada-1") is None
     assert await store.devices("u-ada") == []
     assert await store.rotate_refresh_token(b"ada-token", b"x", NOW) is None
-    await store.sign_in_device(device("ada-1", at=NOW + 7), b"new", DEVICES)
+    back = await store.sign_in_device(device("ada-1", at=NOW + 7), b"new", DEVICES)
     assert await ids(store) == ["ada-1"]
-    # Its access tokens from before still must not work.
-    assert await store.revoked_since(NOW + 4) == {"ada-1": NOW + 5}
-    assert await store.revoked_since(NOW + 5) == {}
+    # Its access tokens from before still must not work, and those of now do.
+    assert back.epoch == 2
+    assert await store.revoked(60) == {"ada-1": 1}
+    assert await store.revoke_device("u-ada", "ada-1") == 2
+    assert await store.revoked(60) == {"ada-1": 2}
+
+
+async def test_every_refresh_token_of_a_device_begins_an_epoch(store: AccountStore) -> None:
+    await create(store, "ada")
+    (first,) = await store.devices("u-ada")
+    second = await store.rotate_refresh_token(b"ada-token", b"2", NOW)
+    again = await store.rotate_refresh_token(b"ada-token", b"2", NOW)
+    assert second is not None
+    assert again is not None
+    assert await store.replace_refresh_token("ada-1", b"3") == 3
+    signed_in = await store.sign_in_device(device("ada-1"), b"4", DEVICES)
+    another = await store.sign_in_device(device(""), b"5", DEVICES)
+    epochs = [each.epoch for each in (first, second, again, signed_in, another)]
+    assert epochs == [1, 2, 2, 4, 1]
+    assert [each.epoch for each in await store.devices("u-ada")] == [4, 1]
+
+
+async def test_of_devices_signed_out_the_last_hundred_are_known(store: AccountStore) -> None:
+    await create(store, "ada")
+    known = []
+    for number in range(103):
+        asked = Device("", "u-ada", f"{number}", Platform.BOT, NOW + number, NOW + number)
+        kept = await store.sign_in_device(asked, b"%d" % number, 10)
+        assert await store.revoke_device("u-ada", kept.device_id) == 1
+        known.append(kept.device_id)
+    assert await ids(store) == ["ada-1"]
+    back = Device(known[0], "u-ada", "", Platform.BOT, NOW + 200, NOW + 200)
+    assert (await store.sign_in_device(back, b"back", 10)).device_id != known[0]
+    back = Device(known[102], "u-ada", "", Platform.BOT, NOW + 200, NOW + 200)
+    assert (await store.sign_in_device(back, b"back too", 10)).device_name == "102"
+    # Those forgotten do not come back, but their access tokens may.
+    assert set(await store.revoked(60)) == set(known)
 
 
 async def test_a_revoked_device_gets_no_push(store: AccountStore, ports: Ports) -> None:
@@ -238,10 +273,13 @@ async def test_a_revoked_device_gets_no_push(store: AccountStore, ports: Ports) 
     third = await store.sign_in_device(device(""), b"3", DEVICES)
     for device_id in ("ada-1", second.device_id, third.device_id):
         await ports.push_tokens.set(PushToken(device_id, "u-ada", PushProvider.LOG, f"push to {device_id}"))
-    await store.revoke_device("u-ada", second.device_id, NOW)
+    await store.revoke_device("u-ada", second.device_id)
     assert {each.device_id for each in await ports.push_tokens.of_users(["u-ada"])} == {"ada-1", third.device_id}
-    await store.set_password("u-ada", "hash of ada", "new", "ada-1", NOW)
+    await store.set_password("u-ada", "hash of ada", "new", "ada-1")
     assert {each.device_id for each in await ports.push_tokens.of_users(["u-ada"])} == {"ada-1"}
+    # Told by a call that was under way.
+    await ports.push_tokens.set(PushToken(third.device_id, "u-ada", PushProvider.LOG, "late"))
+    assert await ports.push_tokens.of_device(third.device_id) is None
 
 
 async def test_devices_are_limited_and_those_signed_out_do_not_count(store: AccountStore) -> None:
@@ -251,7 +289,7 @@ async def test_devices_are_limited_and_those_signed_out_do_not_count(store: Acco
     with pytest.raises(TooManyDevices):
         await store.sign_in_device(device("", at=NOW + 3), b"4", DEVICES)
     await store.sign_in_device(device("ada-1", at=NOW + 4), b"5", DEVICES)
-    await store.revoke_device("u-ada", "ada-1", NOW + 5)
+    await store.revoke_device("u-ada", "ada-1")
     await store.sign_in_device(device("", at=NOW + 6), b"6", DEVICES)
     with pytest.raises(TooManyDevices):
         await store.sign_in_device(device("ada-1", at=NOW + 7), b"7", DEVICES)
@@ -273,12 +311,12 @@ async def test_a_new_password_signs_the_other_devices_out(store: AccountStore) -
     await create(store, "bob")
     second = await store.sign_in_device(device("", at=NOW + 1), b"2", DEVICES)
     third = await store.sign_in_device(device("", at=NOW + 2), b"3", DEVICES)
-    await store.revoke_device("u-ada", third.device_id, NOW + 3)
-    assert await store.set_password("u-ada", "hash of ada", "new", second.device_id, NOW + 4) == ["ada-1"]
+    await store.revoke_device("u-ada", third.device_id)
+    assert await store.set_password("u-ada", "hash of ada", "new", second.device_id) == {"ada-1": 1}
     assert await store.password_hash("u-ada") == "new"
     assert await ids(store) == [second.device_id]
     assert await ids(store, "bob") == ["bob-1"]
-    assert await store.revoked_since(NOW + 3) == {"ada-1": NOW + 4}
+    assert await store.revoked(60) == {"ada-1": 1, third.device_id: 1}
     assert await store.rotate_refresh_token(b"ada-token", b"x", NOW) is None
     assert await store.rotate_refresh_token(b"2", b"x", NOW) is not None
 
@@ -287,13 +325,13 @@ async def test_a_password_changed_meanwhile_is_not_changed_again(store: AccountS
     await create(store, "ada")
     second = await store.sign_in_device(device(""), b"2", DEVICES)
     outcomes = await asyncio.gather(
-        store.set_password("u-ada", "hash of ada", "one", "ada-1", NOW),
-        store.set_password("u-ada", "hash of ada", "two", second.device_id, NOW),
+        store.set_password("u-ada", "hash of ada", "one", "ada-1"),
+        store.set_password("u-ada", "hash of ada", "two", second.device_id),
     )
     assert outcomes.count(None) == 1
     assert await ids(store) == ([second.device_id] if outcomes[0] is None else ["ada-1"])
     assert await store.password_hash("u-ada") == ("two" if outcomes[0] is None else "one")
-    assert await store.set_password("u-nobody", "", "x", "", NOW) is None
+    assert await store.set_password("u-nobody", "", "x", "") is None
 
 
 async def test_a_rehash_keeps_the_devices_and_a_newer_password(store: AccountStore) -> None:

@@ -128,8 +128,8 @@ async def test_a_heartbeat_shows_to_contacts_and_a_sign_out_too(world: World) ->
     async with world.track("a/phone") as a, world.track("b/phone") as b:
         await b.beat()
         assert await a.read() == [("b", True)]
-        world.revocations.add({"b/phone": world.clock.now_ms()})
-        await world.tracker.end_devices(["b/phone"])
+        world.revocations.add({"b/phone": 0})
+        await world.tracker.end_devices({"b/phone": 0})
         response = await a.call.read()
         assert response.changes[0].last_seen.ToMilliseconds() == world.clock.now_ms()
         error = await end_of(b.call)
@@ -268,7 +268,7 @@ async def test_one_that_does_not_read_can_be_ended(world: World) -> None:
     async with world.track("a/phone") as a:
         async with world.track("b/phone") as b:
             await flood(world, b, 40, [f"{'x' * 200}{number}" for number in range(1000)])
-        await world.tracker.end_devices(["a/phone"])
+        await world.tracker.end_devices({"a/phone": 0})
         await world.closed()
         error = await end_of(a.call)
         assert error.code() is grpc.StatusCode.UNAUTHENTICATED

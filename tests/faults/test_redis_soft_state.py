@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -105,7 +105,7 @@ async def test_every_method_refuses_while_redis_is_away_and_works_again_after(
         lambda: routes.refresh("one", users),
         lambda: routes.lookup(users),
         lambda: routes.epoch(),
-        lambda: sign_outs.publish(["phone"], NOW),
+        lambda: sign_outs.publish({"phone": 1}),
         lambda: sign_outs.subscribe(nothing, nothing),
     ]
     for server in servers:
@@ -301,13 +301,13 @@ async def test_only_those_who_are_needed_are_subscribed(shards: Shards, news: Re
 async def test_whoever_listens_for_sign_outs_is_told_of_a_gap(servers: list[Redis], shards: Shards) -> None:
     sign_outs = RedisSignOutPubSub(shards)
     gap = asyncio.Event()
-    heard: asyncio.Queue[list[str]] = asyncio.Queue()
-    await sign_outs.subscribe(lambda device_ids, _: heard.put_nowait(list(device_ids)), gap.set)
+    heard: asyncio.Queue[Mapping[str, int]] = asyncio.Queue()
+    await sign_outs.subscribe(heard.put_nowait, gap.set)
     for server in servers:
         await server.kill()
         await server.start()
     async with asyncio.timeout(30):
         await gap.wait()
-        await sign_outs.publish(["phone"], NOW)
-        assert await heard.get() == ["phone"]
+        await sign_outs.publish({"phone": 1})
+        assert await heard.get() == {"phone": 1}
     await sign_outs.close()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,8 +35,8 @@ class RecordingStreams(DeviceStreams):
     def __init__(self) -> None:
         self.ended: list[str] = []
 
-    async def end_devices(self, device_ids: Collection[str]) -> None:
-        self.ended += device_ids
+    async def end_devices(self, revoked: Mapping[str, int]) -> None:
+        self.ended += revoked
 
 
 class RecordingOwner(ChannelWriter):

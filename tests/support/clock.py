@@ -6,13 +6,18 @@ class FakeClock:
 
     def __init__(self, now_ms: int = 1_750_000_000_000) -> None:
         self._now_ms = now_ms
-        self._start_ms = now_ms
+        self._elapsed_ms = 0
 
     def now_ms(self) -> int:
         return self._now_ms
 
     def monotonic(self) -> float:
-        return (self._now_ms - self._start_ms) / 1000
+        return self._elapsed_ms / 1000
 
     def advance(self, seconds: float) -> None:
+        self._now_ms += round(seconds * 1000)
+        self._elapsed_ms += round(seconds * 1000)
+
+    def set_by(self, seconds: float) -> None:
+        """Somebody sets it: no time passes."""
         self._now_ms += round(seconds * 1000)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Mapping
 
 from tidings.core.ports import SignOutPubSub
 
@@ -12,15 +12,15 @@ class MemorySignOutPubSub(SignOutPubSub):
 
     def __init__(self) -> None:
         """Nobody listens."""
-        self._subscribers: dict[object, Callable[[Collection[str], int], None]] = {}
+        self._subscribers: dict[object, Callable[[Mapping[str, int]], None]] = {}
 
-    async def publish(self, device_ids: Collection[str], at_ms: int) -> None:
+    async def publish(self, revoked: Mapping[str, int]) -> None:
         """See `SignOutPubSub.publish`."""
         for notify in list(self._subscribers.values()):
-            notify(device_ids, at_ms)
+            notify(revoked)
 
     async def subscribe(
-        self, notify: Callable[[Collection[str], int], None], gap: Callable[[], None]
+        self, notify: Callable[[Mapping[str, int]], None], gap: Callable[[], None]
     ) -> Callable[[], None]:
         """See `SignOutPubSub.subscribe`. There is never a gap."""
         key = object()

@@ -12,6 +12,9 @@ TEXT_CHARACTERS = 100_000
 CLIENT_MESSAGE_ID_CHARACTERS = 128
 GROUP_MEMBERS = 100
 USER_DEVICES = 10
+SIGNED_OUT_DEVICES = 100
+"""How many of a user's signed-out devices stay known, so that they can come back under their ids. A client that signs
+in without the id of its device again and again would make more and more."""
 CONTACTS = 1_000
 """Of one user. A `Track` tells the presence of all of them, and one answer holds them all."""
 BLOCKED_USERS = 1_000

@@ -76,7 +76,10 @@ class Identity:
 
     user_id: str
     device_id: str
-    expires_at_ms: int
+    good_until: float
+    """The monotonic second at which the token runs out."""
+    epoch: int = 0
+    """The device's, when the token was issued; see `Device.epoch`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +103,9 @@ class Device:
     platform: Platform
     created_at_ms: int
     last_active_at_ms: int
+    epoch: int = field(default=0, compare=False)
+    """How many refresh tokens it has been given. Its access tokens carry the number, and a sign-out revokes those with
+    the number that it has then, or a lower one: no clock decides which tokens are from before a sign-out."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from types import TracebackType
 
@@ -84,14 +84,19 @@ class LiveCalls(DeviceStreams):
             if not calls:
                 del self._by_device[call.identity.device_id]
 
-    async def end_devices(self, device_ids: Collection[str]) -> None:
+    async def end_devices(self, revoked: Mapping[str, int]) -> None:
         """See `DeviceStreams.end_devices`. Returns once those calls are over: they do nothing after that."""
         signing_out = _current.get(None)
         if signing_out is not None:
             # A call that signs a device out has been carried out. It is answered even if the device is its own.
             self.forget(signing_out)
         refusal = unauthenticated("the device has been signed out", Reason.DEVICE_REVOKED)
-        calls = [call for device_id in device_ids for call in self._by_device.get(device_id, ())]
+        calls = [
+            call
+            for device_id, epoch in revoked.items()
+            for call in self._by_device.get(device_id, ())
+            if call.identity.epoch <= epoch
+        ]
         for call in calls:
             call.sign_out(refusal)
         if calls:

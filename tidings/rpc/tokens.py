@@ -17,35 +17,64 @@ from tidings.core.values import Identity
 # The one algorithm there is. What a token's own header claims never widens it, `none` included.
 _ALGORITHM = "EdDSA"
 _ISSUER = "tidings"
+# How far the clocks of two servers, or of one before and after it was set, may be apart.
+_CLOCKS_SECONDS = 3600.0
 
 
 class Revocations:
     """Devices that were signed out lately. Their access tokens are refused although they have not run out.
 
+    Which tokens are from before a sign-out is told by epochs, and when it may be forgotten by the monotonic clock: a
+    clock that is set lets nobody in who was signed out, and keeps nobody out who is signed in.
+
     Args:
         clock: Tells the time.
-        token_lifetime_ms: How long an access token works. A revocation is forgotten after that.
+        token_lifetime_ms: How long an access token works.
     """
 
     def __init__(self, clock: Clock, token_lifetime_ms: int) -> None:
         self._clock = clock
-        self._lifetime_ms = token_lifetime_ms
-        self._revoked_at: dict[str, int] = {}
+        self.token_lifetime = token_lifetime_ms / 1000
+        """Seconds that an access token works."""
+        self.epochs: dict[str, int] = {}
+        """The devices, each with the epoch up to which its tokens are refused."""
+        # By device, the monotonic second of the last sign-out: the oldest come first.
+        self._added: dict[str, float] = {}
 
-    def add(self, device_ids: Mapping[str, int]) -> None:
-        """Refuse the tokens of devices that were issued up to a moment (ms since 1970)."""
-        oldest = self.oldest_ms()
-        self._revoked_at = {key: at for key, at in self._revoked_at.items() if at > oldest}
-        self._revoked_at.update(device_ids)
+    @property
+    def longest_left(self) -> float:
+        """The most seconds that a token may have left. What has more is from when a clock was wrong."""
+        return self.token_lifetime + _CLOCKS_SECONDS
 
-    def oldest_ms(self) -> int:
-        """The moment (ms since 1970) of the oldest access tokens that may still work."""
-        return self._clock.now_ms() - self._lifetime_ms
+    @property
+    def kept(self) -> float:
+        """Seconds that a sign-out is kept: as long as a token may have left, and a clock may be set back meanwhile."""
+        return self.longest_left + _CLOCKS_SECONDS
 
-    def covers(self, device_id: str, issued_at_ms: int) -> bool:
-        """Whether a device's token of that moment is refused."""
-        revoked_at = self._revoked_at.get(device_id)
-        return revoked_at is not None and issued_at_ms <= revoked_at
+    def add(self, revoked: Mapping[str, int]) -> None:
+        """Refuse the tokens of devices, up to an epoch of each."""
+        now = self._clock.monotonic()
+        for device_id, epoch in revoked.items():
+            self.epochs[device_id] = max(epoch, self.epochs.get(device_id, epoch))
+            self._added.pop(device_id, None)
+            self._added[device_id] = now
+
+    def forget(self) -> Mapping[str, int]:
+        """Forget the sign-outs whose tokens have run out; return them."""
+        until = self._clock.monotonic() - self.kept
+        gone: dict[str, int] = {}
+        for device_id, added in self._added.items():
+            if added > until:
+                break
+            gone[device_id] = self.epochs[device_id]
+        for device_id in gone:
+            del self._added[device_id], self.epochs[device_id]
+        return gone
+
+    def covers(self, device_id: str, epoch: int) -> bool:
+        """Whether a device's tokens of an epoch are refused."""
+        revoked = self.epochs.get(device_id)
+        return revoked is not None and epoch <= revoked
 
 
 class TokenIssuer:
@@ -64,12 +93,18 @@ class TokenIssuer:
         self._clock = clock
         self._lifetime_ms = lifetime_ms
 
-    def issue(self, user_id: str, device_id: str) -> tuple[str, int]:
-        """Make a token for a device; return it with the moment when it runs out (ms since 1970)."""
+    def issue(self, user_id: str, device_id: str, epoch: int = 0) -> tuple[str, int]:
+        """Make a token for a device in an epoch; return it with the moment when it runs out (ms since 1970)."""
         now = self._clock.now_ms()
         expires = now + self._lifetime_ms
-        # Milliseconds (as fractions of a second) keep a token from after a sign-out apart from one before it.
-        claims = {"iss": _ISSUER, "sub": user_id, "dev": device_id, "iat": now / 1000, "exp": expires / 1000}
+        claims = {
+            "iss": _ISSUER,
+            "sub": user_id,
+            "dev": device_id,
+            "epoch": epoch,
+            "iat": now / 1000,
+            "exp": expires / 1000,
+        }
         return jwt.encode(claims, self._key, algorithm=_ALGORITHM, headers={"kid": self._key_id}), expires
 
     def secret_of(self, text: str) -> str:
@@ -114,12 +149,17 @@ class TokenVerifier:
                 issuer=_ISSUER,
                 options={"require": ["sub", "dev", "iat", "exp"], "verify_exp": False, "verify_iat": False},
             )
-            identity = Identity(str(claims["sub"]), str(claims["dev"]), round(float(claims["exp"]) * 1000))
-            issued_at_ms = round(float(claims["iat"]) * 1000)
+            left = (round(float(claims["exp"]) * 1000) - self._clock.now_ms()) / 1000
+            # A token that does not say is from before epochs were counted.
+            epoch = int(claims.get("epoch", 0))
+            round(float(claims["iat"]))
         except (jwt.InvalidTokenError, TypeError, ValueError, OverflowError) as error:
             raise unauthenticated("the access token is not valid", Reason.TOKEN_INVALID) from error
-        if identity.expires_at_ms <= self._clock.now_ms():
+        revocations, device_id = self._revocations, str(claims["dev"])
+        # More is left only to a token that was made while a clock was ahead: it would outlive every sign-out.
+        if not 0 < left <= revocations.longest_left:
             raise unauthenticated("the access token has run out", Reason.TOKEN_EXPIRED)
-        if self._revocations.covers(identity.device_id, issued_at_ms):
+        if revocations.covers(device_id, epoch):
             raise unauthenticated("the device has been signed out", Reason.DEVICE_REVOKED)
-        return identity
+        good_until = self._clock.monotonic() + min(left, revocations.token_lifetime)
+        return Identity(str(claims["sub"]), device_id, good_until, epoch)

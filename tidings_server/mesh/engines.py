@@ -26,12 +26,11 @@ from tidings.backends.redis.sign_outs import RedisSignOutPubSub
 from tidings.core.clock import Clock
 from tidings.core.errors import Refusal
 from tidings.core.positions import Positions
+from tidings.rpc.tokens import Revocations
 from tidings_server.engines import Engines
 from tidings_server.keys import TokenKeys
 from tidings_server.mesh.worker_id import WorkerIdHolder
 from tidings_server.settings import Settings, SettingsError
-
-_REVOCATIONS_LONGER_SECONDS = 3600
 
 
 class MeshEngines(Engines):
@@ -58,8 +57,8 @@ class MeshEngines(Engines):
         """Called when this server's lease had run out, and the others see it again."""
         self.positions = Positions(clock)
         self._worker_id = WorkerIdHolder(EtcdWorkerIds(self._etcd, settings.listen), self.positions)
-        # A server that starts asks for all revocations that an access token may have outlived.
-        kept = round(settings.access_token_seconds) + _REVOCATIONS_LONGER_SECONDS
+        # A server that starts asks for as many.
+        kept = round(Revocations(clock, round(settings.access_token_seconds * 1000)).kept)
         accounts = CassandraAccountStore(cassandra, clock, revocations_kept_s=kept)
         self.accounts = accounts
         self.contacts = CassandraContactStore(cassandra, accounts, clock)

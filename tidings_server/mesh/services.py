@@ -68,7 +68,7 @@ class MeshServices(Services):
         announcer = Announcer(engines.presence, engines.presence_pubsub, engines.contacts)
         self.contacts = AnnouncedContacts(engines.contacts, announcer.relation_changed)
         self.writer = router = ChannelRouter(engines.registry, self._dial)
-        self.device_streams = AllStreams(node.calls, SignOutPublisher(engines.sign_outs, node.clock))
+        self.device_streams = AllStreams(node.calls, SignOutPublisher(engines.sign_outs))
         if "api" in offered:
             self._work += [announcer.run, router.run]
         if "notifier" in offered:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Collection
+from collections.abc import AsyncIterator, Awaitable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -64,8 +64,9 @@ async def test_signing_up_signs_the_device_in(world: World, accounts: Accounts) 
     assert signed_in.user.created_at_ms == world.clock.now_ms()
     assert list(signed_in.servers) == list(SERVERS)
     identity = world.identity(signed_in)
-    assert identity == Identity(signed_in.user.user_id, signed_in.device_id, world.clock.now_ms() + TOKEN_MS)
-    assert signed_in.tokens.expires_at_ms == identity.expires_at_ms
+    good_until = world.clock.monotonic() + TOKEN_MS / 1000
+    assert identity == Identity(signed_in.user.user_id, signed_in.device_id, good_until, epoch=1)
+    assert signed_in.tokens.expires_at_ms == world.clock.now_ms() + TOKEN_MS
     (device,) = await accounts.devices(identity)
     now = world.clock.now_ms()
     assert device == Device(signed_in.device_id, identity.user_id, "laptop", Platform.DESKTOP, now, now)
@@ -279,7 +280,7 @@ class ChangedJustBefore(SqliteAccountStore):
     async def sign_in_device(self, device: Device, refresh_hash: bytes, most: int) -> Device:
         old_hash = await self.password_hash(device.user_id)
         assert old_hash is not None
-        await self.set_password(device.user_id, old_hash, self.new_hash, "", device.created_at_ms)
+        await self.set_password(device.user_id, old_hash, self.new_hash, "")
         return await super().sign_in_device(device, refresh_hash, most)
 
 
@@ -425,12 +426,12 @@ class SlowToRevoke(SqliteAccountStore):
 
     def __init__(self, store: SqliteAccountStore) -> None:
         super().__init__(store._database)
-        self.revoked = asyncio.Event()
+        self.is_revoked = asyncio.Event()
         self.answer = asyncio.Event()
 
-    async def revoke_device(self, user_id: str, device_id: str, now_ms: int) -> bool:
-        revoked = await super().revoke_device(user_id, device_id, now_ms)
-        self.revoked.set()
+    async def revoke_device(self, user_id: str, device_id: str) -> int | None:
+        revoked = await super().revoke_device(user_id, device_id)
+        self.is_revoked.set()
         await self.answer.wait()
         return revoked
 
@@ -441,13 +442,13 @@ async def test_a_caller_who_hangs_up_does_not_leave_a_device_half_signed_out(wor
     signed_in = await sign_up(accounts)
     ended = asyncio.Event()
 
-    async def end_devices(device_ids: Collection[str]) -> None:
-        assert list(device_ids) == [signed_in.device_id]
+    async def end_devices(revoked: Mapping[str, int]) -> None:
+        assert revoked == {signed_in.device_id: 1}
         ended.set()
 
     world.sessions.end_devices = end_devices  # type: ignore[method-assign] # Tells when it is called.
     call = asyncio.ensure_future(accounts.log_out(world.identity(signed_in)))
-    await store.revoked.wait()
+    await store.is_revoked.wait()
     call.cancel()
     with pytest.raises(asyncio.CancelledError):
         await call
@@ -532,8 +533,8 @@ async def test_of_simultaneous_changes_one_succeeds(world: World, accounts: Acco
 
 async def test_a_device_revoked_while_it_changes_the_password_gets_no_tokens(world: World) -> None:
     class RevokedMeanwhile(SqliteAccountStore):
-        async def replace_refresh_token(self, device_id: str, new_hash: bytes) -> bool:
-            await self.revoke_device(signed_in.user.user_id, device_id, 1)
+        async def replace_refresh_token(self, device_id: str, new_hash: bytes) -> int | None:
+            await self.revoke_device(signed_in.user.user_id, device_id)
             return await super().replace_refresh_token(device_id, new_hash)
 
     accounts = world.accounts(store=RevokedMeanwhile(world.store._database))

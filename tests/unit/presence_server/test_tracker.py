@@ -58,8 +58,8 @@ class World:
                     await self.contacts.add(one, other)
 
     async def open(self, device: str, token_seconds: float = 900.0) -> Track:
-        expires_at_ms = self.clock.now_ms() + round(token_seconds * 1000)
-        return await self.tracker.open(Identity(device.partition("/")[0], device, expires_at_ms))
+        good_until = self.clock.monotonic() + token_seconds
+        return await self.tracker.open(Identity(device.partition("/")[0], device, good_until))
 
     async def online(self, device: str) -> Track:
         track = await self.open(device)
@@ -182,7 +182,7 @@ async def test_signing_out_shows_at_once_and_ends_the_stream(world: World) -> No
     told(a)
     woken = asyncio.Event()
     b.when_ended(woken.set)
-    await world.tracker.end_devices(["b/phone"])
+    await world.tracker.end_devices({"b/phone": 0})
     await world.tracker.tick()
     assert list(a.take()) == [Presence("b", False, world.clock.now_ms())]
     assert woken.is_set()
@@ -196,7 +196,7 @@ async def test_signing_out_shows_at_once_and_ends_the_stream(world: World) -> No
 async def test_signing_out_one_of_two_devices_shows_nothing(world: World) -> None:
     a, phone, laptop = [await world.online(device) for device in ("a/phone", "b/phone", "b/laptop")]
     told(a)
-    await world.tracker.end_devices(["b/phone"])
+    await world.tracker.end_devices({"b/phone": 0})
     await world.tracker.tick()
     assert not a.has_news()
     assert phone.ended is not None
@@ -207,7 +207,7 @@ async def test_signing_out_shows_at_once_though_the_stream_has_dropped(world: Wo
     a, b = await world.online("a/phone"), await world.online("b/phone")
     told(a)
     world.tracker.close(b)
-    await world.tracker.end_devices(["b/phone", "never/seen"])
+    await world.tracker.end_devices({"b/phone": 0, "never/seen": 0})
     await world.tracker.tick()
     assert told(a) == {"b": False}
 
@@ -218,7 +218,7 @@ async def test_a_heartbeat_on_its_way_does_not_undo_a_sign_out(world: World) -> 
     world.store.gate = asyncio.Event()
     beating = asyncio.create_task(world.tracker.beat(b))
     await world.store.is_held.wait()
-    await world.tracker.end_devices(["b/phone"])
+    await world.tracker.end_devices({"b/phone": 0})
     world.store.gate.set()
     with pytest.raises(Refusal):
         await beating
@@ -284,7 +284,7 @@ async def test_what_came_before_somebody_waits_for_it_wakes_them_at_once(world: 
     a.when_ended(lambda: woken.append("not yet"))
     assert woken == ["news"]
     a.when_ended(None)
-    await world.tracker.end_devices(["a/phone"])
+    await world.tracker.end_devices({"a/phone": 0})
     a.when_ended(lambda: woken.append("ended"))
     assert woken == ["news", "ended"]
 
@@ -349,7 +349,7 @@ async def test_running_announces_without_a_tick(world: World) -> None:
     await asyncio.wait_for(woken.wait(), 10)
     assert told(a) == {"b": True}
     woken.clear()
-    await world.tracker.end_devices(["b/phone"])
+    await world.tracker.end_devices({"b/phone": 0})
     await asyncio.wait_for(woken.wait(), 10)
     assert told(a) == {"b": False}
     running.cancel()
@@ -417,7 +417,7 @@ async def test_a_contact_added_while_the_stream_is_open_is_told_at_once_and_from
     await world.tracker.tick()
     assert told(a) == {"c": True}
     assert not c.has_news()
-    await world.tracker.end_devices(["c/phone"])
+    await world.tracker.end_devices({"c/phone": 0})
     await world.tracker.tick()
     assert told(a) == {"c": False}
 
@@ -472,7 +472,7 @@ async def test_a_change_between_subscribing_and_reading_the_first_states_is_not_
     slow = Slow()
     slow.entries = world.contacts.entries
     tracker = Tracker(MemoryPresenceStore(), world.news, slow, world.clock)
-    tracks.append(await tracker.open(Identity("a", "a/phone", world.clock.now_ms() + 1000)))
+    tracks.append(await tracker.open(Identity("a", "a/phone", world.clock.monotonic() + 1)))
     assert told(tracks[0]) == {"b": True}
 
 

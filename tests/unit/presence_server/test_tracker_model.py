@@ -71,7 +71,7 @@ class PresenceMachine(RuleBasedStateMachine):
     @rule(device=devices)
     def signs_out(self, device: str) -> None:
         for tracker in self.trackers:
-            self.do(tracker.end_devices([device]))
+            self.do(tracker.end_devices({device: 0}))
         self.close(device)
         self.heard.pop(device, None)
 

@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 _LOAD = (
     "SELECT version, username, display_name, about, created_at_ms, password_hash, names,"
-    " device_id, device_name, platform, added_at_ms, last_active_at_ms, signed_in, refresh_hash, family"
+    " device_id, device_name, platform, added_at_ms, last_active_at_ms, epoch, signed_in, refresh_hash, family"
     " FROM accounts WHERE user_id = ?"
 )
 _SEEN = Statement(_LOAD)
@@ -145,9 +145,9 @@ def _account(user_id: str, rows: Sequence[Row]) -> Account:
 
 
 def _device(user_id: str, row: Row) -> StoredDevice | None:
-    device_id, device_name, platform, added_at_ms, last_active_at_ms, signed_in, refresh_hash, family = row
+    device_id, device_name, platform, added_at_ms, last_active_at_ms, epoch, signed_in, refresh_hash, family = row
     # A row may hold a push token and nothing else.
     if added_at_ms is None:
         return None
-    device = Device(device_id, user_id, device_name, Platform(platform), added_at_ms, last_active_at_ms)
+    device = Device(device_id, user_id, device_name, Platform(platform), added_at_ms, last_active_at_ms, epoch or 0)
     return StoredDevice(device, signed_in, refresh_hash, family)

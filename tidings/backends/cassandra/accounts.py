@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import zlib
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
@@ -15,9 +14,11 @@ from tidings.backends.cassandra.client import CassandraClient, Statement, Write
 from tidings.backends.cassandra.contact_rows import ContactRows
 from tidings.backends.cassandra.device_users import DeviceUsers
 from tidings.backends.cassandra.name_index import NameIndex, begins
+from tidings.backends.cassandra.sign_outs import SignOuts
 from tidings.core.clock import Clock
 from tidings.core.errors import Refusal, not_found
 from tidings.core.ids import new_device_id
+from tidings.core.limits import SIGNED_OUT_DEVICES
 from tidings.core.ports import AccountStore, Credentials, RefreshTokenReused, TooManyDevices, UsernameTaken
 from tidings.core.values import Device, User
 
@@ -41,11 +42,13 @@ _MAKE = Statement(
 _PROFILE = Statement("UPDATE accounts SET display_name = ?, about = ?, names = ? WHERE user_id = ?")
 _PASSWORD = Statement("UPDATE accounts SET password_hash = ? WHERE user_id = ?")
 _SIGN_IN = Statement(
-    "UPDATE accounts SET device_name = ?, platform = ?, added_at_ms = ?, last_active_at_ms = ?, signed_in = true,"
-    " refresh_hash = ?, family = ? WHERE user_id = ? AND device_id = ?"
+    "UPDATE accounts SET device_name = ?, platform = ?, added_at_ms = ?, last_active_at_ms = ?, epoch = ?,"
+    " signed_in = true, refresh_hash = ?, family = ? WHERE user_id = ? AND device_id = ?"
 )
-_ROTATE = Statement("UPDATE accounts SET refresh_hash = ?, last_active_at_ms = ? WHERE user_id = ? AND device_id = ?")
-_REPLACE = Statement("UPDATE accounts SET refresh_hash = ?, family = ? WHERE user_id = ? AND device_id = ?")
+_ROTATE = Statement(
+    "UPDATE accounts SET refresh_hash = ?, last_active_at_ms = ?, epoch = ? WHERE user_id = ? AND device_id = ?"
+)
+_REPLACE = Statement("UPDATE accounts SET refresh_hash = ?, family = ?, epoch = ? WHERE user_id = ? AND device_id = ?")
 _SIGN_OUT = Statement(
     "UPDATE accounts SET signed_in = false, refresh_hash = null, family = null, push_provider = null, push_token = null"
     " WHERE user_id = ? AND device_id = ?"
@@ -58,14 +61,7 @@ _KEEP_TOKEN = Statement(f"INSERT INTO refresh_tokens ({_TOKEN_COLUMNS}) VALUES (
 _SPEND_TOKEN = Statement(f"INSERT INTO refresh_tokens ({_TOKEN_COLUMNS}) VALUES (?, ?, ?, ?) USING TTL ?")
 _FORGET_TOKEN = Statement("DELETE FROM refresh_tokens WHERE token_hash = ?")
 
-_REVOKE = Statement("INSERT INTO revocations (shard, revoked_at_ms, device_id) VALUES (?, ?, ?) USING TTL ?")
-_REVOKED = Statement("SELECT device_id, revoked_at_ms FROM revocations WHERE shard = ? AND revoked_at_ms > ?")
-
 _SPENT_KEPT_S = 31 * 24 * 3600
-_REVOCATION_SHARDS = 16
-
-# Keeps an account from growing without end when a client signs in without the id of its device, again and again.
-_SIGNED_OUT_KEPT = 100
 
 # How many users more than wanted are read: some may have blocked the asker, or have another name by now.
 _SEARCH_SPARE = 10
@@ -75,6 +71,7 @@ _SEARCH_SPARE = 10
 class _SignOut:
     """The writes that sign devices out, as parts of an `AccountChange`."""
 
+    revoked: dict[str, int] = field(default_factory=dict)
     writes: list[Write] = field(default_factory=list)
     before: list[Write] = field(default_factory=list)
     after: list[Write] = field(default_factory=list)
@@ -90,7 +87,7 @@ class CassandraAccountStore(AccountStore):
     Args:
         cassandra: The storage.
         clock: Tells the age of a read.
-        revocations_kept_s: How long `revoked_since` remembers, in seconds; at least as long as an access token lives.
+        revocations_kept_s: How long `revoked` remembers, in seconds; longer than an access token can work.
         users_age_s: How old a user that is shown may be, in seconds.
     """
 
@@ -102,7 +99,7 @@ class CassandraAccountStore(AccountStore):
         self._device_users = DeviceUsers(cassandra, clock)
         self._names = NameIndex(cassandra)
         self._contact_rows = ContactRows(cassandra)
-        self._revocations_kept_s = revocations_kept_s
+        self._sign_outs = SignOuts(cassandra, revocations_kept_s)
         self._users = ReadThroughCache(self._read_user, clock, users_age_s, most=50_000)
 
     async def create_user(self, user: User, password_hash: str, device: Device, refresh_hash: bytes) -> None:
@@ -118,7 +115,7 @@ class CassandraAccountStore(AccountStore):
             change = self._make(made, password_hash)
             return replace(
                 change,
-                writes=[*change.writes, _sign_in(device, refresh_hash)],
+                writes=[*change.writes, _sign_in(replace(device, epoch=1), refresh_hash)],
                 before=[*change.before, *_known(device, refresh_hash)],
             )
 
@@ -188,16 +185,16 @@ class CassandraAccountStore(AccountStore):
             self._users.forget(user_id)
 
     async def set_password(
-        self, user_id: str, old_hash: str, new_hash: str, keep_device_id: str, now_ms: int
-    ) -> Sequence[str] | None:
+        self, user_id: str, old_hash: str, new_hash: str, keep_device_id: str
+    ) -> Mapping[str, int] | None:
         """See `AccountStore.set_password`."""
 
-        def plan(account: Account) -> AccountChange[Sequence[str] | None]:
+        def plan(account: Account) -> AccountChange[Mapping[str, int] | None]:
             if account.password_hash != old_hash:
                 return AccountChange(None)
             others = [each.device_id for each in account.signed_in if each.device_id != keep_device_id]
-            out = self._sign_out(account, others, now_ms)
-            return AccountChange(others, [(_PASSWORD, (new_hash, user_id)), *out.writes], out.before, out.after)
+            out = self._sign_out(account, others)
+            return AccountChange(out.revoked, [(_PASSWORD, (new_hash, user_id)), *out.writes], out.before, out.after)
 
         return await self._accounts.change(user_id, plan)
 
@@ -222,9 +219,10 @@ class CassandraAccountStore(AccountStore):
             if (known is None or not known.signed_in) and len(account.signed_in) >= most:
                 raise TooManyDevices(device.user_id)
             if known is None:
-                kept = replace(device, device_id=new_id)
+                kept = replace(device, device_id=new_id, epoch=1)
             else:
-                kept = replace(known.device, last_active_at_ms=device.last_active_at_ms)
+                before = known.device
+                kept = replace(before, last_active_at_ms=device.last_active_at_ms, epoch=before.epoch + 1)
             return AccountChange(
                 kept,
                 writes=[_sign_in(kept, refresh_hash), *_forget_oldest(account, kept)],
@@ -249,11 +247,13 @@ class CassandraAccountStore(AccountStore):
                 # The client asks again, or an earlier attempt of this change has been done.
                 return AccountChange(stored.device)
             if stored.refresh_hash != spent_hash:
-                out = self._sign_out(account, [device_id], now_ms)
-                return AccountChange(RefreshTokenReused(device_id), out.writes, out.before, out.after)
+                out = self._sign_out(account, [device_id])
+                reused = RefreshTokenReused(device_id, stored.device.epoch)
+                return AccountChange(reused, out.writes, out.before, out.after)
+            epoch = stored.device.epoch + 1
             return AccountChange(
-                replace(stored.device, last_active_at_ms=now_ms),
-                writes=[(_ROTATE, (new_hash, now_ms, user_id, device_id))],
+                replace(stored.device, last_active_at_ms=now_ms, epoch=epoch),
+                writes=[(_ROTATE, (new_hash, now_ms, epoch, user_id, device_id))],
                 before=[(_KEEP_TOKEN, (new_hash, user_id, device_id, family))],
                 after=[(_SPEND_TOKEN, (spent_hash, user_id, device_id, family, _SPENT_KEPT_S))],
             )
@@ -263,19 +263,20 @@ class CassandraAccountStore(AccountStore):
             raise outcome
         return outcome
 
-    async def replace_refresh_token(self, device_id: str, new_hash: bytes) -> bool:
+    async def replace_refresh_token(self, device_id: str, new_hash: bytes) -> int | None:
         """See `AccountStore.replace_refresh_token`."""
         user_id = await self._device_users.user_of(device_id)
         if user_id is None:
-            return False
+            return None
 
-        def plan(account: Account) -> AccountChange[bool]:
+        def plan(account: Account) -> AccountChange[int | None]:
             stored = account.devices.get(device_id)
             if stored is None or not stored.signed_in:
-                return AccountChange(False)
+                return AccountChange(None)
+            epoch = stored.device.epoch + 1
             return AccountChange(
-                True,
-                writes=[(_REPLACE, (new_hash, new_hash, user_id, device_id))],
+                epoch,
+                writes=[(_REPLACE, (new_hash, new_hash, epoch, user_id, device_id))],
                 before=_known(stored.device, new_hash),
                 after=_forget_token(stored.refresh_hash, new_hash),
             )
@@ -286,23 +287,24 @@ class CassandraAccountStore(AccountStore):
         """See `AccountStore.devices`."""
         return (await self._accounts.load(user_id)).signed_in
 
-    async def revoke_device(self, user_id: str, device_id: str, now_ms: int) -> bool:
+    async def revoke_device(self, user_id: str, device_id: str) -> int | None:
         """See `AccountStore.revoke_device`."""
 
-        def plan(account: Account) -> AccountChange[bool]:
+        def plan(account: Account) -> AccountChange[int | None]:
             stored = account.devices.get(device_id)
             if stored is None or not stored.signed_in:
-                return AccountChange(False)
-            out = self._sign_out(account, [device_id], now_ms)
-            return AccountChange(True, out.writes, out.before, out.after)
+                return AccountChange(None)
+            out = self._sign_out(account, [device_id])
+            return AccountChange(stored.device.epoch, out.writes, out.before, out.after)
 
         return await self._accounts.change(user_id, plan)
 
-    async def revoked_since(self, ms: int) -> Mapping[str, int]:
-        """See `AccountStore.revoked_since`."""
-        rows = await self._cassandra.execute_many(_REVOKED, [(shard, ms) for shard in range(_REVOCATION_SHARDS)])
-        # A device is in one shard, by time: of one that was signed out twice the later time stays.
-        return dict(rows)
+    async def revoked(self, within: float) -> Mapping[str, int]:
+        """See `AccountStore.revoked`."""
+        return await self._sign_outs.within(within)
+
+    async def forget_revoked(self, revoked: Mapping[str, int]) -> None:
+        """See `AccountStore.forget_revoked`. They are left out without that, after `revocations_kept_s`."""
 
     async def _claim(self, user: User, password_hash: str) -> None:
         """Take a username, with everything that makes the account."""
@@ -333,15 +335,15 @@ class CassandraAccountStore(AccountStore):
         with contextlib.suppress(Refusal):
             await self._cassandra.execute(_FINISHED, (user.username, user.user_id))
 
-    def _sign_out(self, account: Account, device_ids: Iterable[str], now_ms: int) -> _SignOut:
+    def _sign_out(self, account: Account, device_ids: Iterable[str]) -> _SignOut:
         out = _SignOut()
         for device_id in device_ids:
             stored = account.devices[device_id]
             out.writes.append((_SIGN_OUT, (stored.device.user_id, device_id)))
+            epoch = out.revoked[device_id] = stored.device.epoch
             # First, so that no device is signed out whose access tokens still work. A device that is not signed out in
-            # the end gets a new access token with its refresh token.
-            shard = zlib.crc32(device_id.encode()) % _REVOCATION_SHARDS
-            out.before.append((_REVOKE, (shard, now_ms, device_id, self._revocations_kept_s)))
+            # the end gets a new epoch with its next refresh token.
+            out.before.append(self._sign_outs.keep(device_id, epoch))
             out.after.extend(_forget_token(stored.refresh_hash))
         return out
 
@@ -357,6 +359,7 @@ def _sign_in(device: Device, refresh_hash: bytes) -> Write:
         device.platform,
         device.created_at_ms,
         device.last_active_at_ms,
+        device.epoch,
         refresh_hash,
         refresh_hash,
         device.user_id,
@@ -383,5 +386,5 @@ def _forget_oldest(account: Account, kept: Device) -> Sequence[Write]:
         for each in account.devices.values()
         if not each.signed_in and each.device.device_id != kept.device_id
     ]
-    oldest = sorted(out, key=lambda each: each.last_active_at_ms)[: max(0, len(out) - _SIGNED_OUT_KEPT)]
+    oldest = sorted(out, key=lambda each: each.last_active_at_ms)[: max(0, len(out) - SIGNED_OUT_DEVICES)]
     return [(_FORGET_DEVICE, (each.user_id, each.device_id)) for each in oldest]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Mapping
 
 from tidings.backends.redis.pubsub import GapListeners, PubSubConnection
 from tidings.backends.redis.shards import Shards
@@ -18,22 +18,22 @@ class RedisSignOutPubSub(SignOutPubSub):
     """
 
     def __init__(self, shards: Shards) -> None:
-        self._channel = f"{shards.prefix}sign-outs"
+        self._channel = f"{shards.prefix}signed-out"
         self._pipeline = shards.of(self._channel)
         self._gaps = GapListeners()
         self._pubsub = PubSubConnection(self._pipeline, f"{shards.prefix}epoch", self._gaps.notify)
 
-    async def publish(self, device_ids: Collection[str], at_ms: int) -> None:
+    async def publish(self, revoked: Mapping[str, int]) -> None:
         """See `SignOutPubSub.publish`."""
-        await self._pipeline.call("PUBLISH", self._channel, json.dumps([list(device_ids), at_ms]))
+        await self._pipeline.call("PUBLISH", self._channel, json.dumps(dict(revoked)))
 
     async def subscribe(
-        self, notify: Callable[[Collection[str], int], None], gap: Callable[[], None]
+        self, notify: Callable[[Mapping[str, int]], None], gap: Callable[[], None]
     ) -> Callable[[], None]:
         """See `SignOutPubSub.subscribe`."""
 
         def receive(body: bytes) -> None:
-            notify(*json.loads(body))
+            notify(json.loads(body))
 
         unsubscribe = await self._pubsub.add(self._channel, receive)
         return self._gaps.add(gap, unsubscribe)

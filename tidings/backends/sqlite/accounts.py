@@ -11,11 +11,12 @@ from typing import Any
 from tidings.backends.sqlite.database import Database
 from tidings.core.errors import not_found
 from tidings.core.ids import new_device_id
+from tidings.core.limits import SIGNED_OUT_DEVICES
 from tidings.core.ports import AccountStore, Credentials, RefreshTokenReused, TooManyDevices, UsernameTaken
 from tidings.core.values import Device, Platform, User
 
 USER_COLUMNS = "user_id, username, display_name, about, created_at_ms"
-_DEVICE_COLUMNS = "device_id, user_id, device_name, platform, created_at_ms, last_active_at_ms"
+_DEVICE_COLUMNS = "device_id, user_id, device_name, platform, created_at_ms, last_active_at_ms, epoch"
 
 # Each half is cut to the page by itself and needs only its index, which the half by username reads in order.
 _FOUND = """
@@ -64,7 +65,7 @@ class SqliteAccountStore(AccountStore):
                     user.created_at_ms,
                 ),
             )
-            _insert_device(connection, device)
+            _insert_device(connection, replace(device, epoch=0))
             _set_refresh_token(connection, device.device_id, refresh_hash)
 
         await self._database.write(work)
@@ -124,11 +125,11 @@ class SqliteAccountStore(AccountStore):
         return await self._database.write(work)
 
     async def set_password(
-        self, user_id: str, old_hash: str, new_hash: str, keep_device_id: str, now_ms: int
-    ) -> Sequence[str] | None:
+        self, user_id: str, old_hash: str, new_hash: str, keep_device_id: str
+    ) -> Mapping[str, int] | None:
         """See `AccountStore.set_password`."""
 
-        def work(connection: sqlite3.Connection) -> Sequence[str] | None:
+        def work(connection: sqlite3.Connection) -> Mapping[str, int] | None:
             if not _replace_hash(connection, user_id, old_hash, new_hash):
                 return None
             others = [
@@ -138,8 +139,7 @@ class SqliteAccountStore(AccountStore):
                     (user_id, keep_device_id),
                 )
             ]
-            _revoke(connection, others, now_ms)
-            return others
+            return _revoke(connection, others)
 
         return await self._database.write(work)
 
@@ -152,8 +152,7 @@ class SqliteAccountStore(AccountStore):
 
         def work(connection: sqlite3.Connection) -> Device:
             kept = _sign_in(connection, device, most)
-            _set_refresh_token(connection, kept.device_id, refresh_hash)
-            return kept
+            return replace(kept, epoch=_set_refresh_token(connection, kept.device_id, refresh_hash))
 
         return await self._database.write(work)
 
@@ -170,9 +169,9 @@ class SqliteAccountStore(AccountStore):
             if not spent_at_ms:
                 _spend_refresh_token(connection, device_id, spent_hash, new_hash, now_ms)
             elif not _is_current(connection, device_id, new_hash):
-                _revoke(connection, [device_id], now_ms)
+                revoked = _revoke(connection, [device_id])
                 # Returned, because raising it here would undo the revocation.
-                return RefreshTokenReused(device_id)
+                return RefreshTokenReused(device_id, revoked[device_id])
             return _device(
                 connection.execute(
                     f"SELECT {_DEVICE_COLUMNS} FROM devices WHERE device_id = ?", (device_id,)
@@ -184,16 +183,15 @@ class SqliteAccountStore(AccountStore):
             raise outcome
         return outcome
 
-    async def replace_refresh_token(self, device_id: str, new_hash: bytes) -> bool:
+    async def replace_refresh_token(self, device_id: str, new_hash: bytes) -> int | None:
         """See `AccountStore.replace_refresh_token`."""
 
-        def work(connection: sqlite3.Connection) -> bool:
+        def work(connection: sqlite3.Connection) -> int | None:
             if not connection.execute(
                 "SELECT 1 FROM devices WHERE device_id = ? AND signed_in", (device_id,)
             ).fetchone():
-                return False
-            _set_refresh_token(connection, device_id, new_hash)
-            return True
+                return None
+            return _set_refresh_token(connection, device_id, new_hash)
 
         return await self._database.write(work)
 
@@ -210,40 +208,41 @@ class SqliteAccountStore(AccountStore):
             ]
         )
 
-    async def revoke_device(self, user_id: str, device_id: str, now_ms: int) -> bool:
+    async def revoke_device(self, user_id: str, device_id: str) -> int | None:
         """See `AccountStore.revoke_device`."""
 
-        def work(connection: sqlite3.Connection) -> bool:
+        def work(connection: sqlite3.Connection) -> int | None:
             if not connection.execute(
                 "SELECT 1 FROM devices WHERE device_id = ? AND user_id = ? AND signed_in", (device_id, user_id)
             ).fetchone():
-                return False
-            _revoke(connection, [device_id], now_ms)
-            return True
+                return None
+            return _revoke(connection, [device_id])[device_id]
 
         return await self._database.write(work)
 
-    async def revoked_since(self, ms: int) -> Mapping[str, int]:
-        """See `AccountStore.revoked_since`."""
+    async def revoked(self, within: float) -> Mapping[str, int]:
+        """See `AccountStore.revoked`. All that were not forgotten: SQLite has no time of its own."""
         return await self._database.read(
-            lambda connection: dict(
-                connection.execute(
-                    # The first condition is the partial index's own.
-                    "SELECT device_id, revoked_at_ms FROM devices WHERE revoked_at_ms > 0 AND revoked_at_ms > ?",
-                    (ms,),
-                )
+            lambda connection: dict(connection.execute("SELECT device_id, epoch FROM revocations"))
+        )
+
+    async def forget_revoked(self, revoked: Mapping[str, int]) -> None:
+        """See `AccountStore.forget_revoked`."""
+        await self._database.write(
+            lambda connection: connection.executemany(
+                "DELETE FROM revocations WHERE device_id = ? AND epoch <= ?", list(revoked.items())
             )
         )
 
 
 def _device(row: tuple[Any, ...]) -> Device:
-    device_id, user_id, device_name, platform, created_at_ms, last_active_at_ms = row
-    return Device(device_id, user_id, device_name, Platform(platform), created_at_ms, last_active_at_ms)
+    device_id, user_id, device_name, platform, created_at_ms, last_active_at_ms, epoch = row
+    return Device(device_id, user_id, device_name, Platform(platform), created_at_ms, last_active_at_ms, epoch)
 
 
 def _insert_device(connection: sqlite3.Connection, device: Device) -> None:
     connection.execute(
-        f"INSERT INTO devices ({_DEVICE_COLUMNS}, signed_in, revoked_at_ms) VALUES (?, ?, ?, ?, ?, ?, 1, 0)",
+        f"INSERT INTO devices ({_DEVICE_COLUMNS}, signed_in) VALUES (?, ?, ?, ?, ?, ?, ?, 1)",
         (
             device.device_id,
             device.user_id,
@@ -251,7 +250,17 @@ def _insert_device(connection: sqlite3.Connection, device: Device) -> None:
             device.platform,
             device.created_at_ms,
             device.last_active_at_ms,
+            device.epoch,
         ),
+    )
+
+
+def _forget_oldest(connection: sqlite3.Connection, user_id: str) -> None:
+    """Forget the user's oldest signed-out devices, when there are too many."""
+    connection.execute(
+        "DELETE FROM devices WHERE device_id IN (SELECT device_id FROM devices WHERE user_id = ? AND NOT signed_in"
+        " ORDER BY last_active_at_ms DESC LIMIT -1 OFFSET ?)",
+        (user_id, SIGNED_OUT_DEVICES),
     )
 
 
@@ -270,6 +279,7 @@ def _sign_in(connection: sqlite3.Connection, device: Device, most: int) -> Devic
     if known is None:
         kept = replace(device, device_id=new_device_id())
         _insert_device(connection, kept)
+        _forget_oldest(connection, device.user_id)
     else:
         kept = replace(_device(known[:-1]), last_active_at_ms=device.last_active_at_ms)
         connection.execute(
@@ -288,8 +298,13 @@ def _replace_hash(connection: sqlite3.Connection, user_id: str, old_hash: str, n
     )
 
 
-def _insert_refresh_token(connection: sqlite3.Connection, device_id: str, token_hash: bytes) -> None:
+def _insert_refresh_token(connection: sqlite3.Connection, device_id: str, token_hash: bytes) -> int:
+    """Give a device a refresh token; return the device's new epoch."""
     connection.execute("INSERT INTO refresh_tokens VALUES (?, ?, 0)", (token_hash, device_id))
+    ((epoch,),) = connection.execute(
+        "UPDATE devices SET epoch = epoch + 1 WHERE device_id = ? RETURNING epoch", (device_id,)
+    )
+    return int(epoch)
 
 
 def _spend_refresh_token(
@@ -313,15 +328,20 @@ def _is_current(connection: sqlite3.Connection, device_id: str, token_hash: byte
     return found.fetchone() is not None
 
 
-def _set_refresh_token(connection: sqlite3.Connection, device_id: str, token_hash: bytes) -> None:
+def _set_refresh_token(connection: sqlite3.Connection, device_id: str, token_hash: bytes) -> int:
+    """Make a token the only refresh token of a device; return the device's new epoch."""
     connection.execute("DELETE FROM refresh_tokens WHERE device_id = ?", (device_id,))
-    _insert_refresh_token(connection, device_id, token_hash)
+    return _insert_refresh_token(connection, device_id, token_hash)
 
 
-def _revoke(connection: sqlite3.Connection, device_ids: Iterable[str], now_ms: int) -> None:
+def _revoke(connection: sqlite3.Connection, device_ids: Iterable[str]) -> Mapping[str, int]:
+    """Sign devices out; return them with the epochs up to which access tokens must not work."""
+    revoked: dict[str, int] = {}
     for device_id in device_ids:
-        connection.execute(
-            "UPDATE devices SET signed_in = 0, revoked_at_ms = ? WHERE device_id = ?", (now_ms, device_id)
+        ((revoked[device_id],),) = connection.execute(
+            "UPDATE devices SET signed_in = 0 WHERE device_id = ? RETURNING epoch", (device_id,)
         )
+        connection.execute("REPLACE INTO revocations VALUES (?, ?)", (device_id, revoked[device_id]))
         connection.execute("DELETE FROM refresh_tokens WHERE device_id = ?", (device_id,))
         connection.execute("DELETE FROM push_tokens WHERE device_id = ?", (device_id,))
+    return revoked

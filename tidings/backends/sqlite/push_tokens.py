@@ -14,7 +14,7 @@ _TOKEN_COLUMNS = "device_id, user_id, provider, token, preview"
 
 
 class SqlitePushTokenStore(PushTokenStore):
-    """The push tokens in SQLite.
+    """The push tokens in SQLite. A device that has been signed out gets none.
 
     Args:
         database: The database.
@@ -28,7 +28,9 @@ class SqlitePushTokenStore(PushTokenStore):
         row = (token.device_id, token.user_id, token.provider, token.token, token.preview)
         await self._database.write(
             lambda connection: connection.execute(
-                f"REPLACE INTO push_tokens ({_TOKEN_COLUMNS}) VALUES (?, ?, ?, ?, ?)", row
+                f"REPLACE INTO push_tokens ({_TOKEN_COLUMNS}) SELECT ?1, ?2, ?3, ?4, ?5"
+                " WHERE NOT EXISTS (SELECT 1 FROM devices WHERE device_id = ?1 AND NOT signed_in)",
+                row,
             )
         )
 

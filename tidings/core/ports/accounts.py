@@ -26,7 +26,16 @@ class TooManyDevices(Exception):  # noqa: N818
 
 
 class RefreshTokenReused(Exception):  # noqa: N818
-    """A refresh token was spent a second time, so its device has been signed out."""
+    """A refresh token was spent a second time, so its device has been signed out.
+
+    Args:
+        device_id: The device.
+        epoch: The epoch up to which its access tokens must not work.
+    """
+
+    def __init__(self, device_id: str, epoch: int) -> None:
+        super().__init__(device_id, epoch)
+        self.revoked = {device_id: epoch}
 
 
 class AccountStore(abc.ABC):
@@ -76,12 +85,13 @@ class AccountStore(abc.ABC):
 
     @abc.abstractmethod
     async def set_password(
-        self, user_id: str, old_hash: str, new_hash: str, keep_device_id: str, now_ms: int
-    ) -> Sequence[str] | None:
+        self, user_id: str, old_hash: str, new_hash: str, keep_device_id: str
+    ) -> Mapping[str, int] | None:
         """Change the password and sign out every device but one.
 
         Returns:
-            The ids of the devices signed out; None, without a change, when `old_hash` is no longer the user's.
+            The devices signed out, each with the epoch up to which its access tokens must not work. None, without a
+            change, when `old_hash` is no longer the user's.
         """
 
     @abc.abstractmethod
@@ -116,24 +126,37 @@ class AccountStore(abc.ABC):
 
         Raises:
             RefreshTokenReused: The token was spent before, for another new one, at most 30 days ago. Its device is
-                signed out now; `args[0]` is the device's id.
+                signed out now.
         """
 
     @abc.abstractmethod
-    async def replace_refresh_token(self, device_id: str, new_hash: bytes) -> bool:
-        """Make a token the only refresh token of a device; return False, without a change, if it is signed out."""
+    async def replace_refresh_token(self, device_id: str, new_hash: bytes) -> int | None:
+        """Make a token the only refresh token of a device.
+
+        Returns:
+            The epoch of the device; None, without a change, if it is signed out.
+        """
 
     @abc.abstractmethod
     async def devices(self, user_id: str) -> Sequence[Device]:
         """Return the devices of a user that are signed in, oldest first."""
 
     @abc.abstractmethod
-    async def revoke_device(self, user_id: str, device_id: str, now_ms: int) -> bool:
-        """Sign a device out, with its refresh and push tokens; return False when the user has no such device."""
+    async def revoke_device(self, user_id: str, device_id: str) -> int | None:
+        """Sign a device out, with its refresh and push tokens.
+
+        Returns:
+            The epoch up to which its access tokens must not work; None when the user has no such device signed in.
+        """
 
     @abc.abstractmethod
-    async def revoked_since(self, ms: int) -> Mapping[str, int]:
-        """Return the devices that were signed out after a time, with the time at which each was, in ms since 1970.
+    async def revoked(self, within: float) -> Mapping[str, int]:
+        """Return the devices that were signed out lately, with the epoch up to which access tokens must not work.
 
-        Access tokens of a device from before that time must not work.
+        Args:
+            within: How many seconds ago, by the storage's own time; those from before may be among them.
         """
+
+    @abc.abstractmethod
+    async def forget_revoked(self, revoked: Mapping[str, int]) -> None:
+        """Leave sign-outs out of `revoked` from now on, up to these epochs: their access tokens have run out."""

@@ -7,11 +7,15 @@ from collections.abc import Callable, Collection, Mapping
 
 
 class DeviceStreams(abc.ABC):
-    """The live streams of devices."""
+    """The live streams of devices, and the other calls that they have under way."""
 
     @abc.abstractmethod
-    async def end_devices(self, device_ids: Collection[str]) -> None:
-        """End the streams of devices that have been signed out, at once, and refuse their access tokens from now on."""
+    async def end_devices(self, revoked: Mapping[str, int]) -> None:
+        """End the streams and calls of devices that have been signed out, at once.
+
+        Args:
+            revoked: The devices, each with the epoch up to which its access tokens must not work.
+        """
 
 
 class Routes(abc.ABC):
@@ -52,21 +56,21 @@ class Routes(abc.ABC):
 class SignOutPubSub(abc.ABC):
     """Pub/sub of devices that have been signed out, to all servers at once.
 
-    Messages may be lost. The truth is `AccountStore.revoked_since`, which each subscriber also asks from time to time.
+    Messages may be lost. The truth is `AccountStore.revoked`, which each subscriber also asks from time to time.
     """
 
     @abc.abstractmethod
-    async def publish(self, device_ids: Collection[str], at_ms: int) -> None:
-        """Publish devices whose access tokens from before a time must not work."""
+    async def publish(self, revoked: Mapping[str, int]) -> None:
+        """Publish devices, each with the epoch up to which its access tokens must not work."""
 
     @abc.abstractmethod
     async def subscribe(
-        self, notify: Callable[[Collection[str], int], None], gap: Callable[[], None]
+        self, notify: Callable[[Mapping[str, int]], None], gap: Callable[[], None]
     ) -> Callable[[], None]:
         """Call `notify` with everything that is published after the return.
 
         Args:
-            notify: Takes the ids of the devices and the time.
+            notify: Takes the devices and their epochs.
             gap: Called when messages may have been lost, as soon as no more are lost: the time to ask for the truth.
 
         Returns:

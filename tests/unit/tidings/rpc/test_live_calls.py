@@ -100,7 +100,7 @@ async def test_a_stream_ends_whose_client_has_said_nothing(world: World) -> None
     another = world.talked("laptop")
     await another.write(b"hello")
     await another.read()
-    await world.calls.end_devices(["phone"])
+    await world.calls.end_devices({"phone": 0})
     await revoked(call.read())
     await another.write(b"still here")
     assert await another.read() == b"heard"
@@ -110,7 +110,7 @@ async def test_an_answer_in_several_parts_ends_between_two_of_them(world: World)
     call = world.watched("phone")
     assert await call.read() == b"first"
     await world.begun.wait()
-    await world.calls.end_devices(["phone"])
+    await world.calls.end_devices({"phone": 0})
     await revoked(call.read())
     assert world.done == []
 
@@ -118,7 +118,7 @@ async def test_an_answer_in_several_parts_ends_between_two_of_them(world: World)
 async def test_a_call_is_carried_out_before_the_sign_out_is_done_and_its_answer_withheld(world: World) -> None:
     call = world.asked("phone")
     await world.begun.wait()
-    sign_out = asyncio.create_task(world.calls.end_devices(["phone"]))
+    sign_out = asyncio.create_task(world.calls.end_devices({"phone": 0}))
     await asyncio.sleep(0)
     assert not sign_out.done()
     world.go_on.set()
@@ -131,13 +131,13 @@ async def test_a_call_that_does_not_come_to_its_end_is_cut_off(world: World, mon
     monkeypatch.setattr("tidings.rpc.live_calls._FINISH_SECONDS", 0.05)
     call = world.asked("phone")
     await world.begun.wait()
-    await world.calls.end_devices(["phone"])
+    await world.calls.end_devices({"phone": 0})
     await revoked(call)
     assert world.done == []
 
 
 async def test_a_call_that_signs_its_own_device_out_is_answered(world: World) -> None:
-    world.work = lambda: to_the_end(world.calls.end_devices(["phone", "laptop"]))
+    world.work = lambda: to_the_end(world.calls.end_devices({"phone": 0, "laptop": 0}))
     laptop = world.talked("laptop")
     await world.begun.wait()
     assert await world.asked("phone") == b"answer"
@@ -147,7 +147,7 @@ async def test_a_call_that_signs_its_own_device_out_is_answered(world: World) ->
 async def test_two_devices_that_sign_each_other_out_do_not_wait_for_each_other(world: World) -> None:
     async def sign_out() -> None:
         await world.rest()
-        await world.calls.end_devices(["laptop" if caller().device_id == "phone" else "phone"])
+        await world.calls.end_devices({"laptop" if caller().device_id == "phone" else "phone": 0})
 
     world.work = sign_out
     phone, laptop = world.asked("phone"), world.asked("laptop")
