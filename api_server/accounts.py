@@ -36,6 +36,7 @@ from tidings.core.limits import (
     check_text,
     page_size,
 )
+from tidings.core.page_tokens import page_place, page_token
 from tidings.core.ports import (
     AccountStore,
     Credentials,
@@ -192,27 +193,26 @@ class Accounts:
             raise not_found("user", "user_id")
         return found
 
-    async def search(self, caller: Identity, prefix: str, size: int, page_token: str) -> UsersPage:
+    async def search(self, caller: Identity, prefix: str, size: int, token: str) -> UsersPage:
         """Users whose username or display name begins with a prefix, ordered by username.
 
         Args:
             caller: Who asks; people who blocked them are left out.
             prefix: In whichever case.
             size: The size of the page; 0 for the default.
-            page_token: The `next_page_token` of the page before; empty for the first.
+            token: The `next_page_token` of the page before; empty for the first.
 
         Raises:
             Refusal: INVALID_ARGUMENT.
         """
         check_text("prefix", prefix, NAME_CHARACTERS)
-        # A page ends with a username, and that is where the next begins.
-        if page_token and not _USERNAME.fullmatch(page_token):
-            raise invalid("page_token", "is not the next_page_token of a page before")
         limit = page_size(size, USERS_PAGE_DEFAULT, USERS_PAGE)
         # As names are kept.
         prefix = unicodedata.normalize("NFC", prefix).lower()
-        found = await self._store.search(prefix, page_token, limit + 1, caller.user_id)
-        return UsersPage(found[:limit], found[limit - 1].username if len(found) > limit else "")
+        # A page ends with a username, and that is where the next begins.
+        of = f"users {caller.user_id} {prefix}"
+        found = await self._store.search(prefix, page_place(of, token) if token else "", limit + 1, caller.user_id)
+        return UsersPage(found[:limit], page_token(of, found[limit - 1].username) if len(found) > limit else "")
 
     async def update_profile(self, caller: Identity, display_name: str | None, about: str | None) -> User:
         """Changes what is not None.

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
@@ -17,13 +15,13 @@ from tidings.core.limits import (
     check_group_size,
     page_size,
 )
+from tidings.core.page_tokens import not_of_this_list, page_place, page_token
 from tidings.core.ports import AccountStore, ChannelWriter, ContactStore, Memberships
 from tidings.core.reasons import Reason
 from tidings.core.shown_text import shown_line
 from tidings.core.values import ChannelKind, ChannelView, Role
 
 # A position fills 63 bits at most.
-_POSITION_BYTES = 8
 _LARGEST_POSITION = (1 << 63) - 1
 # A value of the caller's own goes into an answer as far as a header has room for it.
 _QUOTED_CHARACTERS = 64
@@ -105,18 +103,18 @@ class ChannelCalls:
             raise not_found("channel", "channel_id")
         return found
 
-    async def list(self, caller_id: str, size: int, page_token: str) -> ChannelPage:
+    async def list(self, caller_id: str, size: int, token: str) -> ChannelPage:
         """A page of the caller's channels, latest activity first.
 
         Args:
             caller_id: Whose channels.
             size: At most this many; 0 for the default.
-            page_token: Where the page begins; empty for the first.
+            token: Where the page begins; empty for the first.
 
         Raises:
             Refusal: INVALID_ARGUMENT for a token that no page ended with.
         """
-        after = _decode_token(page_token) if page_token else None
+        after = _decode_place(page_place(_list_of(caller_id), token)) if token else None
         size = page_size(size, CHANNELS_PAGE_DEFAULT, CHANNELS_PAGE)
         # One more than is shown tells whether there are more.
         found = await self._memberships.channels_of(caller_id, after, size + 1)
@@ -124,7 +122,8 @@ class ChannelCalls:
             return ChannelPage(found, "")
         shown = found[:size]
         last = shown[-1].snapshot
-        return ChannelPage(shown, _encode_token(last.head_position, last.record.channel_id))
+        place = f"{last.head_position} {last.record.channel_id}"
+        return ChannelPage(shown, page_token(_list_of(caller_id), place))
 
     async def add_members(self, caller_id: str, channel_id: str, member_ids: Sequence[str]) -> ChannelView:
         """Adds people to a group: all of them, or none. Those who are in it already stay as they are.
@@ -223,17 +222,12 @@ def _role(number: int) -> Role:
         raise invalid("role_change.role", "must be MEMBER, ADMIN or OWNER", actual=number) from None
 
 
-def _encode_token(head_position: int, channel_id: str) -> str:
-    raw = head_position.to_bytes(_POSITION_BYTES, "big") + channel_id.encode()
-    return base64.urlsafe_b64encode(raw).decode("ascii")
+def _list_of(caller_id: str) -> str:
+    return f"channels of {caller_id}"
 
 
-def _decode_token(token: str) -> tuple[int, str]:
-    try:
-        raw = base64.b64decode(token, altchars=b"-_", validate=True)
-        position, channel_id = int.from_bytes(raw[:_POSITION_BYTES], "big"), raw[_POSITION_BYTES:].decode()
-    except (binascii.Error, ValueError):
-        position, channel_id = 0, ""
-    if not channel_id or position > _LARGEST_POSITION:
-        raise invalid("page_token", "is not one that ListChannels gave out")
-    return position, channel_id
+def _decode_place(place: str) -> tuple[int, str]:
+    position, _, channel_id = place.partition(" ")
+    if not position.isdecimal() or int(position) > _LARGEST_POSITION:
+        raise not_of_this_list()
+    return int(position), channel_id

@@ -62,11 +62,11 @@ def to_message(server: Server) -> discovery_pb2.Server:
 
 
 def _kind(kind: int) -> ServerKind:
-    try:
-        return ServerKind(kind or ServerKind.CHAT)
-    except ValueError:
-        known = ", ".join(f"{each.value} ({each.name})" for each in ServerKind)
-        raise invalid("kind", f"is {kind}, which is none of {known}", actual=kind) from None
+    # Those of the contract: others exist, which are nobody's to dial.
+    known = discovery_pb2.ServerKind.values()
+    if kind not in known:
+        raise invalid("kind", f"is {kind}, which is none of {', '.join(map(str, known))}", actual=kind)
+    return ServerKind(kind or ServerKind.CHAT)
 
 
 def _coordinates(coordinates: discovery_pb2.Coordinates) -> tuple[float, float]:

@@ -3,6 +3,7 @@ is added is tried too."""
 
 from __future__ import annotations
 
+import math
 import secrets
 from typing import Any
 
@@ -14,7 +15,7 @@ from grpc import aio
 
 from tests.support.raw import CODES, Api, Device, details_of
 from tests.support.requests import FieldPath, bodies, filled, is_id, methods, multi_callable, scalars
-from tidings.v1 import account_pb2
+from tidings.v1 import account_pb2, channel_pb2, chat_pb2, presence_pb2
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -154,3 +155,157 @@ async def test_the_name_of_a_device_is_cleaned(api: Api) -> None:
     assert answer.user.display_name == "👩\u200d🚀"
     listed = await api.accounts.ListDevices(account_pb2.ListDevicesRequest(), metadata=Device(api, answer).metadata)
     assert [each.device_name for each in listed.devices] == ["Ann\u2019s iPhone"]
+
+
+# --- the ends of every field ------------------------------------------------------------------------------------------
+
+ENDS: dict[int, tuple[Any, ...]] = {
+    FieldDescriptor.TYPE_UINT32: (0, 1, 2**31, 2**32 - 1),
+    FieldDescriptor.TYPE_UINT64: (0, 1, 2**53 + 1, 2**63 - 1, 2**63, 2**64 - 1),
+    FieldDescriptor.TYPE_ENUM: (0, 1, 2, 5, 100, 101, 2**31 - 1, -1, -(2**31)),
+    FieldDescriptor.TYPE_DOUBLE: (0.0, -0.0, 90.5, 1e308, math.inf, -math.inf, math.nan),
+    FieldDescriptor.TYPE_BOOL: (False, True),
+    FieldDescriptor.TYPE_STRING: (
+        *("", "\0", "a\0b", "'\"%_*?[\\", "\U0010ffff", "AAAA", "A" * 16),
+        "e" + "\u0301" * 60,
+        "x" * 100_001,
+    ),
+}
+# What no answer may be: nobody knows then what happened.
+UNDEFINED = (grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN)
+
+
+class Scene:
+    """Ann, who owns a group with Bob; what a request names is theirs."""
+
+    def __init__(self, ann: Device, bob: Device, channel_id: str) -> None:
+        self.ann, self.bob, self.channel_id = ann, bob, channel_id
+
+    @staticmethod
+    async def made(api: Api) -> Scene:
+        ann, bob = await api.sign_up("ann"), await api.sign_up("bob")
+        channel_id = (await ann.group(bob)).channel_id
+        async with ann.stream() as stream:
+            await stream.send(channel_id, "hello")
+        return Scene(ann, bob, channel_id)
+
+    def plausible(self, field: FieldDescriptor) -> Any:
+        known = {
+            "channel_id": self.channel_id,
+            "user_id": self.bob.user_id,
+            "member_ids": self.bob.user_id,
+            "user_ids": self.bob.user_id,
+            "page_token": "",
+            "seq": 3,
+            "before_seq": 0,
+            "reply_to_seq": 3,
+            "title": "a title",
+        }
+        return known[field.name] if field.name in known else plausible(field)
+
+
+@pytest.mark.parametrize("method", SINGLE_CALLS, ids=lambda each: each.full_name)
+async def test_every_value_of_every_field_of_a_call_has_an_answer(api: Api, method: MethodDescriptor) -> None:
+    scene = await Scene.made(api)
+    for path in scalars(method.input_type):
+        for end in ENDS[path.field.type]:
+            request = filled(method.input_type, scene.plausible)
+            path.set(request, end)
+            refused = await refusal_of(api, scene.ann, method, request)
+            assert refused is None or refused.code() not in UNDEFINED, (path.name, end, refused)
+            if refused is not None and refused.code() == grpc.StatusCode.INVALID_ARGUMENT:
+                assert details_of(refused).fields, (path.name, end, refused)
+
+
+@pytest.mark.parametrize("body", [name for name in bodies() if name != "hello"])
+async def test_every_value_of_every_field_of_a_command_has_an_answer(api: Api, body: str) -> None:
+    scene = await Scene.made(api)
+    described = bodies()[body]
+    async with scene.ann.stream() as stream:
+        for path in scalars(described):
+            for end in ENDS[path.field.type]:
+                asked = filled(described, scene.plausible)
+                path.set(asked, end)
+                result = await stream.ask(**{body: asked})
+                assert CODES[result.error.code] not in (*UNDEFINED, grpc.StatusCode.RESOURCE_EXHAUSTED), (
+                    path.name,
+                    end,
+                )
+                if CODES[result.error.code] == grpc.StatusCode.INVALID_ARGUMENT:
+                    assert details_of(result.error).fields, (path.name, end, result)
+
+
+@pytest.mark.parametrize("cursor", [0, 1, 2**63 - 1, 2**63, 2**64 - 1])
+async def test_every_cursor_has_an_answer(api: Api, cursor: int) -> None:
+    scene = await Scene.made(api)
+    try:
+        async with scene.bob.stream(cursor) as stream:
+            assert cursor <= 1
+            assert len(stream.replayed) == 3
+    except aio.AioRpcError as error:
+        assert cursor > 1
+        assert error.code() == grpc.StatusCode.OUT_OF_RANGE
+
+
+async def test_a_command_that_asks_for_nothing_is_refused(api: Api) -> None:
+    scene = await Scene.made(api)
+    async with scene.ann.stream() as stream:
+        # A field that this server does not know is nothing to it.
+        unknown = chat_pb2.Command.FromString(b"\x08\x01\xfa\x7f\x00")
+        for command in (chat_pb2.Command(command_id=1), unknown):
+            await stream.write(command)
+            result = await stream.next("command_result")
+            assert (result.command_id, CODES[result.error.code]) == (1, grpc.StatusCode.INVALID_ARGUMENT)
+            assert details_of(result.error).fields == ["body"]
+        await stream.write(chat_pb2.Command(command_id=2**64 - 1))
+        assert (await stream.next("command_result")).command_id == 2**64 - 1
+
+
+async def test_people_named_twice_and_oneself_count_once(api: Api) -> None:
+    scene = await Scene.made(api)
+    ann, bob, cid = scene.ann, scene.bob, await api.sign_up("cid")
+    group = await ann.group(bob, bob, ann, bob)
+    assert sorted(each.user_id for each in group.members) == sorted([ann.user_id, bob.user_id])
+    request = channel_pb2.AddMembersRequest(
+        channel_id=group.channel_id, member_ids=[cid.user_id, ann.user_id, cid.user_id]
+    )
+    added = (await api.channels.AddMembers(request, metadata=ann.metadata)).channel
+    assert [each.user_id for each in added.members][-1:] == [cid.user_id]
+    assert len(added.members) == 3
+    asked = presence_pb2.GetPresenceRequest(user_ids=[bob.user_id, ann.user_id, bob.user_id])
+    stub: Any = await api.presence()
+    answer = await stub.GetPresence(asked, metadata=ann.metadata)
+    assert [each.user_id for each in answer.presences] == [bob.user_id, ann.user_id, bob.user_id]
+
+
+async def test_a_page_token_is_good_for_its_list_alone(api: Api) -> None:
+    ann, bob = await api.sign_up("ann"), await api.sign_up("bob")
+    for device in (ann, bob):
+        await device.group()
+        await device.group()
+    lists: dict[Any, tuple[Device, Any, Any]] = {
+        (device.user.username, name): (device, method, request)
+        for device in (ann, bob)
+        for name, method, request in (
+            ("channels", api.channels.ListChannels, channel_pb2.ListChannelsRequest(page_size=1)),
+            ("ann-", api.accounts.SearchUsers, account_pb2.SearchUsersRequest(prefix="ann-", page_size=1)),
+            ("bob-", api.accounts.SearchUsers, account_pb2.SearchUsersRequest(prefix="bob-", page_size=1)),
+        )
+    }
+    # Names go on after this one's, so that its page is not the last.
+    await api.sign_up("ann")
+    await api.sign_up("bob")
+    tokens = {}
+    for key, (device, method, request) in lists.items():
+        tokens[key] = (await method(request, metadata=device.metadata)).next_page_token
+        assert tokens[key]
+    for key, (device, method, request) in lists.items():
+        for origin, token in tokens.items():
+            request.page_token = token
+            if origin == key:
+                await method(request, metadata=device.metadata)
+                continue
+            with pytest.raises(aio.AioRpcError) as caught:
+                await method(request, metadata=device.metadata)
+            assert caught.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+            assert details_of(caught.value).fields == ["page_token"]

@@ -106,6 +106,7 @@ async def test_no_server_is_unavailable_with_a_time_to_ask_again(world: World) -
     ("asked", "field"),
     [
         ({"kind": 9}, "kind"),
+        ({"kind": 100}, "kind"),
         ({"coordinates": discovery_pb2.Coordinates(latitude=90.5)}, "coordinates.latitude"),
         ({"coordinates": discovery_pb2.Coordinates(longitude=-181)}, "coordinates.longitude"),
         ({"coordinates": discovery_pb2.Coordinates(latitude=float("nan"))}, "coordinates.latitude"),

