@@ -19,7 +19,7 @@ def channel_action(command: chat_pb2.Command, body: str) -> tuple[str, actions.A
     Raises:
         Refusal: INVALID_ARGUMENT naming the field at fault, the limit and the value.
     """
-    # By hand what `tidings.rpc.request_ids` does for calls, since this is the path of every message.
+    # By hand what `tidings.rpc.request_check` does for calls, since this is the path of every message.
     if body == "send_message":
         send = command.send_message
         check_id("send_message.channel_id", send.channel_id)

@@ -40,6 +40,8 @@ USERS_PAGE = 100
 USERS_PAGE_DEFAULT = 20
 PRESENCE_USERS = 100
 UNREAD_COUNT = 999
+REPEATED_ITEMS = 1_000
+"""In any repeated field of a call. What a field means may allow fewer."""
 FRAME_BYTES = 1 << 20
 """The largest frame that a client may send."""
 

@@ -20,7 +20,7 @@ from tidings.core.errors import Code, Refusal
 from tidings.core.reasons import Reason
 from tidings.rpc.answers import HANDLING_SECONDS, REQUEST_SECONDS, Answers, too_slow
 from tidings.rpc.live_calls import carried_out
-from tidings.rpc.request_ids import check_ids
+from tidings.rpc.request_check import check_request
 
 Context: TypeAlias = "aio.ServicerContext[bytes, bytes]"
 Parse: TypeAlias = Callable[[bytes], Any]
@@ -136,7 +136,7 @@ async def _only_request(context: Context, parse: Parse) -> Any:
     if frame is aio.EOF:
         raise malformed("the call has no request: its client said that nothing comes, before it had sent one")
     request = _parsed(frame, parse)
-    check_ids(request)
+    check_request(request)
     return request
 
 

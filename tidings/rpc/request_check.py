@@ -1,4 +1,4 @@
-"""The check that every id in a request is one, found by the request's descriptor: a new field needs no code."""
+"""The checks of a request that follow from its descriptor, so that a new field needs no code: ids, and sizes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from typing import Any
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 
+from tidings.core.errors import invalid
 from tidings.core.ids import check_id
+from tidings.core.limits import REPEATED_ITEMS
 
 # Ids that clients make for something of their own: whoever takes them checks them, with `check_client_id`.
 _CLIENTS_OWN = frozenset({"attempt_id", "client_message_id"})
@@ -20,23 +22,25 @@ _MAY_BE_EMPTY = frozenset({"tidings.v1.LogInRequest.device_id", "tidings.interna
 
 @dataclass(frozen=True, slots=True)
 class _Field:
-    """A field of a message that is an id, or a message with some within.
+    """A field of a message that is checked: an id, what is repeated, or a message with such a field within.
 
     Args:
         name: Its name.
         is_id: Whether it is an id.
+        is_message: Whether there is something to check within.
         is_repeated: Whether there may be several.
         may_be_empty: Whether an empty id means something.
     """
 
     name: str
     is_id: bool
+    is_message: bool
     is_repeated: bool
     may_be_empty: bool
 
 
-def check_ids(message: Message, within: str = "") -> None:
-    """Refuse a request in which an id is none.
+def check_request(message: Message, within: str = "") -> None:
+    """Refuse a request in which an id is none, or which has too many items in a field.
 
     Args:
         message: The request, or a message within it.
@@ -46,17 +50,23 @@ def check_ids(message: Message, within: str = "") -> None:
         Refusal: INVALID_ARGUMENT naming the field.
     """
     for field in _fields(message.DESCRIPTOR):
+        path = within + field.name
         if field.is_repeated:
-            for index, each in enumerate(getattr(message, field.name)):
-                _check(field, each, f"{within}{field.name}[{index}]")
+            items = getattr(message, field.name)
+            # First: half a million ids fit in a request, and looking at them all takes half a second.
+            if len(items) > REPEATED_ITEMS:
+                description = f"has {len(items):,} items, at most {REPEATED_ITEMS:,} are allowed"
+                raise invalid(path, description, limit=REPEATED_ITEMS, actual=len(items))
+            for index, each in enumerate(items):
+                _check(field, each, f"{path}[{index}]")
         elif field.is_id or message.HasField(field.name):
-            _check(field, getattr(message, field.name), within + field.name)
+            _check(field, getattr(message, field.name), path)
 
 
 def _check(field: _Field, value: Any, path: str) -> None:
-    if not field.is_id:
-        check_ids(value, f"{path}.")
-    elif value or not field.may_be_empty:
+    if field.is_message:
+        check_request(value, f"{path}.")
+    elif field.is_id and (value or not field.may_be_empty):
         check_id(path, value)
 
 
@@ -70,7 +80,8 @@ def _fields(descriptor: Descriptor) -> Sequence[_Field]:
             and field.name.endswith(("_id", "_ids"))
             and field.name not in _CLIENTS_OWN
         )
-        if is_id or (field.message_type is not None and _fields(field.message_type)):
-            is_repeated = field.is_repeated
-            found.append(_Field(field.name, is_id, is_repeated, field.full_name in _MAY_BE_EMPTY))
+        is_message = field.message_type is not None and bool(_fields(field.message_type))
+        if is_id or is_message or field.is_repeated:
+            may_be_empty = field.full_name in _MAY_BE_EMPTY
+            found.append(_Field(field.name, is_id, is_message, field.is_repeated, may_be_empty))
     return tuple(found)

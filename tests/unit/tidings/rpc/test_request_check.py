@@ -7,7 +7,7 @@ from google.protobuf.message import Message
 
 from tidings.core.errors import Code, Refusal
 from tidings.internal.v1 import push_queue_pb2 as q
-from tidings.rpc.request_ids import check_ids
+from tidings.rpc.request_check import check_request
 from tidings.v1 import account_pb2, channel_pb2, discovery_pb2, presence_pb2
 
 RIGHT = q.PushRequest(user_id="u1", channel_id="g1", seq=1)
@@ -32,7 +32,7 @@ RIGHT = q.PushRequest(user_id="u1", channel_id="g1", seq=1)
 )
 def test_the_field_that_is_wrong_is_named(request_: Message, field: str) -> None:
     with pytest.raises(Refusal) as caught:
-        check_ids(request_)
+        check_request(request_)
     assert caught.value.code is Code.INVALID_ARGUMENT
     assert [each.field for each in caught.value.violations] == [field]
 
@@ -49,4 +49,24 @@ def test_the_field_that_is_wrong_is_named(request_: Message, field: str) -> None
     ],
 )
 def test_what_is_not_there_is_not_checked(request_: Message) -> None:
-    check_ids(request_)
+    check_request(request_)
+
+
+@pytest.mark.parametrize(
+    ("request_", "field"),
+    [
+        (presence_pb2.GetPresenceRequest(user_ids=["\0"] * 1_001), "user_ids"),
+        (discovery_pb2.RecommendServersRequest(exclude_server_ids=["n"] * 200_000), "exclude_server_ids"),
+        (q.EnqueueRequest(requests=[RIGHT] * 1_001), "requests"),
+    ],
+    ids=lambda each: each if isinstance(each, str) else "",
+)
+def test_a_field_has_a_thousand_items_at_most(request_: Message, field: str) -> None:
+    with pytest.raises(Refusal) as caught:
+        check_request(request_)
+    assert [each.field for each in caught.value.violations] == [field]
+    assert caught.value.metadata == {"limit": "1000", "actual": str(len(getattr(request_, field)))}
+
+
+def test_a_thousand_items_are_not_too_many() -> None:
+    check_request(discovery_pb2.RecommendServersRequest(exclude_server_ids=["n"] * 1_000))
