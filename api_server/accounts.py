@@ -124,7 +124,7 @@ class Accounts:
         if await self._store.credentials(username) is not None:
             raise _username_taken()
         password_hash = await self._passwords.hash(password)
-        now = self._clock.now_ms()
+        now = self._clock.wall_ms()
         user = User(new_user_id(), username, display_name or username, "", now)
         kept = Device(new_device_id(), user.user_id, device.device_name, device.platform, now, now, epoch=1)
         refresh_token = _new_refresh_token()
@@ -267,7 +267,7 @@ class Accounts:
             fresh = await self._passwords.hash(password)
             await self._store.rehash_password(user.user_id, password_hash, fresh)
             password_hash = fresh
-        now = self._clock.now_ms()
+        now = self._clock.wall_ms()
         refresh_token = _new_refresh_token()
         asked = Device(device.device_id, user.user_id, device.device_name, device.platform, now, now)
         try:

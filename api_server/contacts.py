@@ -40,7 +40,7 @@ class Contacts:
         contact = await self._other(user_id, contact_id)
         contacts = [each.user for each in await self._store.contacts(user_id)]
         _check_room(contacts, contact_id, CONTACTS, "contacts", Reason.TOO_MANY_CONTACTS)
-        return Contact(contact, await self._store.add(user_id, contact_id, self._clock.now_ms()))
+        return Contact(contact, await self._store.add(user_id, contact_id, self._clock.wall_ms()))
 
     async def remove(self, user_id: str, contact_id: str) -> None:
         """Remove somebody from a user's contacts, if there."""

@@ -19,13 +19,19 @@ def framed(event: chat_pb2.Event) -> bytes:
     return frame(event.SerializeToString())
 
 
-def _time(position: int) -> Timestamp:
-    ms = positions.time_ms(position)
+def _time(ms: int) -> Timestamp:
     return Timestamp(seconds=ms // 1000, nanos=ms % 1000 * 1_000_000)
 
 
 def message(
-    channel_id: str, seq: int, position: int, sender_id: str, client_message_id: str, text: str, reply_to_seq: int
+    channel_id: str,
+    seq: int,
+    position: int,
+    created_at_ms: int,
+    sender_id: str,
+    client_message_id: str,
+    text: str,
+    reply_to_seq: int,
 ) -> bytes:
     """Encode the Event of a new message."""
     return chat_pb2.Event(
@@ -38,12 +44,14 @@ def message(
             client_message_id=client_message_id,
             text=text,
             reply_to_seq=reply_to_seq,
-            created_at=_time(position),
+            created_at=_time(created_at_ms),
         ),
     ).SerializeToString()
 
 
-def message_edited(channel_id: str, seq: int, position: int, message_seq: int, editor_id: str, text: str) -> bytes:
+def message_edited(
+    channel_id: str, seq: int, position: int, created_at_ms: int, message_seq: int, editor_id: str, text: str
+) -> bytes:
     """Encode the Event of an edit."""
     return chat_pb2.Event(
         position=position,
@@ -54,12 +62,14 @@ def message_edited(channel_id: str, seq: int, position: int, message_seq: int, e
             message_seq=message_seq,
             editor_id=editor_id,
             text=text,
-            edited_at=_time(position),
+            edited_at=_time(created_at_ms),
         ),
     ).SerializeToString()
 
 
-def message_deleted(channel_id: str, seq: int, position: int, message_seq: int, actor_id: str) -> bytes:
+def message_deleted(
+    channel_id: str, seq: int, position: int, created_at_ms: int, message_seq: int, actor_id: str
+) -> bytes:
     """Encode the Event of a deletion."""
     return chat_pb2.Event(
         position=position,
@@ -69,9 +79,14 @@ def message_deleted(channel_id: str, seq: int, position: int, message_seq: int, 
             position=position,
             message_seq=message_seq,
             actor_id=actor_id,
-            deleted_at=_time(position),
+            deleted_at=_time(created_at_ms),
         ),
     ).SerializeToString()
+
+
+def deleted_at_ms(event: bytes) -> int:
+    """Read when a message was deleted, in ms since 1970, from the Event of a deletion."""
+    return chat_pb2.Event.FromString(event).message_deleted.deleted_at.ToMilliseconds()
 
 
 def redacted(event: bytes) -> bytes:
@@ -94,7 +109,12 @@ def member_change(user_id: str, kind: chat_pb2.MemberChange.Kind, role: Role | N
 
 
 def membership_changed(
-    channel_id: str, seq: int, position: int, actor_id: str, changes: Iterable[chat_pb2.MemberChange]
+    channel_id: str,
+    seq: int,
+    position: int,
+    created_at_ms: int,
+    actor_id: str,
+    changes: Iterable[chat_pb2.MemberChange],
 ) -> bytes:
     """Encode the Event of people who joined, left or changed roles."""
     return chat_pb2.Event(
@@ -105,7 +125,7 @@ def membership_changed(
             position=position,
             actor_id=actor_id,
             changes=changes,
-            created_at=_time(position),
+            created_at=_time(created_at_ms),
         ),
     ).SerializeToString()
 
@@ -118,7 +138,7 @@ def gone(entry: LogEntry) -> list[str]:
     return [each.user_id for each in changes if not each.role]
 
 
-def channel_updated(channel_id: str, seq: int, position: int, actor_id: str, title: str) -> bytes:
+def channel_updated(channel_id: str, seq: int, position: int, created_at_ms: int, actor_id: str, title: str) -> bytes:
     """Encode the Event of a new title."""
     return chat_pb2.Event(
         position=position,
@@ -128,7 +148,7 @@ def channel_updated(channel_id: str, seq: int, position: int, actor_id: str, tit
             position=position,
             actor_id=actor_id,
             title=title,
-            updated_at=_time(position),
+            updated_at=_time(created_at_ms),
         ),
     ).SerializeToString()
 
@@ -160,7 +180,7 @@ def accepted(command_id: int, result: Accepted | None) -> bytes:
         body.seq = result.seq
         if result.position:
             event.position = body.position = result.position
-            ms = positions.time_ms(result.position)
+            ms = result.created_at_ms or positions.time_ms(result.position)
             body.created_at.seconds = ms // 1000
             body.created_at.nanos = ms % 1000 * 1_000_000
     return framed(event)

@@ -23,6 +23,7 @@ from tidings.core.ports import (
     Registry,
     SharedRates,
 )
+from tidings.core.positions import Positions
 from tidings.rpc.live_calls import LiveCalls
 from tidings.rpc.tokens import Revocations, TokenVerifier
 from tidings_server.keys import TokenKeys
@@ -104,6 +105,8 @@ class Engines(abc.ABC):
     load_seconds: float
     """How often a node reports its load to `registry`."""
     keys: TokenKeys
+    positions: Positions
+    """Number what this server writes."""
     accounts: AccountStore
     memberships: Memberships
     history: History

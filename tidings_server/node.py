@@ -24,6 +24,7 @@ from tidings.rpc.server import GrpcServer
 from tidings.rpc.tasks import periodic
 from tidings.rpc.tokens import Revocations, TokenIssuer, TokenVerifier
 from tidings_server.certificates import public_certificate
+from tidings_server.clock_watch import ClockWatch
 from tidings_server.engines import Engines, NodeContext, Services
 from tidings_server.metrics import Metrics
 from tidings_server.servicers import (
@@ -42,6 +43,7 @@ _log = logging.getLogger(__name__)
 
 _STOP_SECONDS = 1.0
 _LOOK_SECONDS = 0.05
+_CLOCK_SECONDS = 1.0
 
 
 E = TypeVar("E", bound=Engines)
@@ -71,6 +73,7 @@ class Node:
         self._revocations = Revocations(clock, self._token_ms)
         verifier = TokenVerifier(engines.keys.public, clock, self._revocations)
         self._metrics = Metrics()
+        self._clock_watch = ClockWatch(clock, engines.positions, self._metrics.registry)
         calls = LiveCalls()
         context = NodeContext(
             settings, self._server_id, clock, verifier, self._revocations, calls, self._metrics.registry
@@ -111,6 +114,7 @@ class Node:
             SettingsError: A certificate cannot be read, or an engine is not there.
         """
         settings = self._settings
+        await self._clock_watch.look()
         self._internal_endpoint = await self._services.start()
         listening = await self._listener.start(settings.listen, public_certificate(settings), settings.plaintext)
         self._endpoint = settings.advertise or listening
@@ -201,6 +205,7 @@ class Node:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._services.run())
             group.create_task(periodic(self._engines.load_seconds, self._report_load))
+            group.create_task(periodic(_CLOCK_SECONDS, self._clock_watch.look))
 
     async def _report_load(self) -> None:
         try:

@@ -20,6 +20,7 @@ class Item:
         position: Its position.
         origin: Who gets the outcome of the request that made it in the event's place; None for nobody.
         entry: The entry as it is stored; None on a server that did not write it.
+        created_at_ms: When it was accepted, for the outcome; 0 where it has no origin.
     """
 
     frame: bytes
@@ -27,6 +28,7 @@ class Item:
     position: int
     origin: ReplyTo | None = None
     entry: LogEntry | None = None
+    created_at_ms: int = 0
 
 
 class Fanout(Protocol):

@@ -55,8 +55,9 @@ def of_action(accepted: Accepted, action: Send | Edit) -> FirstResult:
 
 def of_entry(channel_id: str, entry: LogEntry) -> FirstResult:
     """Make the first result of a command from the entry of the log that it made."""
-    accepted = Accepted(channel_id, entry.seq, entry.position)
     event = chat_pb2.Event.FromString(entry.body)
+    at = event.message_edited.edited_at if entry.kind is EntryKind.EDIT else event.message.created_at
+    accepted = Accepted(channel_id, entry.seq, entry.position, at.ToMilliseconds())
     if entry.kind is EntryKind.EDIT:
         return FirstResult(accepted, True, entry.target_seq, _hash(event.message_edited.text))
     return FirstResult(accepted, False, event.message.reply_to_seq, _hash(event.message.text))

@@ -18,9 +18,17 @@ _PART = 16
 
 
 async def begin_draft(
-    log: ChannelLog, positions: Positions, channel: Channel, batch: Sequence[ChannelRequest]
+    log: ChannelLog, positions: Positions, channel: Channel, batch: Sequence[ChannelRequest], created_at_ms: int
 ) -> Draft:
-    """Begin a draft with what the log has of the messages that the requests are about."""
+    """Begin a draft with what the log has of the messages that the requests are about.
+
+    Args:
+        log: The logs.
+        positions: Number the new entries.
+        channel: The channel.
+        batch: The requests.
+        created_at_ms: What the new entries say of when they were accepted.
+    """
     changed, answered = set[int](), set[int]()
     for request in batch:
         action = request.action
@@ -33,7 +41,7 @@ async def begin_draft(
     answered = {seq for seq in answered if seq <= channel.head_seq}
     messages = await log.message_with_changes(channel.channel_id, changed) if changed else {}
     found = {each.seq async for each in _entries(log, channel.channel_id, answered) if each.kind is EntryKind.MESSAGE}
-    return Draft(positions, messages, found)
+    return Draft(positions, created_at_ms, messages, found)
 
 
 async def read_first_results(

@@ -17,7 +17,6 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Se
 from dataclasses import dataclass, field
 
 from chat_server.channels.rules import Channel, Draft
-from tidings.core import positions
 from tidings.core.clock import Clock
 from tidings.core.errors import Refusal
 from tidings.core.limits import PUSH_PREVIEW_CHARACTERS
@@ -331,15 +330,13 @@ def _advance(unseen: dict[str, Iterator[MessageRow]], user_ids: Iterable[str]) -
 
 def _request(channel_id: str, user_id: str, row: MessageRow) -> PushRequest:
     message, change = row.message, row.latest_change
-    if change is None:
-        text = chat_pb2.Event.FromString(message.body).message.text
-    else:
-        text = chat_pb2.Event.FromString(change.body).message_edited.text
+    written = chat_pb2.Event.FromString(message.body).message
+    text = written.text if change is None else chat_pb2.Event.FromString(change.body).message_edited.text
     return PushRequest(
         user_id,
         channel_id,
         message.seq,
         message.author_id,
         text[:PUSH_PREVIEW_CHARACTERS],
-        positions.time_ms(message.position),
+        written.created_at.ToMilliseconds(),
     )

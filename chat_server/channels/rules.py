@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from chat_server import events
 from chat_server.channels import first_results
 from chat_server.channels.first_results import FirstResult
-from tidings.core import actions, positions
+from tidings.core import actions
 from tidings.core.actions import Accepted, Action, Aside
 from tidings.core.errors import denied, invalid, not_found, precondition
 from tidings.core.limits import check_group_size
@@ -53,6 +53,8 @@ class Draft:
     """The contents of a batch in the making."""
 
     positions: Positions
+    created_at_ms: int
+    """What the new entries say of when they were accepted: the clock of the moment, which no position is."""
     messages: Mapping[int, Sequence[LogEntry]]
     """The messages that edits and deletions in this batch refer to, each with its changes so far."""
     answered: Collection[int] = ()
@@ -214,7 +216,14 @@ class Channel:
             )
         result = self._next(draft)
         body = events.message(
-            self.channel_id, result.seq, result.position, actor_id, action.client_message_id, action.text, reply_to
+            self.channel_id,
+            result.seq,
+            result.position,
+            draft.created_at_ms,
+            actor_id,
+            action.client_message_id,
+            action.text,
+            reply_to,
         )
         self._enter(draft, EntryKind.MESSAGE, actor_id, body, action.client_message_id)
         self._recent[key] = first_results.of_action(result, action)
@@ -234,7 +243,9 @@ class Channel:
             raise precondition("the message has been deleted", Reason.MESSAGE_DELETED)
         self._check_not_blocked()
         result = self._next(draft)
-        body = events.message_edited(self.channel_id, result.seq, result.position, action.seq, actor_id, action.text)
+        body = events.message_edited(
+            self.channel_id, result.seq, result.position, draft.created_at_ms, action.seq, actor_id, action.text
+        )
         entry = self._enter(draft, EntryKind.EDIT, actor_id, body, action.client_message_id, action.seq)
         draft.changes.setdefault(action.seq, []).append(entry)
         if action.client_message_id:
@@ -248,9 +259,11 @@ class Channel:
             raise denied("only its author or an admin can delete a message", Reason.NOT_THE_AUTHOR)
         for change in changes:
             if change.kind is EntryKind.DELETION:
-                return Accepted(self.channel_id, change.seq, change.position)
+                return Accepted(self.channel_id, change.seq, change.position, events.deleted_at_ms(change.body))
         result = self._next(draft)
-        body = events.message_deleted(self.channel_id, result.seq, result.position, action.seq, actor_id)
+        body = events.message_deleted(
+            self.channel_id, result.seq, result.position, draft.created_at_ms, action.seq, actor_id
+        )
         entry = self._enter(draft, EntryKind.DELETION, actor_id, body, target_seq=action.seq)
         draft.changes.setdefault(action.seq, []).append(entry)
         # A deleted text is gone from the log as well, from every edit of it too.
@@ -291,7 +304,7 @@ class Channel:
         changes = []
         for user_id in ids:
             role = Role.OWNER if user_id == actor_id else Role.MEMBER
-            self._admit(user_id, role, result.seq, positions.time_ms(result.position), draft)
+            self._admit(user_id, role, result.seq, draft.created_at_ms, draft)
             changes.append(events.member_change(user_id, _KINDS.KIND_ADDED, role))
         self._enter_membership(draft, result, actor_id, changes)
         return self._set_title(actor_id, action.title, draft)
@@ -304,7 +317,7 @@ class Channel:
         check_group_size(len(self.members) + len(new))
         result = self._next(draft)
         for user_id in new:
-            self._admit(user_id, Role.MEMBER, result.seq, positions.time_ms(result.position), draft)
+            self._admit(user_id, Role.MEMBER, result.seq, draft.created_at_ms, draft)
         changes = [events.member_change(user_id, _KINDS.KIND_ADDED, Role.MEMBER) for user_id in new]
         self._enter_membership(draft, result, actor_id, changes)
         return result
@@ -393,7 +406,7 @@ class Channel:
     def _next(self, draft: Draft) -> Accepted:
         self.head_seq += 1
         self.head_position = draft.positions.next(self.head_position)
-        return Accepted(self.channel_id, self.head_seq, self.head_position)
+        return Accepted(self.channel_id, self.head_seq, self.head_position, draft.created_at_ms)
 
     def _enter(
         self,
@@ -418,7 +431,9 @@ class Channel:
         changes: Sequence[chat_pb2.MemberChange],
         gone: str | None = None,
     ) -> None:
-        body = events.membership_changed(self.channel_id, result.seq, result.position, actor_id, changes)
+        body = events.membership_changed(
+            self.channel_id, result.seq, result.position, draft.created_at_ms, actor_id, changes
+        )
         audience = tuple(self.members)
         # Who goes sees that, as the last thing.
         draft.segments.append(Segment(audience if gone is None else (*audience, gone)))
@@ -428,7 +443,9 @@ class Channel:
     def _set_title(self, actor_id: str, title: str, draft: Draft) -> Accepted:
         result = self._next(draft)
         self.title = draft.title = title
-        body = events.channel_updated(self.channel_id, result.seq, result.position, actor_id, title)
+        body = events.channel_updated(
+            self.channel_id, result.seq, result.position, draft.created_at_ms, actor_id, title
+        )
         self._enter(draft, EntryKind.TITLE, actor_id, body)
         return result
 

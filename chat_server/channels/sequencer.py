@@ -238,7 +238,7 @@ class Sequencer(ChannelWriter):
                 # Each makes one entry; only making a group makes two, and that begins a log.
                 slot.waiting[:0] = batch[capacity:]
                 del batch[capacity:]
-            draft = await begin_draft(self._log, self._positions, channel, batch)
+            draft = await begin_draft(self._log, self._positions, channel, batch, self._clock.wall_ms())
             outcomes = [_apply(channel, each, draft) for each in batch]
             written = draft.batch(slot.channel_id, is_awake=self._listener.is_awake(slot.channel_id))
             result = await self._log.append(written) if written is not None else Appended()
@@ -267,7 +267,7 @@ class Sequencer(ChannelWriter):
         if slot.channel is None:
             create = next((each.action for each in batch if isinstance(each.action, actions.CreateChannel)), None)
             if create is not None:
-                slot.channel = Channel.unborn(slot.channel_id, create.kind, self._clock.now_ms())
+                slot.channel = Channel.unborn(slot.channel_id, create.kind, self._clock.wall_ms())
         return slot.channel
 
     async def _load(self, slot: _Slot) -> None:
@@ -307,7 +307,14 @@ class Sequencer(ChannelWriter):
         for segment in draft.segments:
             if segment.entries:
                 items = [
-                    Item(frame(entry.body), entry.seq, entry.position, origins.get(entry.seq), entry)
+                    Item(
+                        frame(entry.body),
+                        entry.seq,
+                        entry.position,
+                        origins.get(entry.seq),
+                        entry,
+                        draft.created_at_ms,
+                    )
                     for entry in segment.entries
                 ]
                 self._fanout.deliver(channel.channel_id, segment.audience, items)

@@ -196,7 +196,13 @@ class MeshFanout(Fanout):
 def _entry(item: Item, outbox: PeerOutbox) -> peer_pb2.Entry:
     origin = item.origin
     request_id = origin.request_id if isinstance(origin, PeerReply) and origin.outbox is outbox else 0
-    return peer_pb2.Entry(frame=item.frame, seq=item.seq, position=item.position, request_id=request_id)
+    return peer_pb2.Entry(
+        frame=item.frame,
+        seq=item.seq,
+        position=item.position,
+        request_id=request_id,
+        created_at_ms=item.created_at_ms if request_id else 0,
+    )
 
 
 def _copy_of(batch: _Batch) -> InboxCopy:

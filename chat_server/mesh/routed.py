@@ -64,7 +64,7 @@ class DeliveryReceiver(PeerHandler):
         for entry in delivery.entries:
             request = take_request(entry.request_id) if entry.request_id else None
             origin = request.reply_to if request is not None else None
-            items.append(Item(entry.frame, entry.seq, entry.position, origin))
+            items.append(Item(entry.frame, entry.seq, entry.position, origin, created_at_ms=entry.created_at_ms))
         self._sessions.deliver(delivery.channel_id, delivery.user_ids, items)
 
     def ephemeral(self, ephemeral: peer_pb2.Ephemeral) -> None:

@@ -98,7 +98,7 @@ def _own_frame(
     for item, reply in zip(items, replies, strict=True):
         if reply is not None and reply.session is origin:
             origin.finish_command()
-            frames.append(reply.frame(Accepted(channel_id, item.seq, item.position)))
+            frames.append(reply.frame(Accepted(channel_id, item.seq, item.position, item.created_at_ms)))
         else:
             frames.append(item.frame)
     return b"".join(frames)

@@ -110,3 +110,5 @@ class Accepted:
     channel_id: str
     seq: int
     position: int
+    created_at_ms: int = 0
+    """When it was accepted, by the clock of that moment; 0 where that is not known, and the position tells."""

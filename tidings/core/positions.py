@@ -52,6 +52,10 @@ class Positions:
         self.change_worker_id(worker_id)
         self._pass(after)
 
+    def ahead_seconds(self) -> float:
+        """How far the last position is ahead of the clock, which was more ahead when an earlier one was given out."""
+        return max(0.0, (self._ms + EPOCH_MS - self._clock.now_ms()) / 1000)
+
     def change_worker_id(self, worker_id: int) -> None:
         """Go on with another worker id.
 

@@ -245,4 +245,5 @@ def _outcome(result: peer_pb2.ChannelResult) -> Outcome:
         error: status_pb2.Status = result.error
         return from_status(error)
     accepted = result.accepted
-    return Accepted(accepted.channel_id, accepted.seq, accepted.position)
+    created_at_ms = accepted.created_at.ToMilliseconds()
+    return Accepted(accepted.channel_id, accepted.seq, accepted.position, created_at_ms)

@@ -45,9 +45,10 @@ class PeerOutbox:
         if isinstance(outcome, Refusal):
             result.error.CopyFrom(to_status(outcome))
         else:
-            result.accepted.CopyFrom(
-                chat_pb2.Accepted(channel_id=outcome.channel_id, seq=outcome.seq, position=outcome.position)
-            )
+            accepted = chat_pb2.Accepted(channel_id=outcome.channel_id, seq=outcome.seq, position=outcome.position)
+            if outcome.created_at_ms:
+                accepted.created_at.FromMilliseconds(outcome.created_at_ms)
+            result.accepted.CopyFrom(accepted)
         self._send(_framed(peer_pb2.PeerResponse(channel_result=result)))
 
     def ephemeral(self, event: bytes, user_ids: Collection[str]) -> None:

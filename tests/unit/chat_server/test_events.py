@@ -16,7 +16,7 @@ from tidings.core.values import Marks, Role
 from tidings.v1 import channel_pb2, chat_pb2
 
 NOW_MS = 1_750_000_000_123
-POSITION = Positions(FakeClock(NOW_MS)).next()
+POSITION = Positions(FakeClock(NOW_MS - 5_000)).next()
 
 
 def only(frame: bytes) -> chat_pb2.Event:
@@ -36,14 +36,14 @@ def test_a_frame_is_what_protobuf_would_make(size: int) -> None:
 
 @given(st.lists(st.text(max_size=300), max_size=8))
 def test_joined_frames_are_one_frame_with_all_events(texts: list[str]) -> None:
-    bodies = [events.message("c", n + 1, POSITION + n, "ann", "", text, 0) for n, text in enumerate(texts)]
+    bodies = [events.message("c", n + 1, POSITION + n, NOW_MS, "ann", "", text, 0) for n, text in enumerate(texts)]
     joined = chat_pb2.ConverseResponse.FromString(b"".join(map(frame, bodies)))
     assert [each.message.text for each in joined.events] == texts
     assert [each.SerializeToString() for each in joined.events] == bodies
 
 
 def test_a_message() -> None:
-    event = chat_pb2.Event.FromString(events.message("c", 3, POSITION, "ann", "m1", "hi 😀", 2))
+    event = chat_pb2.Event.FromString(events.message("c", 3, POSITION, NOW_MS, "ann", "m1", "hi 😀", 2))
     message = event.message
     assert event.position == message.position == POSITION
     assert (message.channel_id, message.seq, message.sender_id, message.client_message_id) == ("c", 3, "ann", "m1")
@@ -53,14 +53,14 @@ def test_a_message() -> None:
 
 
 def test_an_edit_a_deletion_a_title() -> None:
-    edited = chat_pb2.Event.FromString(events.message_edited("c", 4, POSITION, 3, "ann", "ho"))
+    edited = chat_pb2.Event.FromString(events.message_edited("c", 4, POSITION, NOW_MS, 3, "ann", "ho"))
     assert edited.position == POSITION
     assert edited.message_edited.edited_at.ToMilliseconds() == NOW_MS
     assert (edited.message_edited.message_seq, edited.message_edited.text) == (3, "ho")
-    deleted = chat_pb2.Event.FromString(events.message_deleted("c", 5, POSITION, 3, "bob"))
+    deleted = chat_pb2.Event.FromString(events.message_deleted("c", 5, POSITION, NOW_MS, 3, "bob"))
     assert deleted.message_deleted.deleted_at.ToMilliseconds() == NOW_MS
     assert (deleted.message_deleted.message_seq, deleted.message_deleted.actor_id) == (3, "bob")
-    updated = chat_pb2.Event.FromString(events.channel_updated("c", 6, POSITION, "ann", "t"))
+    updated = chat_pb2.Event.FromString(events.channel_updated("c", 6, POSITION, NOW_MS, "ann", "t"))
     assert updated.channel_updated.updated_at.ToMilliseconds() == NOW_MS
     assert (updated.channel_updated.title, updated.channel_updated.seq) == ("t", 6)
 
@@ -70,7 +70,9 @@ def test_who_went_has_no_role() -> None:
         events.member_change("ann", chat_pb2.MemberChange.KIND_LEFT, None),
         events.member_change("bob", chat_pb2.MemberChange.KIND_ROLE_CHANGED, Role.OWNER),
     ]
-    changed = chat_pb2.Event.FromString(events.membership_changed("c", 4, POSITION, "ann", changes)).membership_changed
+    changed = chat_pb2.Event.FromString(
+        events.membership_changed("c", 4, POSITION, NOW_MS, "ann", changes)
+    ).membership_changed
     assert [each.role for each in changed.changes] == [
         channel_pb2.MEMBER_ROLE_UNSPECIFIED,
         channel_pb2.MEMBER_ROLE_OWNER,
@@ -79,11 +81,11 @@ def test_who_went_has_no_role() -> None:
 
 
 def test_what_is_redacted_keeps_everything_but_the_text() -> None:
-    message = chat_pb2.Event.FromString(events.message("c", 3, POSITION, "ann", "m1", "secret", 2))
+    message = chat_pb2.Event.FromString(events.message("c", 3, POSITION, NOW_MS, "ann", "m1", "secret", 2))
     redacted = chat_pb2.Event.FromString(events.redacted(message.SerializeToString()))
     message.message.text, message.message.deleted = "", True
     assert redacted == message
-    edit = chat_pb2.Event.FromString(events.message_edited("c", 4, POSITION, 3, "ann", "secret"))
+    edit = chat_pb2.Event.FromString(events.message_edited("c", 4, POSITION, NOW_MS, 3, "ann", "secret"))
     redacted = chat_pb2.Event.FromString(events.redacted(edit.SerializeToString()))
     edit.message_edited.text = ""
     assert redacted == edit
@@ -99,11 +101,16 @@ def test_receipts() -> None:
 
 
 def test_a_result_stands_where_the_event_stands() -> None:
-    event = only(events.accepted(7, Accepted("c", 3, POSITION)))
+    event = only(events.accepted(7, Accepted("c", 3, POSITION, NOW_MS)))
     accepted = event.command_result.accepted
     assert event.position == accepted.position == POSITION
     assert (event.command_result.command_id, accepted.channel_id, accepted.seq) == (7, "c", 3)
     assert accepted.created_at.ToMilliseconds() == NOW_MS
+
+
+def test_a_result_from_a_server_that_does_not_tell_the_time_has_that_of_its_position() -> None:
+    event = only(events.accepted(7, Accepted("c", 3, POSITION)))
+    assert event.command_result.accepted.created_at.ToMilliseconds() == NOW_MS - 5_000
 
 
 def test_a_result_without_an_event_has_no_position() -> None:

@@ -40,6 +40,7 @@ from tidings.core.values import (
 from tidings.v1 import channel_pb2, chat_pb2
 
 CHANGE = chat_pb2.MemberChange
+CREATED_AT_MS = 1_700_000_000_000
 
 
 class Log:
@@ -56,7 +57,7 @@ class Log:
             for each in self.entries
             if each.kind is EntryKind.MESSAGE
         }
-        return Draft(self.positions, messages, messages.keys())
+        return Draft(self.positions, CREATED_AT_MS, messages, messages.keys())
 
     def write(self, draft: Draft) -> None:
         self.entries += draft.entries()
@@ -170,7 +171,7 @@ def test_a_direct_channel_is_made_without_an_entry_for_both_to_see_all() -> None
 def test_what_is_in_no_log_is_a_mistake_of_the_caller(aside: Refresh | ShowTyping) -> None:
     channel = Channel.unborn("c", ChannelKind.GROUP, 0)
     with pytest.raises(TypeError):
-        channel.apply("ann", aside, Draft(Positions(FakeClock()), {}))
+        channel.apply("ann", aside, Draft(Positions(FakeClock()), CREATED_AT_MS, {}))
 
 
 def test_making_a_channel_that_exists_leaves_it_as_it_is() -> None:
@@ -202,7 +203,7 @@ def test_messages_are_numbered_without_a_gap_and_stand_at_rising_positions() -> 
     message = log.event(4).message
     assert (message.channel_id, message.seq, message.position) == ("g1", 4, results[1].position)
     assert (message.sender_id, message.client_message_id, message.text) == ("bob", "bob0", "text 0")
-    assert message.HasField("created_at")
+    assert message.created_at.ToMilliseconds() == CREATED_AT_MS
     assert not message.deleted
 
 

@@ -350,14 +350,14 @@ async def test_a_malfunction_is_answered_and_the_channel_goes_on(scene: Scene) -
 async def test_another_owners_batch_is_taken_notice_of(scene: Scene) -> None:
     await scene.group("bob")
     position = scene.positions.next()
-    body = events.message("g", 3, position, "bob", "theirs", "first", 0)
+    body = events.message("g", 3, position, 1, "bob", "theirs", "first", 0)
     rival = LogEntry(3, position, EntryKind.MESSAGE, "bob", body, "theirs")
     scene.log.rivals.append(LogBatch("g", (rival,)))
     result, resent = await asyncio.gather(
         scene.owner.submit("g", "ann", Send("mine", "second")), scene.owner.submit("g", "bob", Send("theirs", "first"))
     )
     assert result.seq == 4
-    assert resent == Accepted("g", 3, position)
+    assert resent == Accepted("g", 3, position, 1)
     assert scene.texts() == ["first", "second"]
     positions = [each.position for each in scene.log.entries("g")]
     assert positions == sorted(set(positions))
@@ -366,7 +366,7 @@ async def test_another_owners_batch_is_taken_notice_of(scene: Scene) -> None:
 async def test_an_owner_that_never_gets_its_turn_gives_up_with_a_clear_no(scene: Scene) -> None:
     await scene.group("bob")
     for seq in range(3, 30):
-        body = events.message("g", seq, seq << 50, "bob", f"t{seq}", "x", 0)
+        body = events.message("g", seq, seq << 50, 1, "bob", f"t{seq}", "x", 0)
         scene.log.rivals.append(LogBatch("g", (LogEntry(seq, seq << 50, EntryKind.MESSAGE, "bob", body, f"t{seq}"),)))
     refusal = await refusal_of(scene, "ann", Send("mine", "x"))
     assert (refusal.code, refusal.reason) == (Code.UNAVAILABLE, "OWNER_CONTENDED")
@@ -479,7 +479,7 @@ async def test_a_direct_channel_opened_from_both_sides_at_once_is_one(scene: Sce
 
 
 async def test_a_direct_channel_that_another_server_makes_at_the_same_time_is_one(scene: Scene) -> None:
-    draft = Draft(scene.positions, {})
+    draft = Draft(scene.positions, 1, {})
     Channel.unborn("d", ChannelKind.DIRECT, 5).apply("bob", CreateChannel(ChannelKind.DIRECT, "", ("ann",)), draft)
     rival = draft.batch("d", is_awake=True)
     assert rival is not None

@@ -14,7 +14,7 @@ from tidings.v1 import chat_pb2
 
 
 def item(seq: int, origin: Session | None = None, command_id: int = 0) -> Item:
-    body = events.message("c", seq, seq * 10, "ann", "", "x", 0)
+    body = events.message("c", seq, seq * 10, 1, "ann", "", "x", 0)
     reply = None if origin is None else SessionReply(origin, command_id)
     return Item(frame(body), seq, seq * 10, reply)
 
