@@ -135,6 +135,9 @@ async def test_the_owner_vanishes_and_another_goes_on(folder: Path) -> None:
             while (await b.next("message")).seq < again.seq:
                 pass
             assert (await a.send(channel_id, "before", "1")).accepted == first
+            refused = (await a.send(channel_id, "something else", "1")).error
+            assert CODES[refused.code].name == "ALREADY_EXISTS"
+            assert details_of(refused).info.metadata["first_seq"] == str(first.seq)
 
 
 async def test_a_server_that_drains_hands_over_without_an_error(folder: Path) -> None:

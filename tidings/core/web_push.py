@@ -61,8 +61,10 @@ def _is_https(endpoint: str) -> bool:
         _ = parts.port
     except ValueError:
         return False
+    # `urlsplit` leaves out what HTTP clients refuse.
+    is_plain = endpoint.isascii() and endpoint.isprintable() and " " not in endpoint
     # A name and a password in the URL would be sent to a server of the caller's choice.
-    return parts.scheme == "https" and bool(parts.hostname) and "@" not in parts.netloc and endpoint.isascii()
+    return parts.scheme == "https" and bool(parts.hostname) and "@" not in parts.netloc and is_plain
 
 
 def _bytes(text: str) -> bytes:

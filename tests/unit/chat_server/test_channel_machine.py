@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import tempfile
 from collections.abc import Coroutine
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -94,7 +94,9 @@ class ModelChannel:
             case actions.Send(name, text):
                 if (actor, name) not in self.sent:
                     self.sent[actor, name] = self.add("message", actor, text)
-                return self.sent[actor, name]
+                first = self.sent[actor, name]
+                says_else = first not in self.deleted and self.log[first - 1][2] != text
+                return "CLIENT_MESSAGE_ID_REUSED" if says_else else first
             case actions.Edit(seq, text):
                 return self._target(actor, seq, actor) or self._edit(actor, seq, text)
             case actions.Delete(seq):
@@ -379,6 +381,13 @@ class ChannelMachine(RuleBasedStateMachine):
             for device in filter(None, map(self.online, DEVICES)):
                 if device.user_id == user_id:
                     self.run(self.post(device, channel_id, message))
+
+    @rule(ago=PICKS)
+    def say_something_else_under_the_same_name(self, ago: int) -> None:
+        for user_id, channel_id, message in self.resendable[-1 - ago :][:1]:
+            for device in filter(None, map(self.online, DEVICES)):
+                if device.user_id == user_id:
+                    self.run(self.post(device, channel_id, replace(message, text="another")))
 
     @rule(who=PICKS, channel_id=CHANNELS, deletes=st.booleans(), ago=PICKS)
     def change_own(self, who: int, channel_id: str, deletes: bool, ago: int) -> None:
