@@ -146,6 +146,8 @@ class Backend:
         """What a session is sent live instead of an event."""
         self.on_connect: Callable[[str], status_pb2.Status | None] = lambda server: None
         """May refuse a stream."""
+        self.on_list: Callable[[list[channel_pb2.Channel]], None] = lambda page: None
+        """Is told each page of channels before it is answered."""
         self.on_replay: Callable[[list[chat_pb2.Event]], list[chat_pb2.Event]] = lambda events: events
         self.history_error: status_pb2.Status | None = None
         """What HistoryService answers instead of events."""
@@ -321,6 +323,7 @@ class Backend:
             kind=log.kind,  # type: ignore[arg-type]
             members=[channel_pb2.Member(user_id=member) for member in log.members],
             head_seq=len(log.events),
+            head_position=log.events[-1].position if log.events else 0,
             my_since_seq=log.since[user_id],
             my_read_seq=log.reads.get(user_id, 0),
         )
@@ -434,13 +437,17 @@ class _Channels(channel_pb2_grpc.ChannelServiceServicer):
     ) -> channel_pb2.ListChannelsResponse:
         _, user_id = await _caller(self._backend, context)
         self._backend.asked.append("ListChannels")
-        mine = [log for log in self._backend.channels.values() if user_id in log.members]
-        start = int(request.page_token or 0)
+        mine = [
+            self._backend.as_seen(log, user_id) for log in self._backend.channels.values() if user_id in log.members
+        ]
+        mine.sort(key=lambda channel: channel.head_position, reverse=True)
+        if request.page_token:
+            mine = [channel for channel in mine if channel.head_position < int(request.page_token)]
         # Small pages, so that there are several.
-        page = mine[start : start + 2]
+        page = mine[:2]
+        self._backend.on_list(page)
         return channel_pb2.ListChannelsResponse(
-            channels=[self._backend.as_seen(log, user_id) for log in page],
-            next_page_token=str(start + 2) if start + 2 < len(mine) else "",
+            channels=page, next_page_token=str(page[-1].head_position) if len(mine) > 2 else ""
         )
 
 

@@ -21,6 +21,7 @@ from tidings.v1 import (
     history_pb2_grpc,
     push_pb2_grpc,
 )
+from tidings_client._channel_list import ChannelList
 from tidings_client._errors import SignedOutError, TidingsError, from_rpc
 from tidings_client._servers import Servers
 from tidings_client._storage import SavedDevice, Storage
@@ -127,19 +128,22 @@ class ApiClient:
         return answer.servers
 
     async def list_channels(self) -> list[channel_pb2.Channel]:
-        """Lists all channels that the user is in, latest activity first.
+        """Lists all channels that the user is in, latest activity first, each once, whatever happens meanwhile.
 
         Raises:
             TidingsError: The server refused the call, or could not be reached.
         """
-        found: list[channel_pb2.Channel] = []
-        request = channel_pb2.ListChannelsRequest(page_size=_PAGE)
+        found = ChannelList()
         while True:
-            page = await self.ask(self.channels.ListChannels, request)
-            found.extend(page.channels)
-            if not page.next_page_token:
-                return found
-            request.page_token = page.next_page_token
+            page_token = ""
+            while True:
+                request = channel_pb2.ListChannelsRequest(page_size=_PAGE, page_token=page_token)
+                page = await self.ask(self.channels.ListChannels, request)
+                page_token = page.next_page_token
+                if not found.add(page.channels) or not page_token:
+                    break
+            if found.ends_reading():
+                return found.channels
 
     async def choose(self, kind: discovery_pb2.ServerKind, servers: Servers) -> discovery_pb2.Server:
         """Chooses the server of a kind to try next. Where discovery does not answer, it is one of those known.

@@ -369,7 +369,10 @@ class Tidings:
         return answer.channel
 
     async def list_channels(self) -> Sequence[channel_pb2.Channel]:
-        """Lists all channels that the user is in, latest activity first."""
+        """Lists all channels that the user is in, latest activity first.
+
+        Each is there once, also one in which something happens while the list is being read.
+        """
         return await self._api.list_channels()
 
     async def add_members(self, channel_id: str, member_ids: Sequence[str]) -> channel_pb2.Channel:

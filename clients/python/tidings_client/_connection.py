@@ -35,7 +35,9 @@ class Connection:
 
     It sends and receives over any number of reconnects; `status` tells whether there is a stream. The methods that send
     return once the result is on stable storage, and wait while there is no stream. Each may be cancelled: a command
-    that is not on its way by then is never sent, one that is on its way may or may not be carried out.
+    that is not on its way by then is never sent, one that is on its way may or may not be carried out. The commands of
+    a channel are carried out in the order in which they were given, each once the one before has its result; those of
+    other channels do not wait for them.
 
     **What is iterated.** `tidings.v1.Event`: every entry of every channel's log, each once and in the order of its
     channel, including those made over this connection unless ``echo=False``; also receipts, typing, SyncComplete after
@@ -47,6 +49,11 @@ class Connection:
     is saved within 0.1 s, and when the connection is closed. If the process dies, what was not saved comes again in the
     next process: at least once. Otherwise each event comes exactly once. When an exception leaves the ``async with``,
     the event that the application was handling counts as not handled, so it comes again too.
+
+    **What is kept.** Up to 4,000 events or 16 MiB wait for the application; then the stream is left unread until half
+    are taken. While a command waits for its result the stream is read on, and up to twice as much is kept. What comes
+    beyond that is skipped, and comes again once the application has taken enough: a program that only sends needs no
+    more memory however long it runs. Then even with ``echo=False``, events made over this connection may come.
 
     Args:
         api: Calls the servers as the device.

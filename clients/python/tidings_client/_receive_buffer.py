@@ -44,6 +44,11 @@ class Heads:
     """Asks for the head seq of every channel, from ChannelService.ListChannels."""
 
 
+# How many events may wait for the application, and how many bytes of them, before the stream is left unread. Where it
+# has to be read on, since results are awaited, twice as much is kept, and the rest is skipped.
+_MOST_WAITING = 4_000
+_MOST_WAITING_BYTES = 16 << 20
+
 Need = Gap | Start | Heads
 """What the buffer has to be told before it can go on."""
 
@@ -65,6 +70,12 @@ class StreamEntry:
     """With a SyncReset: the seq of every channel up to which the application rebuilds."""
     is_set_back: bool = False
     """Whether the server's data was set back to an older copy, so that the saved cursor has to start anew."""
+    size: int = 0
+    """The bytes of the event."""
+
+    def __post_init__(self) -> None:
+        """Measures the event."""
+        self.size = self.event.ByteSize() if self.event is not None else 0
 
 
 def entry_of(event: chat_pb2.Event) -> StreamEntry:
@@ -85,6 +96,9 @@ class ReceiveBuffer:
 
     While `need` is set, what comes is held back until the caller has fetched what is needed and supplied it.
 
+    What the application does not take is kept up to a bound. Beyond it, events are skipped until the application has
+    taken most of what is kept; then a new stream, from the cursor before them, brings them again.
+
     Args:
         user_id: The user whose device it is.
         progress: What was handled before.
@@ -101,9 +115,11 @@ class ReceiveBuffer:
         self._anew = False
         self._unsaved = False
         self._is_set_back = False
+        self._skipped_after: int | None = None
+        self._waiting_bytes = 0
         self.need: Need | None = None
         self.received_cursor = progress.cursor
-        """The highest position received."""
+        """The highest position received, skipped events included."""
         self.handed_position = 0
         """The highest position that the application was given, which may be acknowledged."""
 
@@ -111,10 +127,29 @@ class ReceiveBuffer:
         """The number of events that wait for the application."""
         return len(self._ready)
 
+    @property
+    def is_crowded(self) -> bool:
+        """Whether so much waits for the application that the stream is better left unread."""
+        return self._fill > 1.0
+
+    @property
+    def is_roomy(self) -> bool:
+        """Whether the application has taken enough for the stream to be read on."""
+        return self._fill <= 0.5
+
+    @property
+    def _fill(self) -> float:
+        return max(len(self._ready) / _MOST_WAITING, self._waiting_bytes / _MOST_WAITING_BYTES)
+
     # --- from the stream ----------------------------------------------------------------------------------------------
 
     def take(self, entry: StreamEntry) -> None:
         """Takes the next entry of the stream."""
+        if self._skipped_after is None and self.need is None and self._fill > 2.0:
+            self._skipped_after = self.received_cursor
+        if self._skipped_after is not None:
+            self.received_cursor = max(self.received_cursor, entry.position)
+            return
         if self._is_set_back and self.need is None:
             reset = chat_pb2.Event(sync_reset=chat_pb2.SyncReset())
             self._hold(StreamEntry(reset, is_set_back=True), Heads())
@@ -128,6 +163,18 @@ class ReceiveBuffer:
         self._held.clear()
         self.need = None
 
+    @property
+    def is_skipping(self) -> bool:
+        """Whether events are skipped, since too many wait for the application."""
+        return self._skipped_after is not None
+
+    def begin(self) -> int:
+        """Begins with another stream, and gives the cursor for it: before the skipped events once there is room."""
+        if self._skipped_after is not None and self.is_roomy:
+            self.received_cursor = self._skipped_after
+            self._skipped_after = None
+        return self.received_cursor
+
     def restart(self) -> None:
         """Starts over, since the server has been set back to an older copy of its data and does not know the cursor.
 
@@ -136,6 +183,7 @@ class ReceiveBuffer:
         here again.
         """
         self.received_cursor = self.handed_position = 0
+        self._skipped_after = None
         self._is_set_back = True
         for entry in self._ready:
             entry.position = 0
@@ -190,6 +238,7 @@ class ReceiveBuffer:
         self.finish()
         while self._ready:
             entry = self._ready.popleft()
+            self._waiting_bytes -= entry.size
             self.handed_position = max(self.handed_position, entry.position)
             if entry.event is not None and entry.wanted:
                 self._in_hand = entry
@@ -255,6 +304,7 @@ class ReceiveBuffer:
         if entry.seq:
             self._order.advance(entry.channel_id, entry.seq)
         self.received_cursor = max(self.received_cursor, entry.position)
+        self._waiting_bytes += entry.size
         self._ready.append(entry)
 
     def _settle(self, entry: StreamEntry) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from bisect import insort
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from tidings.v1 import chat_pb2
@@ -35,8 +35,8 @@ class PendingCommand:
 class SendBuffer:
     """Keeps every command until its result has come, and has it sent again, unchanged, over each new stream.
 
-    The commands of a channel stay in order: while one of them waits to be tried again, those behind it wait too. Only
-    commands that were already on their way overtake it.
+    The commands of a channel stay in order, so one at a time of them is on its way. A server may refuse one and take
+    the next, as a rate limit does that has just let go: of two on their way, the second could overtake the first.
 
     Args:
         backoff: Makes the backoff of each command.
@@ -46,7 +46,8 @@ class SendBuffer:
         self._backoff = backoff
         # By command_id, which grows in the order in which commands are added.
         self._pending: dict[int, PendingCommand] = {}
-        self._waiting: list[PendingCommand] = []
+        # The same commands by channel; only the first of a channel may be on its way.
+        self._channels: dict[str, deque[PendingCommand]] = {}
         # By (channel_id, client_message_id): the same message may be sent twice at once.
         self._named: dict[tuple[str, str], list[PendingCommand]] = {}
 
@@ -64,7 +65,7 @@ class SendBuffer:
         """
         pending = PendingCommand(command, channel_id, command.ByteSize(), resolve, self._backoff())
         self._pending[command.command_id] = pending
-        self._waiting.append(pending)
+        self._channels.setdefault(channel_id, deque()).append(pending)
         if command.HasField("send_message"):
             self._named.setdefault((channel_id, command.send_message.client_message_id), []).append(pending)
         return pending
@@ -77,41 +78,27 @@ class SendBuffer:
             most_bytes: The most bytes to send together.
         """
         taken: list[chat_pb2.Command] = []
-        kept: list[PendingCommand] = []
-        blocked: set[str] = set()
-        for index, pending in enumerate(self._waiting):
-            if pending.due > now or pending.channel_id in blocked:
-                blocked.add(pending.channel_id)
-                kept.append(pending)
+        for pending in sorted(self._next(), key=lambda each: each.command.command_id):
+            if pending.due > now:
                 continue
             if taken and pending.size > most_bytes:
-                kept.extend(self._waiting[index:])
                 break
             most_bytes -= pending.size
             pending.sent = True
             taken.append(pending.command)
-        self._waiting = kept
         return taken
 
     def due(self) -> float | None:
         """When `take` will have something to give: 0 for at once; None when that depends on what happens next."""
-        soonest: float | None = None
-        channels: set[str] = set()
-        for pending in self._waiting:
-            if pending.channel_id not in channels:
-                if not pending.due:
-                    return 0.0
-                channels.add(pending.channel_id)
-                soonest = pending.due if soonest is None else min(soonest, pending.due)
-        return soonest
+        return min((pending.due for pending in self._next()), default=None)
 
     def lost(self) -> None:
         """Notes that the stream is gone: what was on its way is sent again, except what nobody waits for."""
-        for pending in list(self._pending.values()):
-            if pending.abandoned:
-                self._remove(pending)
-            pending.sent = False
-        self._waiting = list(self._pending.values())
+        for queue in list(self._channels.values()):
+            first = queue[0]
+            first.sent = False
+            if first.abandoned:
+                self._remove(first)
 
     def abandon(self, pending: PendingCommand) -> None:
         """Notes that nobody waits for a command any more: it is not sent, or not sent again."""
@@ -138,9 +125,7 @@ class SendBuffer:
             return
         if error.is_transient and not pending.abandoned:
             pending.due = now + pending.backoff.next(error.retry_after)
-            if pending.sent:
-                pending.sent = False
-                insort(self._waiting, pending, key=lambda each: each.command.command_id)
+            pending.sent = False
         else:
             self._remove(pending)
             pending.resolve(error)
@@ -171,10 +156,16 @@ class SendBuffer:
             # Each gets its own, since an exception carries the traceback of where it is raised.
             pending.resolve(type(error).of(error))
 
+    def _next(self) -> Iterator[PendingCommand]:
+        """Gives the command to send next of each channel of which none is on its way."""
+        return (queue[0] for queue in self._channels.values() if not queue[0].sent)
+
     def _remove(self, pending: PendingCommand) -> None:
         del self._pending[pending.command.command_id]
-        if not pending.sent:
-            self._waiting.remove(pending)
+        queue = self._channels[pending.channel_id]
+        queue.remove(pending)
+        if not queue:
+            del self._channels[pending.channel_id]
         if pending.command.HasField("send_message"):
             key = pending.channel_id, pending.command.send_message.client_message_id
             named = self._named[key]

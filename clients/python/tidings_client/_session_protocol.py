@@ -79,7 +79,7 @@ class SessionProtocol:
     def open(self) -> chat_pb2.ConverseRequest:
         """Begins with a stream that was just opened, and gives the frame to write first."""
         self.phase = Phase.OPENING
-        hello = chat_pb2.Hello(cursor=self.receive_buffer.received_cursor)
+        hello = chat_pb2.Hello(cursor=self.receive_buffer.begin())
         return chat_pb2.ConverseRequest(commands=[chat_pb2.Command(command_id=self._next_id(), hello=hello)])
 
     def lose(self) -> None:

@@ -36,8 +36,6 @@ _WELCOME_SECONDS = 10.0
 _FAREWELL_SECONDS = 1.0
 # When a server is about to stop, its clients leave it one after another within this many seconds.
 _MOVE_WITHIN_SECONDS = 1.0
-# When this many events wait for the application, nothing more is read until half of them are taken.
-_MOST_WAITING = 4_000
 
 
 class Status(enum.Enum):
@@ -128,11 +126,15 @@ class StreamRunner:
                 self._renewal.cancel()
 
     def wake(self) -> None:
-        """Looks whether there is something to write, and whether more can be read."""
+        """Looks whether there is something to write, and whether more can be read or has to be read again."""
+        receive_buffer = self._protocol.receive_buffer
+        if receive_buffer.is_skipping and receive_buffer.is_roomy and self._reader is not None:
+            # Another stream brings the skipped events.
+            self.reconnect()
         due = self._protocol.due()
         if due is not None:
             self._write_at(due)
-        if not self._roomy.is_set() and not self._is_crowded(_MOST_WAITING // 2):
+        if not self._roomy.is_set() and (receive_buffer.is_roomy or not self._may_pause):
             self._roomy.set()
 
     def reconnect(self) -> None:
@@ -166,16 +168,17 @@ class StreamRunner:
     async def _room(self) -> None:
         """Waits until the application has taken most of the events that wait for it.
 
-        It does not wait while a command has no result: the application may take no event before it has that.
+        It does not wait while a command has no result: the application may take no event before it has that. What comes
+        meanwhile is kept up to the receive buffer's own bound.
         """
-        while self._is_crowded(_MOST_WAITING):
+        while self._protocol.receive_buffer.is_crowded and self._may_pause:
             self._roomy.clear()
             await self._roomy.wait()
 
-    def _is_crowded(self, most: int) -> bool:
-        return (
-            len(self._protocol.receive_buffer) > most and not len(self._protocol.send_buffer) and self._farewell is None
-        )
+    @property
+    def _may_pause(self) -> bool:
+        """Whether the stream may be left unread: no command waits for its result, and nobody for the end."""
+        return not len(self._protocol.send_buffer) and self._farewell is None
 
     # --- one stream ---------------------------------------------------------------------------------------------------
 

@@ -57,6 +57,50 @@ def test_events_in_order_are_given_once() -> None:
     assert box.received_cursor == 30
 
 
+def test_what_nobody_takes_is_kept_up_to_a_bound_and_comes_again_once_there_is_room(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("tidings_client._receive_buffer._MOST_WAITING", 10)
+    box = inbox()
+    feed(box, *(message(seq) for seq in range(1, 101)))
+    assert len(box) == 21
+    assert (box.is_crowded, box.is_skipping) == (True, True)
+    # A stream that breaks meanwhile does not bring all of it again and again.
+    box.lose()
+    assert box.begin() == 1000
+    feed(box, message(101))
+    assert len(box) == 21
+    for seq in range(1, 17):
+        assert (event := box.next()) is not None
+        assert event.message.seq == seq
+    assert box.is_roomy
+    box.lose()
+    assert box.begin() == 210
+    assert not box.is_skipping
+    feed(box, *(message(seq) for seq in range(22, 27)))
+    assert drain(box) == [f"a{seq}" for seq in range(17, 27)]
+
+
+def test_the_bound_is_on_bytes_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tidings_client._receive_buffer._MOST_WAITING_BYTES", 1_000)
+    box = inbox()
+    feed(box, *(message(seq) for seq in range(1, 1001)))
+    kept = sum(message(seq).ByteSize() for seq in range(1, len(box) + 1))
+    assert 2_000 < kept < 2_000 + message(1000).ByteSize()
+    drain(box)
+    assert box.is_roomy
+
+
+def test_skipped_events_do_not_outlive_a_server_that_was_set_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tidings_client._receive_buffer._MOST_WAITING", 2)
+    box = inbox()
+    feed(box, *(message(seq) for seq in range(1, 20)))
+    assert box.is_skipping
+    box.restart()
+    assert not box.is_skipping
+    assert box.begin() == 0
+
+
 def test_channels_do_not_wait_for_each_others_numbers() -> None:
     box = inbox(b=7)
     feed(box, message(1), message(8, "b"), message(2))
