@@ -17,6 +17,7 @@ from tidings.core.errors import (
     Code,
     FieldViolation,
     Refusal,
+    device_revoked,
     invalid,
     not_found,
     precondition,
@@ -316,7 +317,7 @@ class Accounts:
         refresh_token = _new_refresh_token()
         epoch = await self._store.replace_refresh_token(caller.device_id, _hash(refresh_token))
         if epoch is None:
-            raise unauthenticated("the device has been signed out", Reason.DEVICE_REVOKED)
+            raise device_revoked()
         access_token, expires_at_ms = self._tokens.issue(caller.user_id, caller.device_id, epoch)
         return Tokens(access_token, refresh_token, expires_at_ms)
 

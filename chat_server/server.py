@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -31,6 +33,8 @@ from tidings.v1 import chat_pb2, discovery_pb2
 
 _log = logging.getLogger(__name__)
 
+# While the storage does not answer, a sign-out waits no longer for what is being written.
+_SETTLE_SECONDS = 2.0
 _TOKEN_TICK = 1.0
 _TOKEN_WARNING = 60.0
 _DAY_MS = 24 * 3600 * 1000
@@ -148,14 +152,15 @@ class ChatServer(DeviceStreams):
             self._registrar.leave(session.identity.user_id)
 
     async def end_devices(self, revoked: Mapping[str, int]) -> None:
-        """See `DeviceStreams.end_devices`."""
-        for device_id in revoked:
-            session = self.sessions.of_device(device_id)
-            if session is not None:
-                session.end(unauthenticated("the device has been signed out", Reason.DEVICE_REVOKED))
+        """See `DeviceStreams.end_devices`. Their sessions have ended; this waits for what they have asked for."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_SETTLE_SECONDS):
+                await self.channels.settle(revoked.keys())
 
     async def obey(self, session: Session, command: chat_pb2.Command) -> None:
-        """Carry out a command. The session gets its result, now or later."""
+        """Carry out a command. The session gets its result, now or later; one that has ended asks for nothing more."""
+        if session.ended is not None:
+            return
         try:
             await self._obey(session, command)
         except Refusal as refusal:
@@ -176,8 +181,8 @@ class ChatServer(DeviceStreams):
             if asked is not None:
                 channel_id, action = asked
                 session.start_command()
-                reply = SessionReply(session, command.command_id)
-                self.channels.post(ChannelRequest(channel_id, session.identity.user_id, action, reply))
+                reply, identity = SessionReply(session, command.command_id), session.identity
+                self.channels.post(ChannelRequest(channel_id, identity.user_id, action, reply, identity))
                 return
             if body == "set_typing":
                 typing = command.set_typing

@@ -38,7 +38,7 @@ class StandaloneChatServer:
         settings: ChatSettings,
     ) -> None:
         sessions = SessionRegistry()
-        self.channels = LocalChannels(ports, sessions, positions, clock, settings.push_delay)
+        self.channels = LocalChannels(ports, sessions, positions, clock, settings.push_delay, revoked=verifier.revoked)
         catch_up = CatchUp(server_id, ports.log, inbox, clock, settings.inbox_days, settings.restored)
         self.chat = ChatServer(sessions, self.channels, catch_up, verifier, clock, settings)
 

@@ -11,7 +11,7 @@ from presence_server.announcer import Announcer
 from presence_server.track import Track
 from presence_server.visibility import Visibility
 from tidings.core.clock import Clock
-from tidings.core.errors import Code, Refusal, invalid, unauthenticated, unavailable
+from tidings.core.errors import Code, Refusal, device_revoked, invalid, unauthenticated, unavailable
 from tidings.core.limits import PRESENCE_USERS
 from tidings.core.ports import ContactStore, DeviceStreams, PresencePubSub, PresenceStore
 from tidings.core.reasons import Reason
@@ -143,7 +143,7 @@ class Tracker(DeviceStreams):
         for device_id in revoked:
             track = self._tracks.get(device_id)
             if track is not None:
-                track.end(unauthenticated("the device has been signed out", _REVOKED))
+                track.end(device_revoked())
         for device_id in revoked:
             await self._leave(device_id)
 

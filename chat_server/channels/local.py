@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -51,6 +51,9 @@ class Channels(Protocol):
             Refusal: NOT_FOUND, where it is known here that they are no member.
         """
 
+    async def settle(self, device_ids: Collection[str]) -> None:
+        """Wait until nothing is being written here that some devices have asked for."""
+
 
 @dataclass(frozen=True, slots=True)
 class ChannelPorts:
@@ -72,6 +75,7 @@ class LocalChannels(SequencerListener):
         positions: Numbers events.
         clock: Tells the time.
         push_delay: Seconds without an acknowledgement after which a push goes out.
+        revoked: The devices that are signed out; see `Sequencer`.
         is_mine: Whether this server sequences a channel.
         is_finished: Whether all entries of a channel that were handed to `fanout` have reached its members' inboxes.
     """
@@ -84,13 +88,14 @@ class LocalChannels(SequencerListener):
         clock: Clock,
         push_delay: float,
         *,
+        revoked: Mapping[str, int] | None = None,
         is_mine: Callable[[str], bool] = lambda _: True,
         is_finished: Callable[[str], bool] = lambda _: True,
     ) -> None:
         self._history = ports.history
         self._fanout = fanout
         self._is_mine = is_mine
-        self.sequencer = Sequencer(ports.log, fanout, positions, clock, self)
+        self.sequencer = Sequencer(ports.log, fanout, positions, clock, self, revoked)
         self._receipts = Receipts(ports.log, fanout, positions, clock, self.sequencer.loaded)
         self._decider = PushDecider(
             ports.history,
@@ -201,6 +206,10 @@ class LocalChannels(SequencerListener):
     def post(self, request: ChannelRequest) -> None:
         """See `Channels.post`."""
         self.sequencer.post(request)
+
+    async def settle(self, device_ids: Collection[str]) -> None:
+        """See `Channels.settle`."""
+        await self.sequencer.settle(device_ids)
 
     def aside(self, request: ChannelRequest) -> None:
         """Carry out a request of another server whose action is in no log."""

@@ -16,10 +16,11 @@ from chat_server.channels import first_results
 from chat_server.channels.first_results import FirstResult
 from tidings.core import actions
 from tidings.core.actions import Accepted, Action, Aside
-from tidings.core.errors import denied, invalid, not_found, precondition
+from tidings.core.errors import Refusal, denied, device_revoked, invalid, not_found, precondition
 from tidings.core.limits import check_group_size
 from tidings.core.positions import Positions
 from tidings.core.reasons import Reason
+from tidings.core.requests import ChannelRequest, Outcome
 from tidings.core.values import (
     ChannelKind,
     ChannelRecord,
@@ -475,3 +476,22 @@ def _is_message(seq: int, draft: Draft) -> bool:
     return seq in draft.answered or any(
         entry.seq == seq and entry.kind is EntryKind.MESSAGE for segment in draft.segments for entry in segment.entries
     )
+
+
+def carry_out(channel: Channel, request: ChannelRequest, draft: Draft, revoked: Mapping[str, int]) -> Outcome:
+    """Carry out a request in a draft, unless its device has been signed out: at that moment, not when it came.
+
+    Args:
+        channel: The channel.
+        request: The request.
+        draft: The batch in the making.
+        revoked: The devices that are signed out, each with the epoch up to which it is.
+    """
+    identity = request.identity
+    # Without `get`: this is on every message's way.
+    if identity is not None and identity.device_id in revoked and identity.epoch <= revoked[identity.device_id]:
+        return device_revoked()
+    try:
+        return channel.apply(request.actor_id, request.action, draft)
+    except Refusal as refusal:
+        return refusal

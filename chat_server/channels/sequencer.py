@@ -9,14 +9,14 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from chat_server.channels.fanout import Fanout, Item
 from chat_server.channels.first_results import FirstResult
 from chat_server.channels.listener import SequencerListener
 from chat_server.channels.lookups import begin_draft, read_first_results
-from chat_server.channels.rules import Channel, Draft
+from chat_server.channels.rules import Channel, Draft, carry_out
 from tidings.core import actions
 from tidings.core.actions import Accepted, Action
 from tidings.core.clock import Clock
@@ -52,6 +52,10 @@ class _Slot:
     waiting: list[ChannelRequest] = field(default_factory=list)
     announced: int | None = None
     """Up to where this server has handed entries out, or found them in the log; None before it was loaded."""
+    batch: Sequence[ChannelRequest] = ()
+    """What is being written."""
+    settled: asyncio.Future[None] | None = None
+    """Done once that is written, or refused; None while nobody waits for it."""
     lookers: list[asyncio.Future[Channel | None]] = field(default_factory=list)
     """Who waits for the channel to be loaded."""
     released: bool = False
@@ -69,6 +73,7 @@ class Sequencer(ChannelWriter):
         positions: Numbers events.
         clock: Tells the time.
         listener: Is told of the rest.
+        revoked: The devices that are signed out, each with the epoch up to which it is; their requests are refused.
     """
 
     def __init__(
@@ -78,11 +83,13 @@ class Sequencer(ChannelWriter):
         positions: Positions,
         clock: Clock,
         listener: SequencerListener | None = None,
+        revoked: Mapping[str, int] | None = None,
     ) -> None:
         self._log = log
         self._fanout = fanout
         self._positions = positions
         self._clock = clock
+        self._revoked = revoked if revoked is not None else {}
         self._listener = listener or SequencerListener()
         self._slots: OrderedDict[str, _Slot] = OrderedDict()
         self._closed = False
@@ -135,6 +142,15 @@ class Sequencer(ChannelWriter):
         if tasks:
             await asyncio.wait(tasks)
 
+    async def settle(self, device_ids: Collection[str]) -> None:
+        """Wait until nothing is being written that some devices have asked for."""
+        waits = []
+        for slot in self._slots.values():
+            if any(each.identity is not None and each.identity.device_id in device_ids for each in slot.batch):
+                slot.settled = slot.settled or asyncio.get_running_loop().create_future()
+                waits.append(asyncio.shield(slot.settled))
+        await asyncio.gather(*waits)
+
     def release(self, is_kept: Callable[[str], bool]) -> None:
         """Drop channels that this server no longer sequences, or that another one sequenced in between.
 
@@ -180,7 +196,12 @@ class Sequencer(ChannelWriter):
                     await self._show(slot)
                 if slot.waiting:
                     await self._log.ready()
-                    await self._carry_out(slot, _take_batch(slot))
+                    slot.batch = batch = _take_batch(slot)
+                    await self._carry_out(slot, batch)
+                    slot.batch = ()
+                    if slot.settled is not None:
+                        slot.settled.set_result(None)
+                        slot.settled = None
                 if slot.outdated is not None and not slot.waiting:
                     # Marks that are not saved yet are in the outdated copy only.
                     await self._try_to_load(slot)
@@ -239,7 +260,7 @@ class Sequencer(ChannelWriter):
                 slot.waiting[:0] = batch[capacity:]
                 del batch[capacity:]
             draft = await begin_draft(self._log, self._positions, channel, batch, self._clock.wall_ms())
-            outcomes = [_apply(channel, each, draft) for each in batch]
+            outcomes = [carry_out(channel, each, draft, self._revoked) for each in batch]
             written = draft.batch(slot.channel_id, is_awake=self._listener.is_awake(slot.channel_id))
             result = await self._log.append(written) if written is not None else Appended()
             match result:
@@ -347,13 +368,6 @@ class Sequencer(ChannelWriter):
     def _refuse(self, batch: Sequence[ChannelRequest], refusal: Refusal) -> None:
         for request in batch:
             request.reply_to.reply(refusal)
-
-
-def _apply(channel: Channel, request: ChannelRequest, draft: Draft) -> Outcome:
-    try:
-        return channel.apply(request.actor_id, request.action, draft)
-    except Refusal as refusal:
-        return refusal
 
 
 def _is_read(request: ChannelRequest, outcome: Outcome) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -16,6 +17,7 @@ from tidings.core.errors import Code, Refusal
 from tidings.core.ids import check_id
 from tidings.core.reasons import Reason
 from tidings.core.requests import ChannelRequest
+from tidings.core.values import Identity
 from tidings.internal.v1 import peer_pb2
 from tidings.mesh import action_codec
 from tidings.mesh.peer_link import WRITE_SECONDS
@@ -93,7 +95,9 @@ class PeerService:
         except Refusal as refusal:
             reply.reply(refusal)
             return
-        request = ChannelRequest(message.channel_id, message.actor_id, action, reply)
+        device_id, epoch = message.device_id, message.epoch
+        identity = Identity(message.actor_id, device_id, math.inf, epoch) if device_id else None
+        request = ChannelRequest(message.channel_id, message.actor_id, action, reply, identity)
         if isinstance(action, Aside):
             self._channels.aside(request)
         else:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from chat_server.channels.fanout import Item
 from chat_server.channels.local import LocalChannels
@@ -50,6 +50,10 @@ class RoutedChannels:
             await self._local.typing(channel_id, user_id, typing)
         else:
             await self._router.show_typing(channel_id, user_id, typing)
+
+    async def settle(self, device_ids: Collection[str]) -> None:
+        """See `Channels.settle`. What another server sequences, that one refuses once it has heard of the sign-out."""
+        await self._local.settle(device_ids)
 
 
 class DeliveryReceiver(PeerHandler):

@@ -81,6 +81,7 @@ class MeshChatServer:
             positions,
             clock,
             settings.push_delay,
+            revoked=verifier.revoked,
             is_mine=self.router.is_mine,
             is_finished=self._fanout.is_finished,
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -11,12 +12,13 @@ import pytest
 from grpc import aio
 
 from tests.support.raw import PASSWORD, Api, Device, Stream, details_of, end_of
-from tidings.v1 import account_pb2, chat_pb2, presence_pb2
+from tidings.v1 import account_pb2, chat_pb2, chat_pb2_grpc, history_pb2, presence_pb2
 
 pytestmark = pytest.mark.timeout(60)
 
 COMPOSITIONS = ("embedded", "mesh")
 
+LONG_MESSAGES = 20
 BEAT = presence_pb2.TrackRequest(heartbeat=presence_pb2.Heartbeat())
 
 
@@ -99,6 +101,65 @@ async def test_an_open_track_ends(api: Api, sign_out: SignOut) -> None:
     assert await call.read() is not aio.EOF
     await sign_out(phone, laptop)
     await assert_revoked(call)
+
+
+async def test_a_replay_ends_between_two_events(api: Api) -> None:
+    phone, laptop = await two_devices(api)
+    bob = await api.sign_up("bob")
+    channel_id = (await laptop.direct(bob)).channel_id
+    async with bob.stream() as b:
+        for number in range(LONG_MESSAGES):
+            await b.send(channel_id, "x" * 100_000, f"{number}")
+    # What may wait on the way stays at the 64 KiB of HTTP/2, instead of growing with the speed of loopback.
+    channel = aio.insecure_channel(
+        phone.servers[0].endpoint, (("grpc.http2.bdp_probe", 0), ("grpc.use_local_subchannel_pool", 1))
+    )
+    try:
+        stream = Stream(chat_pb2_grpc.ChatServiceStub(channel).Converse(metadata=phone.metadata))
+        await stream.write(chat_pb2.Command(hello=chat_pb2.Hello()))
+        await stream.next("message")
+        await revoke(phone, laptop)
+        got = 1
+        with pytest.raises(aio.AioRpcError):
+            while await stream.next("message"):
+                got += 1
+        await assert_revoked(stream.call)
+    finally:
+        await channel.close()
+    assert got < LONG_MESSAGES / 2
+
+
+async def test_nothing_is_carried_out_that_was_sent_behind_the_sign_out(api: Api) -> None:
+    phone, laptop = await two_devices(api)
+    bob = await api.sign_up("bob")
+    channel_id = (await laptop.direct(bob)).channel_id
+    async with laptop.stream() as watching:
+        stream = Stream(phone.open())
+        await stream.hello()
+        sending = asyncio.create_task(send_on(stream, channel_id))
+        await watching.next("message")
+        await revoke(phone, laptop)
+        # In the mesh another server may hold the stream, and hear of it a little later. The status is grpc.aio's own,
+        # of a stream that ends while it is written to.
+        async with asyncio.timeout(5):
+            await end_of(stream.call)
+        request = history_pb2.ListMessagesRequest(channel_id=channel_id, page_size=1)
+        (last,) = (await api.history.ListMessages(request, metadata=laptop.metadata)).messages
+        assert (await watching.send(channel_id, "after the sign-out")).accepted.seq == last.seq + 1
+    await sending
+
+
+async def send_on(stream: Stream, channel_id: str) -> None:
+    """Sends frame after frame, until the stream ends."""
+    for frame in itertools.count():
+        sends = [
+            chat_pb2.SendMessage(client_message_id=f"{frame}-{number}", channel_id=channel_id, text="x")
+            for number in range(3)
+        ]
+        try:
+            await stream.write(*(chat_pb2.Command(send_message=each) for each in sends))
+        except (aio.AioRpcError, asyncio.InvalidStateError):
+            return
 
 
 async def presence_of(device: Device) -> None:

@@ -80,6 +80,11 @@ def unauthenticated(message: str, reason: Reason) -> Refusal:
     return Refusal(Code.UNAUTHENTICATED, message, reason=reason)
 
 
+def device_revoked() -> Refusal:
+    """Make a refusal with UNAUTHENTICATED for a device that has been signed out."""
+    return unauthenticated("the device has been signed out", Reason.DEVICE_REVOKED)
+
+
 def precondition(message: str, reason: Reason, **metadata: object) -> Refusal:
     """Make a refusal with FAILED_PRECONDITION; `metadata` may carry the limit and the value."""
     return Refusal(

@@ -7,6 +7,7 @@ from typing import Protocol
 
 from tidings.core.actions import Accepted, Action, Aside
 from tidings.core.errors import Refusal
+from tidings.core.values import Identity
 
 Outcome = Accepted | Refusal
 """The outcome of a request: it was carried out and is on stable storage, or it was refused."""
@@ -36,9 +37,12 @@ class ChannelRequest:
         actor_id: The user who makes the request.
         action: What to do.
         reply_to: Where the outcome goes.
+        identity: The device that makes it. Once it is signed out, what it has asked for is not carried out any more.
+            None where the call that makes the request is waited for before a sign-out is acknowledged.
     """
 
     channel_id: str
     actor_id: str
     action: Action | Aside
     reply_to: ReplyTo
+    identity: Identity | None = None

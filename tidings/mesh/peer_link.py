@@ -100,6 +100,9 @@ class PeerLink:
                 in_log_order=request.reply_to.in_log_order,
             )
         )
+        if request.identity is not None:
+            message.channel_request.device_id = request.identity.device_id
+            message.channel_request.epoch = request.identity.epoch
         action_codec.encode(message.channel_request, request.action)
         self._pending[request_id] = request
         self._say(message)

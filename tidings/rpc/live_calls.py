@@ -10,9 +10,8 @@ from types import TracebackType
 
 from grpc import aio
 
-from tidings.core.errors import Refusal, unauthenticated
+from tidings.core.errors import Refusal, device_revoked
 from tidings.core.ports import DeviceStreams
-from tidings.core.reasons import Reason
 from tidings.core.values import Identity
 
 # Work that takes longer is cut off, so that a sign-out never waits for long.
@@ -90,7 +89,7 @@ class LiveCalls(DeviceStreams):
         if signing_out is not None:
             # A call that signs a device out has been carried out. It is answered even if the device is its own.
             self.forget(signing_out)
-        refusal = unauthenticated("the device has been signed out", Reason.DEVICE_REVOKED)
+        refusal = device_revoked()
         calls = [
             call
             for device_id, epoch in revoked.items()

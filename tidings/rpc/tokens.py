@@ -10,7 +10,7 @@ import jwt
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from tidings.core.clock import Clock
-from tidings.core.errors import unauthenticated
+from tidings.core.errors import device_revoked, unauthenticated
 from tidings.core.reasons import Reason
 from tidings.core.values import Identity
 
@@ -128,6 +128,11 @@ class TokenVerifier:
         self._clock = clock
         self._revocations = revocations
 
+    @property
+    def revoked(self) -> Mapping[str, int]:
+        """The devices that were signed out lately, as they are now, each with the epoch up to which it is out."""
+        return self._revocations.epochs
+
     def verify(self, token: str) -> Identity:
         """Check a token.
 
@@ -160,6 +165,6 @@ class TokenVerifier:
         if not 0 < left <= revocations.longest_left:
             raise unauthenticated("the access token has run out", Reason.TOKEN_EXPIRED)
         if revocations.covers(device_id, epoch):
-            raise unauthenticated("the device has been signed out", Reason.DEVICE_REVOKED)
+            raise device_revoked()
         good_until = self._clock.monotonic() + min(left, revocations.token_lifetime)
         return Identity(str(claims["sub"]), device_id, good_until, epoch)

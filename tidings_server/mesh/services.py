@@ -61,6 +61,8 @@ class MeshServices(Services):
         if "chat" in offered:
             self.chat = self._chat_server()
             streams.append(self.chat.chat)
+        # At once here, and soon everywhere, here again included.
+        self.device_streams = AllStreams(*streams, SignOutPublisher(engines.sign_outs))
         if "presence" in offered:
             self.tracker = Tracker(engines.presence, engines.presence_pubsub, engines.contacts, node.clock)
             self._work.append(self.tracker.run)
@@ -68,7 +70,6 @@ class MeshServices(Services):
         announcer = Announcer(engines.presence, engines.presence_pubsub, engines.contacts)
         self.contacts = AnnouncedContacts(engines.contacts, announcer.relation_changed)
         self.writer = router = ChannelRouter(engines.registry, self._dial)
-        self.device_streams = AllStreams(node.calls, SignOutPublisher(engines.sign_outs))
         if "api" in offered:
             self._work += [announcer.run, router.run]
         if "notifier" in offered:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from collections.abc import Iterator
 
 import pytest
@@ -52,6 +53,7 @@ class Scene:
         self.written: list[list[int]] = []
         self.awake: set[str] = set()
         self.unsaved: set[str] = set()
+        self.revoked: dict[str, int] = {}
         self.owner = self.restarted()
 
     def restarted(self) -> Sequencer:
@@ -62,7 +64,7 @@ class Scene:
             is_awake=lambda channel_id: channel_id in self.awake,
             is_unsaved=lambda channel_id: channel_id in self.unsaved,
         )
-        self.owner = Sequencer(self.log, self.live, self.positions, self.clock, told_of)
+        self.owner = Sequencer(self.log, self.live, self.positions, self.clock, told_of, self.revoked)
         return self.owner
 
     def _written(self, _: Channel, draft: Draft) -> None:
@@ -76,7 +78,7 @@ class Scene:
     def post(self, of: Session, command_id: int, action: Action, channel_id: str = "g") -> None:
         of.start_command()
         reply = SessionReply(of, command_id)
-        self.owner.post(ChannelRequest(channel_id, of.identity.user_id, action, reply))
+        self.owner.post(ChannelRequest(channel_id, of.identity.user_id, action, reply, of.identity))
 
     async def group(self, *members: str, channel_id: str = "g") -> None:
         """A group of `ann` and members: its log has two entries."""
@@ -187,6 +189,44 @@ async def test_channels_do_not_wait_for_each_other(scene: Scene) -> None:
     assert not slow.done()
     gate.open()
     assert (await slow).seq == 3
+
+
+async def test_what_waits_of_a_device_is_refused_once_it_is_signed_out(scene: Scene) -> None:
+    await scene.group("bob")
+    ann, laptop = scene.enter("ann", "phone"), scene.enter("ann", "laptop")
+    gate = Gate()
+    scene.log.append_gates.append(gate)
+    scene.post(ann, 1, Send("1", "before"))
+    await gate.reached.wait()
+    scene.post(ann, 2, Send("2", "too late"))
+    scene.post(laptop, 1, Send("3", "from another device"))
+    scene.revoked["phone"] = ann.identity.epoch
+    gate.open()
+    await scene.settled()
+    assert scene.texts() == ["before", "from another device"]
+    # It is back, and what it asks for now is of a later epoch.
+    ann.identity = dataclasses.replace(ann.identity, epoch=ann.identity.epoch + 1)
+    scene.post(ann, 3, Send("4", "back"))
+    await scene.settled()
+    assert scene.texts() == ["before", "from another device", "back"]
+
+
+async def test_what_is_being_written_of_a_device_can_be_waited_for(scene: Scene) -> None:
+    await scene.group("bob")
+    ann = scene.enter("ann", "phone")
+    await scene.owner.settle(["phone"])
+    gate = Gate()
+    scene.log.append_gates.append(gate)
+    scene.post(ann, 1, Send("1", "x"))
+    await gate.reached.wait()
+    await scene.owner.settle(["laptop"])
+    settling = [asyncio.create_task(scene.owner.settle(["phone"])) for _ in range(2)]
+    await asyncio.sleep(0)
+    settling.pop().cancel()
+    assert not settling[0].done()
+    gate.open()
+    await settling[0]
+    assert scene.texts() == ["x"]
 
 
 async def test_whatever_is_written_wakes_the_channel_unless_it_is_awake(scene: Scene) -> None:
