@@ -191,8 +191,8 @@ class Tracker(DeviceStreams):
     async def tick(self) -> None:
         """Notices whose time is over now, and announces all that is due."""
         try:
-            # A heartbeat exactly as old as that is too old; `expire` takes those older than the moment.
-            self._announcer.changed(await self._store.expire(self._clock.now_ms() - OFFLINE_AFTER_MS + 1))
+            # A heartbeat exactly as old as that is too old.
+            self._announcer.changed(await self._store.expire(self._clock.now_ms(), OFFLINE_AFTER_MS - 1))
         except Refusal as refusal:
             _log.warning("silent devices are not looked for: %s", refusal)
         await self._announcer.flush()

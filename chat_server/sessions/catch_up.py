@@ -17,8 +17,9 @@ from tidings.v1 import chat_pb2
 
 _DAY_MS = 24 * 3600 * 1000
 
-# A receipt takes its position before it is saved and told: a device may have had later events before it.
-_RECEIPTS_OVERLAP = positions.span(10_000)
+# A receipt takes its position before it is saved and told: a device may have had later events before it. And the clocks
+# of sequencers may be as far apart as a replay puts up with.
+_RECEIPTS_OVERLAP = positions.span(60_000)
 
 Write = Callable[[bytes], Awaitable[object]]
 

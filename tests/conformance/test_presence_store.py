@@ -55,30 +55,30 @@ async def test_leaving_twice_or_without_having_been_there_is_nothing(store: Pres
 
 async def test_silence_expires_to_the_millisecond(store: PresenceStore) -> None:
     await store.beat("a", "phone", NOW)
-    assert await store.expire(NOW) == []
+    assert await store.expire(NOW, 0) == []
     assert (await presence(store, "a")).online
-    assert await store.expire(NOW + 1) == ["a"]
+    assert await store.expire(NOW + 1, 0) == ["a"]
     assert await presence(store, "a") == Presence("a", False, NOW)
 
 
 async def test_each_user_who_expires_is_returned_once(store: PresenceStore) -> None:
     for user_id in "abc":
         await store.beat(user_id, f"{user_id}-phone", NOW)
-    assert sorted(await store.expire(NOW + 1)) == ["a", "b", "c"]
-    assert await store.expire(NOW + 1) == []
+    assert sorted(await store.expire(NOW + 1, 0)) == ["a", "b", "c"]
+    assert await store.expire(NOW + 1, 0) == []
 
 
 async def test_a_later_beat_keeps_a_device(store: PresenceStore) -> None:
     await store.beat("a", "phone", NOW)
     await store.beat("a", "phone", NOW + 100)
-    assert await store.expire(NOW + 100) == []
-    assert await store.expire(NOW + 101) == ["a"]
+    assert await store.expire(NOW + 100, 0) == []
+    assert await store.expire(NOW + 101, 0) == ["a"]
 
 
 async def test_one_device_that_lives_keeps_the_user(store: PresenceStore) -> None:
     await store.beat("a", "phone", NOW)
     await store.beat("a", "laptop", NOW + 100)
-    assert await store.expire(NOW + 1) == []
+    assert await store.expire(NOW + 1, 0) == []
     assert (await presence(store, "a")).online
     assert await store.leave("laptop", NOW + 100) == "a"
 
@@ -86,7 +86,7 @@ async def test_one_device_that_lives_keeps_the_user(store: PresenceStore) -> Non
 async def test_devices_that_expire_together_give_their_user_once_and_the_latest_time(store: PresenceStore) -> None:
     await store.beat("a", "laptop", NOW + 7)
     await store.beat("a", "phone", NOW)
-    assert await store.expire(NOW + 100) == ["a"]
+    assert await store.expire(NOW + 100, 0) == ["a"]
     assert await presence(store, "a") == Presence("a", False, NOW + 7)
 
 
@@ -94,13 +94,13 @@ async def test_last_seen_is_of_the_device_that_was_last_there(store: PresenceSto
     await store.beat("a", "phone", NOW)
     await store.beat("a", "laptop", NOW)
     await store.leave("laptop", NOW + 50)
-    assert await store.expire(NOW + 1) == ["a"]
+    assert await store.expire(NOW + 1, 0) == ["a"]
     assert await presence(store, "a") == Presence("a", False, NOW + 50)
 
 
 async def test_whoever_was_gone_comes_back(store: PresenceStore) -> None:
     await store.beat("a", "phone", NOW)
-    await store.expire(NOW + 1)
+    await store.expire(NOW + 1, 0)
     assert await store.beat("a", "phone", NOW + 60)
     assert await presence(store, "a") == Presence("a", True, 0)
     await store.leave("phone", NOW + 61)

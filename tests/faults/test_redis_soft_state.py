@@ -96,7 +96,7 @@ async def test_every_method_refuses_while_redis_is_away_and_works_again_after(
     calls: list[Callable[[], Coroutine[Any, Any, object]]] = [
         lambda: store.beat(users[0], "phone", NOW),
         lambda: store.leave("never", NOW),
-        lambda: store.expire(NOW),
+        lambda: store.expire(NOW, 0),
         lambda: store.presences(users),
         lambda: news.publish(ONLINE, users),
         lambda: news.subscribe(users[0], nothing, nothing),
@@ -210,8 +210,32 @@ async def test_two_who_ask_never_both_get_a_user(servers: list[Redis]) -> None:
     stores = [RedisPresenceStore(party) for party in parties]
     users = [f"user-{number}" for number in range(3_000)]
     await asyncio.gather(*(stores[0].beat(user_id, f"{user_id}-phone", NOW) for user_id in users))
-    gone = [user_id for part in await asyncio.gather(*(store.expire(NOW + 1) for store in stores)) for user_id in part]
+    parts = await asyncio.gather(*(store.expire(NOW + 1, 0) for store in stores))
+    gone = [user_id for part in parts for user_id in part]
     assert sorted(gone) == sorted(users)
+    for party in parties:
+        await party.close()
+
+
+@pytest.mark.parametrize("ahead", [60_000, -60_000, 400 * 86_400_000])
+async def test_servers_whose_clocks_are_apart_agree_on_who_is_silent(servers: list[Redis], ahead: int) -> None:
+    parties = [Shards([server.url for server in servers]) for _ in range(2)]
+    one, other = map(RedisPresenceStore, parties)
+    after_30_s = 30_000 - 1
+    await one.beat("a", "a-phone", NOW)
+    await other.beat("b", "b-phone", NOW + ahead)
+    for passed in (0, 10_000, 20_000, 29_999):
+        # As every server does each second.
+        assert await one.expire(NOW + passed, after_30_s) == []
+        assert await other.expire(NOW + ahead + passed, after_30_s) == []
+    await one.beat("a", "a-phone", NOW + 29_999)
+    # Each finds the silence of those who beat at the other, and tells its own time of it.
+    assert await one.expire(NOW + 30_000, after_30_s) == ["b"]
+    assert await other.expire(NOW + ahead + 59_998, after_30_s) == []
+    assert await other.expire(NOW + ahead + 59_999, after_30_s) == ["a"]
+    found = await one.presences(["a", "b"])
+    assert found["b"].last_seen_ms == NOW
+    assert found["a"].last_seen_ms == NOW + ahead + 29_999
     for party in parties:
         await party.close()
 
@@ -231,9 +255,9 @@ async def test_users_who_fell_silent_on_one_shard_are_found_while_another_is_awa
     store = RedisPresenceStore(shards)
     await store.beat(someone_on(shards, 1), "phone", NOW)
     await servers[0].kill()
-    assert await store.expire(NOW + 1) == [someone_on(shards, 1)]
+    assert await store.expire(NOW + 1, 0) == [someone_on(shards, 1)]
     with pytest.raises(Refusal):
-        await store.expire(NOW + 1)
+        await store.expire(NOW + 1, 0)
 
 
 @pytest.mark.parametrize("fault", FAULTS)

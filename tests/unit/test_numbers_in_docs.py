@@ -96,7 +96,7 @@ def _costing(tokens: int) -> set[str]:
 
 _STATED = {
     "guarantees.md": [
-        f"**Clocks within {_AHEAD.removesuffix(' s')} seconds of each other.**",
+        f"**Clocks of servers within {_AHEAD.removesuffix(' s')} seconds of each other.**",
         f"A replay goes {_OVERLAP} behind the cursor and {_AHEAD} beyond the present;",
         # What is more than a day is for clocks that differ.
         f"This is good for at least {_REMEMBERED_HOURS - 1} hours",

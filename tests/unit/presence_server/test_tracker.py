@@ -33,10 +33,10 @@ class Store(MemoryPresenceStore):
             await self.gate.wait()
         return await super().beat(user_id, device_id, now_ms)
 
-    async def expire(self, before_ms: int) -> Sequence[str]:
+    async def expire(self, now_ms: int, silent_ms: int) -> Sequence[str]:
         if self.is_away:
             raise unavailable("the engine is away", Reason.STORAGE_UNAVAILABLE)
-        return await super().expire(before_ms)
+        return await super().expire(now_ms, silent_ms)
 
 
 class World:

@@ -32,7 +32,7 @@ from tidings.core.values import EntryKind, Marks
 
 OVERLAP_MS = 60_000
 """How far before the cursor a replay begins."""
-AHEAD_MS = 5_000
+AHEAD_MS = 60_000
 """How far beyond its end a replay goes, because the clock of the server that gave out a position may be ahead."""
 
 # A row that is written later than this comes from a takeover. This and the time of a write are less than the overlap.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import secrets
 from collections.abc import Callable, Collection, Mapping, Sequence
 
 from tidings.backends.redis.pipeline import AutoPipeline, Script
@@ -21,43 +22,73 @@ _SEEN_SECONDS = 90 * 86_400
 """How long Redis keeps when a user was last seen, unless it is wiped before."""
 
 # KEYS of all scripts: beats (a sorted set of devices by their last heartbeat), users (of devices), online (how many
-# devices by user). ARGV[1]: the prefix of the keys that hold when a user was last seen.
+# devices by user), clock. ARGV[1]: the name of the caller; ARGV[2]: its time.
+#
+# Heartbeats are scored by a time that all callers share, for their clocks may be apart. It begins with the first
+# caller's. Each that comes gets the distance at which it stands to the shared time just then, and from then on moves it
+# forward as its own time passes. So a caller whose clock is a minute ahead sets nobody offline, and the Redis server's
+# own clock is never asked. The hash `clock` has the shared time as `now`, and the distances by the callers' names.
+_TIME = """
+local function shared(caller, time)
+  local known = redis.call('HMGET', KEYS[4], 'now', caller)
+  local now, distance = tonumber(known[1] or time), tonumber(known[2])
+  if not distance then
+    -- Every start of a server is another caller. Whoever is forgotten comes anew.
+    if redis.call('HLEN', KEYS[4]) > 1000 then redis.call('DEL', KEYS[4]) end
+    distance = now - time
+    redis.call('HSET', KEYS[4], 'now', now, caller, distance)
+  end
+  if time + distance > now then
+    now = time + distance
+    redis.call('HSET', KEYS[4], 'now', now)
+  end
+  return now, distance
+end
+local now, distance = shared(ARGV[1], tonumber(ARGV[2]))
+"""
+# ARGV[3]: the prefix of the keys that hold when a user was last seen; ARGV[4]: for how long.
 _FORGET = """
 local function forget(device, at)
   redis.call('ZREM', KEYS[1], device)
   local user = redis.call('HGET', KEYS[2], device)
   if not user then return false end
   redis.call('HDEL', KEYS[2], device)
-  local key = ARGV[1] .. user
-  if tonumber(redis.call('GET', key) or 0) < tonumber(at) then
-    redis.call('SET', key, at, 'EX', ARGV[2])
+  local key = ARGV[3] .. user
+  if tonumber(redis.call('GET', key) or 0) < at then
+    redis.call('SET', key, at, 'EX', ARGV[4])
   end
   if redis.call('HINCRBY', KEYS[3], user, -1) > 0 then return false end
   redis.call('HDEL', KEYS[3], user)
   return user
 end
 """
-_BEAT = Script("""
-local known = redis.call('ZSCORE', KEYS[1], ARGV[1])
-redis.call('ZADD', KEYS[1], ARGV[3], ARGV[1])
-if known then return 0 end
-redis.call('HSET', KEYS[2], ARGV[1], ARGV[2])
-return redis.call('HINCRBY', KEYS[3], ARGV[2], 1) == 1 and 1 or 0
-""")
-_LEAVE = Script(
-    _FORGET
+_BEAT = Script(
+    _TIME
     + """
-if not redis.call('ZSCORE', KEYS[1], ARGV[3]) then return false end
-return forget(ARGV[3], ARGV[4])
+local known = redis.call('ZSCORE', KEYS[1], ARGV[3])
+redis.call('ZADD', KEYS[1], now, ARGV[3])
+if known then return 0 end
+redis.call('HSET', KEYS[2], ARGV[3], ARGV[4])
+return redis.call('HINCRBY', KEYS[3], ARGV[4], 1) == 1 and 1 or 0
+"""
+)
+_LEAVE = Script(
+    _TIME
+    + _FORGET
+    + """
+if not redis.call('ZSCORE', KEYS[1], ARGV[5]) then return false end
+return forget(ARGV[5], tonumber(ARGV[2]))
 """
 )
 _EXPIRE = Script(
-    _FORGET
+    _TIME
+    + _FORGET
     + """
-local silent = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', '(' .. ARGV[3], 'WITHSCORES', 'LIMIT', 0, ARGV[4])
+local before = string.format('(%.0f', now - ARGV[5])
+local silent = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', before, 'WITHSCORES', 'LIMIT', 0, ARGV[6])
 local gone = {}
 for i = 1, #silent, 2 do
-  local user = forget(silent[i], silent[i + 1])
+  local user = forget(silent[i], silent[i + 1] - distance)
   if user then gone[#gone + 1] = user end
 end
 return {#silent / 2, gone}
@@ -79,17 +110,18 @@ class RedisPresenceStore(PresenceStore):
     def __init__(self, shards: Shards) -> None:
         self._shards = shards
         prefix = f"{shards.prefix}presence:"
-        self._keys = (f"{prefix}beats", f"{prefix}users", f"{prefix}online")
+        self._keys = (f"{prefix}beats", f"{prefix}users", f"{prefix}online", f"{prefix}clock")
+        self._name = secrets.token_hex(8)
         self._online = self._keys[2]
         self._seen = f"{prefix}seen:"
 
     async def beat(self, user_id: str, device_id: str, now_ms: int) -> bool:
         """See `PresenceStore.beat`."""
-        return bool(await self._shards.of(user_id).run(_BEAT, self._keys, (device_id, user_id, now_ms)))
+        return bool(await self._shards.of(user_id).run(_BEAT, self._keys, (self._name, now_ms, device_id, user_id)))
 
     async def leave(self, device_id: str, now_ms: int) -> str | None:
         """See `PresenceStore.leave`. All shards are asked, because only one of them knows the user of the device."""
-        arguments = (self._seen, _SEEN_SECONDS, device_id, now_ms)
+        arguments = (self._name, now_ms, self._seen, _SEEN_SECONDS, device_id)
         answers: list[bytes | BaseException | None] = await asyncio.gather(
             *(pipeline.run(_LEAVE, self._keys, arguments) for pipeline in self._shards.pipelines),
             return_exceptions=True,
@@ -102,7 +134,7 @@ class RedisPresenceStore(PresenceStore):
                 raise answer
         return None
 
-    async def expire(self, before_ms: int) -> Sequence[str]:
+    async def expire(self, now_ms: int, silent_ms: int) -> Sequence[str]:
         """See `PresenceStore.expire`.
 
         Raises:
@@ -111,7 +143,8 @@ class RedisPresenceStore(PresenceStore):
         """
         gone: list[str] = []
         answers = await asyncio.gather(
-            *(self._expire(pipeline, before_ms, gone) for pipeline in self._shards.pipelines), return_exceptions=True
+            *(self._expire(pipeline, now_ms, silent_ms, gone) for pipeline in self._shards.pipelines),
+            return_exceptions=True,
         )
         for answer in answers:
             if isinstance(answer, BaseException):
@@ -126,8 +159,8 @@ class RedisPresenceStore(PresenceStore):
         found = {presence.user_id: presence for part in parts for presence in part}
         return {user_id: found[user_id] for user_id in user_ids}
 
-    async def _expire(self, pipeline: AutoPipeline, before_ms: int, gone: list[str]) -> None:
-        arguments = (self._seen, _SEEN_SECONDS, before_ms, _EXPIRE_AT_ONCE)
+    async def _expire(self, pipeline: AutoPipeline, now_ms: int, silent_ms: int, gone: list[str]) -> None:
+        arguments = (self._name, now_ms, self._seen, _SEEN_SECONDS, silent_ms, _EXPIRE_AT_ONCE)
         count = _EXPIRE_AT_ONCE
         while count == _EXPIRE_AT_ONCE:
             count, users = await pipeline.run(_EXPIRE, self._keys, arguments)

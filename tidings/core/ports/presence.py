@@ -9,7 +9,10 @@ from tidings.core.values import Presence
 
 
 class PresenceStore(abc.ABC):
-    """The last heartbeat of every device. It is soft state: after a loss it is whole again with the next heartbeats."""
+    """The last heartbeat of every device. It is soft state: after a loss it is whole again with the next heartbeats.
+
+    Times are the callers' steady ones, in ms since 1970. Callers may be apart: what counts is how much passes on each.
+    """
 
     @abc.abstractmethod
     async def beat(self, user_id: str, device_id: str, now_ms: int) -> bool:
@@ -20,8 +23,8 @@ class PresenceStore(abc.ABC):
         """Forget a device, if it is known; return its user when they are offline now."""
 
     @abc.abstractmethod
-    async def expire(self, before_ms: int) -> Sequence[str]:
-        """Forget devices whose last heartbeat is older than a time; return the users who are offline now.
+    async def expire(self, now_ms: int, silent_ms: int) -> Sequence[str]:
+        """Forget devices without a heartbeat for longer than `silent_ms`; return the users who are offline now.
 
         Each user is returned to one caller only, however many presence servers ask.
         """
