@@ -279,7 +279,8 @@ class _ProviderWorker:
         notice = None
         if token is not None and token.provider is self._kind and token.user_id == push.request.user_id:
             notice = await context.compose(push.request, token.preview, self.provider.counts_all)
-        if token is None or notice is None:
+        # Composing takes a while: to a device that was signed out meanwhile nothing goes.
+        if token is None or notice is None or await context.tokens.of_device(push.device_id) != token:
             context.metrics.dropped(self._kind)
             await context.queue.done(queued.push_id)
             return

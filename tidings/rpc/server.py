@@ -1,4 +1,4 @@
-"""A gRPC server on one address, with what every one of them has: health, reflection, channelz, TLS."""
+"""A gRPC server on one address, with what every one of them has: health, reflection, TLS, and channelz where it may."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class GrpcServer:
         self._names += [service.full_name for service in file.services_by_name.values()]
 
     async def start(self, address: str, certificate: Certificate | None = None, plaintext: bool = False) -> str:
-        """Begins to listen.
+        """Begins to listen. Channelz is there on loopback and where clients have to show a certificate.
 
         Args:
             address: HOST:PORT; port 0 takes a free one.
@@ -92,12 +92,12 @@ class GrpcServer:
         if not separator or not port.isdecimal():
             raise ListenError(f"{address} is no HOST:PORT")
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self.server)
-        channelz.add_channelz_servicer(self.server)
-        operators = [
-            module.DESCRIPTOR.services_by_name[name].full_name
-            for module, name in ((health_pb2, "Health"), (channelz_pb2, "Channelz"))
-        ]
-        add_reflection(self.server, [*self._names, *operators])
+        names = [*self._names, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name]
+        if _is_loopback(host) or (certificate is not None and certificate.client_authority is not None):
+            # It shows the address of every client of this process, whichever listener they are at.
+            channelz.add_channelz_servicer(self.server)
+            names.append(channelz_pb2.DESCRIPTOR.services_by_name["Channelz"].full_name)
+        add_reflection(self.server, names)
         try:
             if certificate is not None:
                 credentials = grpc.ssl_server_credentials(

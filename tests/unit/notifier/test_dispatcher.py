@@ -348,6 +348,23 @@ async def test_a_device_signed_out_meanwhile_gets_nothing(world: World) -> None:
     assert await world.queue.depth() == EMPTY
 
 
+async def test_a_device_signed_out_while_its_push_is_composed_gets_nothing(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compose = world.compose
+
+    async def sign_out_meanwhile(request: PushRequest, preview: PushPreview, counts_all: bool) -> Notice | None:
+        await world.tokens.remove("v1")
+        return await compose(request, preview, counts_all)
+
+    monkeypatch.setattr(world, "compose", sign_out_meanwhile)
+    fcm = world.use(FCM)
+    await world.sink.enqueue([request()])
+    await world.dispatch()
+    assert fcm.sent == []
+    assert await world.queue.depth() == EMPTY
+
+
 async def test_a_device_that_is_somebody_elses_now_gets_nothing(world: World) -> None:
     fcm = world.use(FCM)
     await world.sink.enqueue([request()])

@@ -48,3 +48,18 @@ async def test_a_client_that_lets_nothing_be_sent(endpoint: str) -> None:
         await call.give(len(SERVING) + 5)
         assert await call.read() == [SERVING]
         assert await call.status() is grpc.StatusCode.OK
+
+
+@pytest.mark.parametrize(
+    ("host", "code"), [("127.0.0.1", grpc.StatusCode.OK), ("0.0.0.0", grpc.StatusCode.UNIMPLEMENTED)]
+)
+async def test_channelz_is_for_loopback_where_no_certificate_says_who_calls(host: str, code: grpc.StatusCode) -> None:
+    server = GrpcServer([CallInterceptor(None)])
+    listening = await server.start(f"{host}:0", plaintext=True)
+    try:
+        async with await Http2.connect(f"127.0.0.1:{listening.rpartition(':')[2]}") as http:
+            call = await http.call("/grpc.channelz.v1.Channelz/GetServers")
+            await call.message(b"", end=True)
+            assert await call.status() is code
+    finally:
+        await server.stop(0)
