@@ -12,7 +12,7 @@ import grpc
 from grpc import aio
 
 from chat_server.channels.local import LocalChannels
-from tidings.core.actions import Aside, Refresh
+from tidings.core.actions import AddMembers, Aside, CreateChannel, Refresh
 from tidings.core.errors import Code, Refusal
 from tidings.core.ids import check_id
 from tidings.core.reasons import Reason
@@ -52,6 +52,8 @@ class PeerService:
         if first is aio.EOF or not first.requests or not first.requests[0].HasField("open"):
             raise Refusal(Code.FAILED_PRECONDITION, "the first request must be Open", reason=Reason.OPEN_MISSING)
         opening = first.requests[0].open
+        if opening.server_id:
+            check_id("open.server_id", opening.server_id)
         outbox = self._peers.outbox(opening.server_id)
         ready = asyncio.Event()
         wake: Callable[[], None] = ready.set
@@ -92,6 +94,9 @@ class PeerService:
             # Nobody makes a Refresh: a server does, for a change that is in no log.
             if not isinstance(action, Refresh):
                 check_id("actor_id", message.actor_id)
+            if isinstance(action, CreateChannel | AddMembers):
+                for each in action.member_ids:
+                    check_id("member_ids", each)
         except Refusal as refusal:
             reply.reply(refusal)
             return

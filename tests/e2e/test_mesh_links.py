@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import pytest
+from grpc import aio
 
 from tests.support.mesh import Mesh, little_mesh
 from tests.support.raw import CODES, details_of, end_of
 from tidings.core.actions import AddMembers, CreateChannel, Leave
 from tidings.core.errors import Code, Refusal
 from tidings.core.values import ChannelKind, ServerKind
+from tidings.internal.v1 import peer_pb2, peer_pb2_grpc
 from tidings.v1 import chat_pb2
 
 
@@ -166,3 +169,59 @@ async def test_routes_that_were_wiped_lose_no_event(folder: Path) -> None:
             for n in range(1, 50):
                 await a.send(channel_id, str(n))
             assert [(await b.next("message")).seq for _ in range(50)] == list(range(first, first + 50))
+
+
+async def test_what_another_server_asks_is_checked_too(folder: Path) -> None:
+    largest = 2**64 - 1
+    async with little_mesh(folder, 1) as mesh:
+        (owner,) = mesh.nodes
+        channel_id = mesh.channel_of(owner)
+        await group(mesh, channel_id, "ann", "bob")
+        typical: dict[str, Any] = {"channel_id": channel_id, "actor_id": "ann"}
+        asked: list[tuple[dict[str, Any], str, str]] = [
+            ({"channel_id": "a\0", "leave_group": {}}, "INVALID_ARGUMENT", "channel_id"),
+            ({"channel_id": "", "leave_group": {}}, "INVALID_ARGUMENT", "channel_id"),
+            ({"actor_id": "", "leave_group": {}}, "INVALID_ARGUMENT", "actor_id"),
+            ({"create_channel": {"kind": 2, "member_ids": ["bob", "\0"]}}, "INVALID_ARGUMENT", "member_ids"),
+            ({"add_members": {"member_ids": [" "]}}, "INVALID_ARGUMENT", "member_ids"),
+            ({"delete_message": {"seq": largest}}, "NOT_FOUND", "delete_message.seq"),
+            ({"mark_read": {"seq": largest}}, "INVALID_ARGUMENT", "mark_read.seq"),
+            (
+                {"send_message": {"client_message_id": "1", "text": "x", "reply_to_seq": largest}},
+                "INVALID_ARGUMENT",
+                "send_message.reply_to_seq",
+            ),
+        ]
+        requests = [
+            peer_pb2.PeerRequest(channel_request=peer_pb2.ChannelRequest(request_id=number, **{**typical, **what}))
+            for number, (what, _, _) in enumerate(asked, 1)
+        ]
+        async with aio.insecure_channel(owner.internal) as channel:
+            link: Any = peer_pb2_grpc.PeerServiceStub(channel).Link
+            call = link()
+            received = peer_pb2.Received(channel_id=channel_id, user_id="ann", seq=largest)
+            await call.write(
+                peer_pb2.LinkRequest(
+                    requests=[
+                        peer_pb2.PeerRequest(open=peer_pb2.Open(confirmed=largest, epoch="\0")),
+                        peer_pb2.PeerRequest(confirm=peer_pb2.Confirm(number=largest)),
+                        peer_pb2.PeerRequest(received=received),
+                        peer_pb2.PeerRequest(),
+                        *requests,
+                    ]
+                )
+            )
+            results: dict[int, Any] = {}
+            while len(results) < len(asked):
+                for response in (await call.read()).responses:
+                    if response.HasField("channel_result"):
+                        results[response.channel_result.request_id] = response.channel_result.error
+            for number, (_, code, field) in enumerate(asked, 1):
+                assert CODES[results[number].code].name == code, (asked[number - 1], results[number])
+                assert details_of(results[number]).fields == [field]
+            call.cancel()
+            refused = link()
+            await refused.write(
+                peer_pb2.LinkRequest(requests=[peer_pb2.PeerRequest(open=peer_pb2.Open(server_id="n\0"))])
+            )
+            assert (await end_of(refused)).code().name == "INVALID_ARGUMENT"

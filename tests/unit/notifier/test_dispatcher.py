@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from google.protobuf.timestamp_pb2 import Timestamp
 from prometheus_client import CollectorRegistry
 
 from notifier.breaker import BreakerPolicy
@@ -700,6 +701,11 @@ async def test_the_service_keeps_what_it_is_given(world: World) -> None:
     ("requests", "field_name"),
     [
         ([push_queue_pb2.PushRequest(user_id="u1", channel_id="g1")], "requests[0].seq"),
+        ([push_queue_pb2.PushRequest(user_id="u1", channel_id="g1", seq=2**63)], "requests[0].seq"),
+        (
+            [push_queue_pb2.PushRequest(user_id="u1", channel_id="g1", seq=1, created_at=Timestamp(seconds=2**62))],
+            "requests[0].created_at",
+        ),
         ([push_queue_pb2.PushRequest(user_id="u1", channel_id="g1", seq=1, preview="x" * 257)], "requests[0].preview"),
         ([push_queue_pb2.PushRequest(user_id="u1", channel_id="g1", seq=1)] * 1_001, "requests"),
     ],
@@ -724,11 +730,20 @@ async def test_the_service_takes_back_what_has_been_read(world: World) -> None:
     assert (left.push.request.seq, left.push.request.silent) == (7, True)
 
 
-async def test_the_service_refuses_more_reads_than_it_takes(world: World) -> None:
-    reads = [push_queue_pb2.PushRead(user_id="u1", channel_id="g1")] * 1_001
+@pytest.mark.parametrize(
+    ("reads", "field_name"),
+    [
+        ([push_queue_pb2.PushRead(user_id="u1", channel_id="g1", upto_seq=1)] * 1_001, "reads"),
+        ([push_queue_pb2.PushRead(user_id="u1", channel_id="g1")], "reads[0].upto_seq"),
+        ([push_queue_pb2.PushRead(user_id="u1", channel_id="g1", upto_seq=2**64 - 1)], "reads[0].upto_seq"),
+    ],
+)
+async def test_the_service_refuses_reads_that_it_cannot_keep(
+    world: World, reads: list[push_queue_pb2.PushRead], field_name: str
+) -> None:
     with pytest.raises(Refusal) as refused:
         await PushQueueService(world.sink).Cancel(push_queue_pb2.CancelRequest(reads=reads), CONTEXT)
-    assert [each.field for each in refused.value.violations] == ["reads"]
+    assert [each.field for each in refused.value.violations] == [field_name]
 
 
 # --- metrics ----------------------------------------------------------------------------------------------------------
