@@ -94,7 +94,8 @@ def _normal(value: str) -> str:
 
 
 def _shows(char: str) -> bool:
-    return unicodedata.category(char)[0] not in "ZMC" or char in _SHOWN_FORMATS or _is_pictograph(char)
+    category = unicodedata.category(char)
+    return category[0] not in "ZMC" or category == "Cn" or char in _SHOWN_FORMATS
 
 
 def _faults(text: str) -> Iterator[tuple[int, str]]:

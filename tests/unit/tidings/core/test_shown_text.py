@@ -46,7 +46,8 @@ def kept(value: str) -> str:
         "🇫🇷",
         "1\ufe0f\u20e3",
         "©\ufe0f ™\ufe0f ℹ\ufe0f",
-        "\U0001fae8",  # newer than Python's tables
+        "\U0001fae8",  # an emoji that is newer than Python's tables
+        "\U00011f04",  # and a letter
         "\u0600١٢",
         "42",
         "!",
