@@ -18,7 +18,7 @@ from chat_server.sessions.registry import SessionRegistry
 from chat_server.sessions.reply import SessionReply
 from chat_server.sessions.session import Session
 from tidings.core.clock import Clock
-from tidings.core.errors import Code, Refusal, invalid, too_fast, unauthenticated, unavailable
+from tidings.core.errors import Code, Refusal, invalid, unauthenticated, unavailable
 from tidings.core.ids import check_id
 from tidings.core.limits import SessionLimits
 from tidings.core.ports import DeviceStreams
@@ -93,6 +93,7 @@ class ChatServer(DeviceStreams):
         self.channels = channels
         self.catch_up = catch_up
         self._limiter = RateLimiter(settings.commands, clock)
+        self._most_at_once = settings.commands.burst
         self._verifier = verifier
         self._clock = clock
         self._registrar = registrar
@@ -157,6 +158,14 @@ class ChatServer(DeviceStreams):
             async with asyncio.timeout(_SETTLE_SECONDS):
                 await self.channels.settle(revoked.keys())
 
+    def take(self, session: Session, commands: int) -> float:
+        """Count commands against what a user may send.
+
+        Returns:
+            0 when they were counted, else the seconds until they can be.
+        """
+        return self._limiter.take(session.identity.user_id, min(commands, self._most_at_once))
+
     async def obey(self, session: Session, command: chat_pb2.Command) -> None:
         """Carry out a command. The session gets its result, now or later; one that has ended asks for nothing more."""
         if session.ended is not None:
@@ -170,13 +179,9 @@ class ChatServer(DeviceStreams):
         """Send a command to its channel, or carry it out on the session itself."""
         body = command.WhichOneof("body")
         if body == "acknowledge":
-            # Not limited: it makes the server's work less.
             for channel_id, seq in session.unacknowledged.acknowledged(command.acknowledge.position).items():
                 self.channels.received(channel_id, session.identity.user_id, seq)
         else:
-            wait = self._limiter.take(session.identity.user_id)
-            if wait:
-                raise too_fast("commands", wait)
             asked = channel_action(command, body) if body is not None else None
             if asked is not None:
                 channel_id, action = asked

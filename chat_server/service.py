@@ -12,11 +12,14 @@ from grpc import aio
 from chat_server.server import ChatServer
 from chat_server.sessions.session import Session
 from chat_server.sessions.writer import Pacer, Writer
-from tidings.core.errors import Code, Refusal
+from tidings.core.errors import Code, Refusal, invalid
+from tidings.core.framing import has_more_than
 from tidings.core.ids import new_session_id
+from tidings.core.limits import BYTES_A_COMMAND, FRAME_COMMANDS
 from tidings.core.reasons import Reason
 from tidings.rpc.calls import malformed
 from tidings.rpc.live_calls import caller, when_signed_out
+from tidings.rpc.tasks import Turns
 from tidings.v1 import chat_pb2
 
 _HELLO_SECONDS = 10.0
@@ -34,6 +37,7 @@ class ChatService:
     def __init__(self, server: ChatServer) -> None:
         self._server = server
         self._pacer = Pacer()
+        self._turns = Turns()
 
     def add_to(self, server: aio.Server) -> None:
         """Register the service. Frames pass as bytes: an event is encoded once, however many sessions it goes to."""
@@ -61,45 +65,61 @@ class ChatService:
             writer.close()
 
     async def _converse(self, session: Session, context: Context) -> None:
-        cursor, commands = await _hello(context)
+        cursor, commands = await self._hello(session, context)
         await self._server.enter(session)
         await self._server.catch_up.run(session, cursor, context.write)
         while commands is not None:
+            turn = self._turns.begin()
             for command in commands:
                 if session.is_full():
                     await _room(session)
+                await self._pay(session, 1)
+                if session.ended is not None:
+                    raise session.ended
                 await self._server.obey(session, command)
-            commands = await _read(context)
+                await turn.pass_on()
+            commands = await self._read(session, context)
         # The client has said its last; it still gets the results of what it asked for.
         while not session.is_done():
             done = asyncio.Event()
             session.when_done(done.set)
             await done.wait()
 
+    async def _hello(self, session: Session, context: Context) -> tuple[int, list[chat_pb2.Command] | None]:
+        """Read the first frame: the cursor of its Hello, and the commands behind that."""
+        try:
+            async with asyncio.timeout(_HELLO_SECONDS):
+                commands = await self._read(session, context)
+        except TimeoutError:
+            raise Refusal(
+                Code.DEADLINE_EXCEEDED, f"no Hello came within {_HELLO_SECONDS:.0f} s", reason=Reason.HELLO_MISSING
+            ) from None
+        if not commands or not commands[0].HasField("hello"):
+            raise Refusal(Code.FAILED_PRECONDITION, "the first command must be Hello", reason=Reason.HELLO_MISSING)
+        return commands[0].hello.cursor, commands[1:]
 
-async def _hello(context: Context) -> tuple[int, list[chat_pb2.Command] | None]:
-    """Read the first frame: the cursor of its Hello, and the commands behind that."""
-    try:
-        async with asyncio.timeout(_HELLO_SECONDS):
-            commands = await _read(context)
-    except TimeoutError:
-        raise Refusal(
-            Code.DEADLINE_EXCEEDED, f"no Hello came within {_HELLO_SECONDS:.0f} s", reason=Reason.HELLO_MISSING
-        ) from None
-    if not commands or not commands[0].HasField("hello"):
-        raise Refusal(Code.FAILED_PRECONDITION, "the first command must be Hello", reason=Reason.HELLO_MISSING)
-    return commands[0].hello.cursor, commands[1:]
+    async def _read(self, session: Session, context: Context) -> list[chat_pb2.Command] | None:
+        """Read the commands of the next frame; None at the end of the client's side of the stream."""
+        frame: Any = await context.read()
+        if frame is aio.EOF:
+            return None
+        if len(frame) > BYTES_A_COMMAND:
+            await self._pay(session, len(frame) // BYTES_A_COMMAND)
+        if has_more_than(FRAME_COMMANDS, frame):
+            raise invalid(
+                "commands", f"are more than {FRAME_COMMANDS}, which is the most in a frame", limit=FRAME_COMMANDS
+            )
+        try:
+            return list(chat_pb2.ConverseRequest.FromString(frame).commands)
+        except DecodeError:
+            raise malformed("the frame is not a ConverseRequest") from None
 
-
-async def _read(context: Context) -> list[chat_pb2.Command] | None:
-    """Read the commands of the next frame; None at the end of the client's side of the stream."""
-    frame: Any = await context.read()
-    if frame is aio.EOF:
-        return None
-    try:
-        return list(chat_pb2.ConverseRequest.FromString(frame).commands)
-    except DecodeError:
-        raise malformed("the frame is not a ConverseRequest") from None
+    async def _pay(self, session: Session, commands: int) -> None:
+        """Wait until the user may send so many commands. Nothing is read meanwhile, as in `_room`."""
+        wait = self._server.take(session, commands)
+        while wait:
+            await asyncio.sleep(wait)
+            wait = self._server.take(session, commands)
 
 
 async def _room(session: Session) -> None:

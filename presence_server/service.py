@@ -10,10 +10,15 @@ from grpc import aio
 
 from presence_server.track import Track
 from presence_server.tracker import Tracker
+from tidings.core.clock import Clock
 from tidings.core.errors import Refusal
+from tidings.core.rate import Rate, RateLimiter
 from tidings.core.values import Presence
 from tidings.rpc.live_calls import caller, when_signed_out
 from tidings.v1 import presence_pb2, presence_pb2_grpc
+
+HEARTBEATS = Rate(per_second=10, burst=100)
+"""Of one user: ten devices send one every five seconds each."""
 
 T = TypeVar("T")
 _Context: TypeAlias = "aio.ServicerContext[presence_pb2.TrackRequest, presence_pb2.TrackResponse]"
@@ -24,10 +29,12 @@ class PresenceService(presence_pb2_grpc.PresenceServiceServicer):
 
     Args:
         tracker: The rules.
+        clock: Tells how fast heartbeats come.
     """
 
-    def __init__(self, tracker: Tracker) -> None:
+    def __init__(self, tracker: Tracker, clock: Clock) -> None:
         self._tracker = tracker
+        self._beats = RateLimiter(HEARTBEATS, clock)
 
     # grpc.aio serves a coroutine too, which reads and writes through the context; the generated class knows only
     # iterators.
@@ -44,6 +51,11 @@ class PresenceService(presence_pb2_grpc.PresenceServiceServicer):
             # What is no request is the end.
             while isinstance(await _until_ended(track, context.read()), presence_pb2.TrackRequest):
                 await self._tracker.beat(track)
+                while wait := self._beats.take(track.identity.user_id):
+                    # Nothing is read meanwhile, so flow control holds the client back.
+                    await _until_ended(track, asyncio.sleep(wait))
+                    if track.ended is not None:
+                        break
             if track.ended is not None:
                 raise track.ended
         finally:

@@ -179,7 +179,7 @@ class Node:
             if "chat" in served:
                 add_chat(self._listener, services.chat.chat)
         if services.tracker is not None and "presence" in served:
-            add_presence(self._listener, services.tracker)
+            add_presence(self._listener, services.tracker, self._clock)
         if "discovery" in served:
             add_discovery(self._listener, recommender, engines.registry)
         if "api" in served:

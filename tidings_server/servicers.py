@@ -144,9 +144,9 @@ def add_chat(listener: GrpcServer, chat: ChatServer) -> None:
     listener.serves(chat_pb2.DESCRIPTOR)
 
 
-def add_presence(listener: GrpcServer, tracker: Tracker) -> None:
+def add_presence(listener: GrpcServer, tracker: Tracker, clock: Clock) -> None:
     """Put presence onto a listener."""
-    presence_pb2_grpc.add_PresenceServiceServicer_to_server(PresenceService(tracker), listener.server)
+    presence_pb2_grpc.add_PresenceServiceServicer_to_server(PresenceService(tracker, clock), listener.server)
     listener.serves(presence_pb2.DESCRIPTOR)
 
 

@@ -22,6 +22,7 @@ from tidings.internal.v1 import peer_pb2
 from tidings.mesh import action_codec
 from tidings.mesh.peer_link import WRITE_SECONDS
 from tidings.mesh.peer_outbox import PeerOutbox, PeerReply, Peers
+from tidings.rpc.tasks import Turns
 
 Context = aio.ServicerContext[peer_pb2.LinkRequest, bytes]
 
@@ -37,6 +38,7 @@ class PeerService:
     def __init__(self, channels: LocalChannels, peers: Peers) -> None:
         self._channels = channels
         self._peers = peers
+        self._turns = Turns()
 
     def add_to(self, server: aio.Server) -> None:
         """Register the service. The responses are encoded already."""
@@ -72,8 +74,10 @@ class PeerService:
 
     async def _read(self, outbox: PeerOutbox, frame: Any, context: Context) -> None:
         while frame is not aio.EOF:
+            turn = self._turns.begin()
             for request in frame.requests:
                 self._obey(outbox, request)
+                await turn.pass_on()
             frame = await context.read()
 
     def _obey(self, outbox: PeerOutbox, request: peer_pb2.PeerRequest) -> None:

@@ -24,6 +24,11 @@ class Outbox:
     def __bool__(self) -> bool:
         return bool(self._frames)
 
+    @property
+    def is_half_full(self) -> bool:
+        """Whether more than half of what may wait does."""
+        return 2 * self._bytes > self._limits.waiting_bytes or 2 * self.events > self._limits.waiting_events
+
     def add(self, frame: bytes, events: int) -> bool:
         """Take a frame of some events.
 

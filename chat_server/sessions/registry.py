@@ -87,7 +87,7 @@ class SessionRegistry(Fanout):
         """See `Fanout.send`."""
         for user_id in users:
             for session in self._by_user.get(user_id, ()):
-                session.send(frame)
+                session.hint(frame)
 
 
 def _own_frame(

@@ -91,7 +91,7 @@ class Session:
         self.send(frame, events)
 
     def send(self, frame: bytes, events: int = 1) -> None:
-        """Send what is in no log: results, receipts, typing, notices."""
+        """Send what is in no log: results and notices."""
         if self.ended is not None:
             return
         if self._held is not None:
@@ -107,6 +107,17 @@ class Session:
             )
         elif not self.writing:
             self._wake_writer(self)
+
+    def hint(self, frame: bytes) -> None:
+        """Send what a client can do without, such as "is typing": left out once much waits, for it ends no session."""
+        if self._held is not None:
+            behind = 2 * self._held_bytes > self._limits.waiting_bytes or (
+                2 * self._held_events > self._limits.waiting_events
+            )
+        else:
+            behind = self.outbox.is_half_full
+        if not behind:
+            self.send(frame)
 
     def result(self, frame: bytes) -> None:
         """Send the result of a command."""

@@ -60,7 +60,7 @@ class World:
         self.issuer = TokenIssuer(key, "key", self.clock, LIFETIME_MS)
         edge = CallInterceptor(TokenVerifier({"key": key.public_key()}, self.clock, self.revocations), LiveCalls())
         self.server = aio.server(interceptors=(edge,), options=SMALL_WINDOW)
-        presence_pb2_grpc.add_PresenceServiceServicer_to_server(PresenceService(self.tracker), self.server)
+        presence_pb2_grpc.add_PresenceServiceServicer_to_server(PresenceService(self.tracker, self.clock), self.server)
         self.port = self.server.add_insecure_port("127.0.0.1:0")
         self.channel = aio.insecure_channel(f"127.0.0.1:{self.port}", options=SMALL_WINDOW)
         self.stub = presence_pb2_grpc.PresenceServiceStub(self.channel)

@@ -24,6 +24,7 @@ from discovery import recommender
 from notifier.breaker import BreakerPolicy
 from notifier.dispatcher import DispatchLimits
 from notifier.retry import RetryPolicy
+from presence_server import service as presence
 from presence_server import tracker
 from tidings.backends.cassandra import buckets, driver, inbox, log_tail, pending_push
 from tidings.backends.etcd import registry
@@ -34,7 +35,7 @@ from tidings.core import limits, positions
 from tidings.core.limits import SessionLimits
 from tidings.core.rate import Rate
 from tidings.mesh import peer_link, peer_outbox, router
-from tidings.rpc import admission, answers
+from tidings.rpc import admission, answers, tasks
 from tidings.rpc import server as rpc_server
 from tidings_client import _presence as heartbeats
 from tidings_server import certificates
@@ -53,7 +54,7 @@ def _kib(value: int) -> str:
     return f"{value >> 20} MiB" if value % (1 << 20) == 0 else f"{value >> 10} KiB"
 
 
-def _rate(rate: RateSettings) -> str:
+def _rate(rate: RateSettings | Rate) -> str:
     return f"{rate.per_second:g} a second, {rate.burst:,.0f} at once"
 
 
@@ -206,6 +207,13 @@ _STATED = {
     "limits.md": [
         f"`rates.calls`: {_rate(_SETTINGS.rates.calls)}",
         f"`rates.calls_by_address`: {_rate(_SETTINGS.rates.calls_by_address)}",
+        f"`rates.commands`: {_rate(_SETTINGS.rates.commands)}",
+        f"| a frame | {_kib(limits.FRAME_BYTES)}; it costs a command more for each {_kib(limits.BYTES_A_COMMAND)} |",
+        f"| commands of a frame | {limits.FRAME_COMMANDS} |",
+        f"| commands without a result | {_SESSION.commands_in_flight} |",
+        f"| what waits for a stream | {_WAITING} |",
+        f"| heartbeats of a user on `Track` | {_rate(presence.HEARTBEATS)} |",
+        f"| work on one frame | {tasks.Turns().seconds * 1000:g} ms |",
         f"| calls that a user has open | {_CALLS.user_open} |",
         f"| streams that a user has open at one server | {_CALLS.user_streams} |",
         f"| calls, and streams, that an address has open | {_CALLS.address_open:,} |",

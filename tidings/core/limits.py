@@ -44,6 +44,10 @@ REPEATED_ITEMS = 1_000
 """In any repeated field of a call. What a field means may allow fewer."""
 FRAME_BYTES = 1 << 20
 """The largest frame that a client may send."""
+FRAME_COMMANDS = 256
+"""In one frame."""
+BYTES_A_COMMAND = 16 << 10
+"""A frame costs as many commands as it has of these, besides those that it holds."""
 
 
 @dataclass(frozen=True, slots=True)

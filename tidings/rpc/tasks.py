@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Coroutine
+from time import monotonic
 from typing import Any, TypeVar
 
 from tidings.core.errors import Refusal, without_message
@@ -46,6 +47,43 @@ async def whenever(event: asyncio.Event, work: Callable[[], Awaitable[object]], 
         if not await _round(work):
             await asyncio.sleep(retry_seconds)
             event.set()
+
+
+class Turns:
+    """Long work on the event loop, in short pieces, of which one runs at a time: everybody else runs between two.
+
+    Args:
+        seconds: How long a piece may take.
+    """
+
+    def __init__(self, seconds: float = 0.002) -> None:
+        self.seconds = seconds
+        self.lock = asyncio.Lock()
+
+    def begin(self) -> Turn:
+        """Begin some work."""
+        return Turn(self)
+
+
+class Turn:
+    """Work under way. See `Turns.begin`.
+
+    Args:
+        turns: Where it takes turns with other such work.
+    """
+
+    __slots__ = ("_began", "_turns")
+
+    def __init__(self, turns: Turns) -> None:
+        self._turns = turns
+        self._began = monotonic()
+
+    async def pass_on(self) -> None:
+        """Let others run, if this has had its time, and wait until it is this one's turn again."""
+        if monotonic() - self._began > self._turns.seconds:
+            async with self._turns.lock:
+                await asyncio.sleep(0)
+            self._began = monotonic()
 
 
 async def to_the_end(work: Coroutine[Any, Any, T]) -> T:

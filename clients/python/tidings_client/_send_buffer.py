@@ -10,6 +10,9 @@ from tidings.v1 import chat_pb2
 from tidings_client._backoff import Backoff
 from tidings_client._errors import TidingsError
 
+# With what goes beside them, fewer than the 256 commands that a frame may have.
+_FRAME_COMMANDS = 128
+
 Resolve = Callable[[chat_pb2.Accepted | TidingsError], None]
 """Is called with the result of a command."""
 
@@ -81,7 +84,7 @@ class SendBuffer:
         for pending in sorted(self._next(), key=lambda each: each.command.command_id):
             if pending.due > now:
                 continue
-            if taken and pending.size > most_bytes:
+            if taken and (pending.size > most_bytes or len(taken) >= _FRAME_COMMANDS):
                 break
             most_bytes -= pending.size
             pending.sent = True

@@ -23,6 +23,8 @@ COMMAND_BYTES = (1 << 20) - (4 << 10)
 """The largest command that may be sent. A frame over 1 MiB would end the stream; this leaves room for the rest of the
 frame."""
 _FRAME_BYTES = 512 << 10
+# With what goes beside them, fewer than the 256 commands that a frame may have.
+_FRAME_TYPING = 64
 # Seconds. The server counts five of them from a message to a push, and moves receipts by acknowledgements.
 _ACKNOWLEDGE_EVERY = 0.1
 _ACKNOWLEDGE_SOON = 0.02
@@ -143,11 +145,9 @@ class SessionProtocol:
             # Not before the replay is over: a command's result is at the end of the log, and its position would move
             # the cursor past what the replay has not brought yet. The replay may also make a resend unnecessary.
             commands += self.send_buffer.take(now, _FRAME_BYTES)
-            commands += [
-                chat_pb2.Command(set_typing=chat_pb2.SetTyping(channel_id=channel_id, typing=typing))
-                for channel_id, typing in self._typing.items()
-            ]
-            self._typing.clear()
+            for channel_id in list(self._typing)[:_FRAME_TYPING]:
+                typing = chat_pb2.SetTyping(channel_id=channel_id, typing=self._typing.pop(channel_id))
+                commands.append(chat_pb2.Command(set_typing=typing))
         if self._acknowledge.is_due(now):
             self._acknowledge.done(now)
             commands.append(self._acknowledgement())

@@ -170,3 +170,23 @@ def test_commands_in_flight_are_bounded() -> None:
     ann.result(events.accepted(2, None))
     assert room == [True]
     assert ann.in_flight == 0
+
+
+def test_hints_are_left_out_once_much_waits_and_end_no_session() -> None:
+    ann = session("ann", limits=SessionLimits(waiting_events=4))
+    deliver(ann, 1, 2)
+    for _ in range(10):
+        ann.hint(TYPING)
+    deliver(ann, 3)
+    assert ann.ended is None
+    assert told(ann) == ["1", "2", "typing", "3"]
+
+
+def test_hints_during_a_replay_do_not_make_it_begin_again() -> None:
+    ann = session("ann", limits=SessionLimits(waiting_events=6))
+    ann.begin_replay()
+    for _ in range(10):
+        ann.hint(TYPING)
+    deliver(ann, 1)
+    assert ann.finish_replay({}, COMPLETE)
+    assert told(ann)[-1] == "1"
