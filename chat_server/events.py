@@ -90,7 +90,7 @@ def deleted_at_ms(event: bytes) -> int:
 
 
 def redacted(event: bytes) -> bytes:
-    """Remove the text from the Event of a message or an edit, once the message has been deleted."""
+    """Remove the text from the Event of a message that is deleted, or of an edit that is not the latest any more."""
     parsed = chat_pb2.Event.FromString(event)
     if parsed.HasField("message"):
         parsed.message.text = ""

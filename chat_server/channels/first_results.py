@@ -19,10 +19,10 @@ class FirstResult(NamedTuple):
     about_seq: int
     """The message that was answered or edited; 0 for none."""
     text: int | None
-    """The hash of the text, which may have 400 kB; None once the message has been deleted, and its text with it."""
+    """The hash of the text, which may have 400 kB; None once it has left the log."""
 
     def without_text(self) -> FirstResult:
-        """Return the same for a message that has been deleted: from now on any text counts as the same."""
+        """Return the same without the text, which has left the log: from now on any text counts as the same."""
         return self._replace(text=None)
 
     def check_same(self, action: Send | Edit) -> None:

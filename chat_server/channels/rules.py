@@ -64,6 +64,8 @@ class Draft:
     members: list[MembershipChange] = field(default_factory=list)
     title: str | None = None
     redactions: dict[int, bytes] = field(default_factory=dict)
+    kept: dict[int, tuple[int, ...]] = field(default_factory=dict)
+    """By edit or deletion, the earlier changes of the same message that keep their text."""
     created: ChannelRecord | None = None
     changes: dict[int, list[LogEntry]] = field(default_factory=dict)
     """Edits and deletions made within this batch, by message."""
@@ -92,6 +94,7 @@ class Draft:
             self.title,
             tuple(self.redactions.items()),
             bool(entries) and not is_awake,
+            self.kept,
         )
 
 
@@ -113,6 +116,8 @@ class Channel:
         self.blocked = snapshot.blocked
         self._recent: OrderedDict[tuple[str, str], FirstResult] = OrderedDict()
         self._unsaved_reads: set[str] = set()
+        # The last time that somebody left. Of the time before it was loaded a group knows only that it is over.
+        self._left_seq = snapshot.head_seq if snapshot.record.kind is ChannelKind.GROUP else 0
 
     @staticmethod
     def unborn(channel_id: str, kind: ChannelKind, created_at_ms: int) -> Channel:
@@ -248,6 +253,10 @@ class Channel:
             self.channel_id, result.seq, result.position, draft.created_at_ms, action.seq, actor_id, action.text
         )
         entry = self._enter(draft, EntryKind.EDIT, actor_id, body, action.client_message_id, action.seq)
+        # The text of the edit before it leaves the log, unless it may be the last one that somebody saw who has left.
+        if changes and changes[-1].seq > self._left_seq:
+            draft.redactions[changes[-1].seq] = events.redacted(changes[-1].body)
+        draft.kept[entry.seq] = tuple(each.seq for each in changes if each.seq not in draft.redactions)
         draft.changes.setdefault(action.seq, []).append(entry)
         if action.client_message_id:
             self._recent[key] = first_results.of_action(result, action)
@@ -267,6 +276,7 @@ class Channel:
         )
         entry = self._enter(draft, EntryKind.DELETION, actor_id, body, target_seq=action.seq)
         draft.changes.setdefault(action.seq, []).append(entry)
+        draft.kept[entry.seq] = ()
         # A deleted text is gone from the log as well, from every edit of it too.
         for each in (message, *changes):
             draft.redactions[each.seq] = events.redacted(each.body)
@@ -456,6 +466,7 @@ class Channel:
 
     def _dismiss(self, member: Member, until_seq: int, draft: Draft) -> None:
         del self.members[member.user_id]
+        self._left_seq = until_seq
         draft.members.append(
             MembershipChange(member.user_id, member.role, member.since_seq, member.joined_at_ms, until_seq)
         )

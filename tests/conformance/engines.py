@@ -8,6 +8,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests.conformance.costs import Meter, MeteredCassandra, MeteredDatabase
 from tests.support.clock import FakeClock
 from tests.support.engines import CassandraSpace
 from tidings.backends.cassandra.accounts import CassandraAccountStore
@@ -56,6 +57,7 @@ class Ports:
     accounts: AccountStore
     push_queue: PushQueue
     push_tokens: PushTokenStore
+    meter: Meter
     clock: FakeClock = field(default_factory=FakeClock)
     """What the ports take for the time; the positions of a test should be of this time."""
     replay_before_ms: int = 0
@@ -71,7 +73,7 @@ OpenPorts = Callable[[Path], AbstractAsyncContextManager[Ports]]
 @asynccontextmanager
 async def sqlite(folder: Path) -> AsyncIterator[Ports]:
     """SQLite, on the data of a folder."""
-    database = Database(folder)
+    database = MeteredDatabase(folder)
     try:
         yield Ports(
             SqliteChannelLog(database),
@@ -83,6 +85,7 @@ async def sqlite(folder: Path) -> AsyncIterator[Ports]:
             SqliteAccountStore(database),
             SqlitePushQueue(database),
             SqlitePushTokenStore(database),
+            database.meter,
         )
     finally:
         await database.close()
@@ -97,7 +100,7 @@ class CassandraEngine:
 
     @asynccontextmanager
     async def __call__(self, folder: Path) -> AsyncIterator[Ports]:
-        cassandra = await CassandraClient.open(self.settings)
+        cassandra = await MeteredCassandra.open(self.settings)
         database = Database(folder)
         try:
             if folder != self._folder:
@@ -117,6 +120,7 @@ class CassandraEngine:
                 accounts,
                 SqlitePushQueue(database),
                 CassandraPushTokenStore(cassandra, clock),
+                cassandra.meter,
                 clock,
                 OVERLAP_MS,
                 AHEAD_MS,

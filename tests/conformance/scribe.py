@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from tests.support.clock import FakeClock
 from tidings.core import positions
 from tidings.core.ports import ChannelLog, Inbox, InboxCopy
@@ -85,14 +87,16 @@ class Scribe:
         return await self._enter(self.draft(EntryKind.MESSAGE, author_id, body, name))
 
     async def edit(self, message: LogEntry, body: bytes | None = None, name: str = "") -> LogEntry:
-        return await self._enter(self.draft(EntryKind.EDIT, message.author_id, body, name, message.seq))
+        entry = self.draft(EntryKind.EDIT, message.author_id, body, name, message.seq)
+        kept = tuple(each.seq for each in self.entries if each.target_seq == message.seq)
+        return await self._enter(entry, kept={entry.seq: kept})
 
     async def delete(self, message: LogEntry) -> LogEntry:
         """Deletes a message, whose text and those of its edits leave the log."""
         entry = self.draft(EntryKind.DELETION, message.author_id, target_seq=message.seq)
         gone = [each for each in self.entries if message.seq in (each.seq, each.target_seq)]
         redactions = tuple((each.seq, b"redacted") for each in gone)
-        await self._write(LogBatch(self.channel_id, (entry,), redactions=redactions))
+        await self._write(LogBatch(self.channel_id, (entry,), redactions=redactions, kept={entry.seq: ()}))
         for each in gone:
             self.entries[each.seq - 1] = LogEntry(
                 each.seq,
@@ -118,8 +122,10 @@ class Scribe:
             entry, MembershipChange(user_id, stay.role, stay.since_seq, stay.joined_at_ms, until_seq=entry.seq)
         )
 
-    async def _enter(self, entry: LogEntry, *members: MembershipChange) -> LogEntry:
-        await self._write(LogBatch(self.channel_id, (entry,), members=members))
+    async def _enter(
+        self, entry: LogEntry, *members: MembershipChange, kept: Mapping[int, tuple[int, ...]] | None = None
+    ) -> LogEntry:
+        await self._write(LogBatch(self.channel_id, (entry,), members=members, kept=kept or {}))
         return entry
 
     async def _write(self, batch: LogBatch) -> None:

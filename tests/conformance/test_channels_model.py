@@ -84,9 +84,15 @@ class Model:
     def unread(self, channel_id: str, user_id: str) -> int:
         read = self.marks[channel_id].get(user_id, Marks()).read_seq
         since = self.stays[channel_id, user_id][-1].first
+        entries = self.scribes[channel_id].entries
+        deleted = {each.target_seq for each in entries if each.kind is EntryKind.DELETION}
         return sum(
-            each.kind is EntryKind.MESSAGE and each.author_id != user_id and each.seq > read and each.seq >= since
-            for each in self.scribes[channel_id].entries
+            each.kind is EntryKind.MESSAGE
+            and each.author_id != user_id
+            and each.seq > read
+            and each.seq >= since
+            and each.seq not in deleted
+            for each in entries
         )
 
 

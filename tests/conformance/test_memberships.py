@@ -66,6 +66,16 @@ async def test_unread_are_the_messages_of_others_after_the_read_mark(ports: Port
     assert (await _view(ports, "ann")).unread_count == 0
 
 
+async def test_deleted_messages_are_not_unread(ports: Ports, ticker: Ticker) -> None:
+    scribe = Scribe(ports.log, ticker, "ga")
+    await scribe.create("ann", "ben")
+    messages = [await scribe.send("ben"), await scribe.send("ann"), await scribe.send("ben")]
+    await scribe.edit(messages[0])
+    for deleted, unread in zip(messages, (1, 1, 0), strict=True):
+        await scribe.delete(deleted)
+        assert (await _view(ports, "ann")).unread_count == unread
+
+
 async def test_what_was_before_a_member_is_not_unread(ports: Ports, ticker: Ticker) -> None:
     scribe = Scribe(ports.log, ticker, "ga")
     await scribe.create("ann", "ben")

@@ -182,10 +182,13 @@ class LogBatch:
     members: tuple[MembershipChange, ...] = ()
     title: str | None = None
     redactions: tuple[tuple[int, bytes], ...] = ()
-    """Bodies to replace, by seq: the text of a deleted message leaves the log."""
+    """Bodies to replace, by seq: the text of a deleted message leaves the log, and that of an edit behind which there
+    is a newer one."""
     wakes_push: bool = False
     """Whether the channel begins to wait for a decision about push. The storage remembers that across a crash, so that
     the next sequencer of the channel makes the decisions that are left."""
+    kept: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
+    """For edits and deletions of the batch, by seq: the earlier changes of the same message that keep their text."""
 
 
 @dataclass(frozen=True, slots=True)

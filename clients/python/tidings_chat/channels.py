@@ -183,6 +183,12 @@ class ChatChannel:
             case chat_pb2.Message():
                 if entry.sender_id != self.me and not entry.deleted and entry.seq > self.read_seq:
                     self._unread.append(entry.seq)
+            case chat_pb2.MessageDeleted():
+                if entry.message_seq in self._unread:
+                    self._unread.remove(entry.message_seq)
+                elif self._counted and self.read_seq < entry.message_seq <= self._counted_to:
+                    # It may be the user's own.
+                    self.is_unsure = True
             case chat_pb2.MembershipChanged():
                 for change in entry.changes:
                     self._change_member(change, entry.seq)

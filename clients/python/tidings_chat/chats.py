@@ -157,7 +157,7 @@ class Chats:
             if channel is None:
                 return Need.CHANNEL
             channel.take(entry)
-            return None
+            return Need.CHANNEL if channel.is_unsure and isinstance(entry, chat_pb2.MessageDeleted) else None
         match event.WhichOneof("body"):
             case "receipt":
                 return self._take_receipt(event.receipt)

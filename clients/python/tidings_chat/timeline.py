@@ -92,7 +92,8 @@ Item: TypeAlias = MessageItem | MembersItem | TitleItem
 class Timeline:
     """Takes log entries in any order, any number of times, and shows the fold of those that it has.
 
-    An entry never changes, except for the text of a deleted message, which the history gives as empty. So what is shown
+    An entry never changes, except that the text of a deleted message, or of an edit that is not the latest, becomes
+    empty. So what is shown
     depends on which entries are known, and not on whether they came live, in a replay, or with a page of history.
     """
 
@@ -168,7 +169,8 @@ class Timeline:
             case chat_pb2.Message():
                 self._messages[seq] = entry
                 self._show(seq, self._fold(entry))
-            case chat_pb2.MessageEdited():
+            # Without a text it is not the latest edit, or the message is deleted: another entry has what is so now.
+            case chat_pb2.MessageEdited() if entry.text:
                 before = self._edits.get(entry.message_seq)
                 if before is None or before.seq < seq:
                     self._edits[entry.message_seq] = entry

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tests.support.chat_model import (
     chats,
+    deleted,
     edited,
     event_of,
     membership,
@@ -38,6 +39,19 @@ def test_reading_on_another_device_lowers_the_count_or_asks_for_it() -> None:
     assert channel.unread == 3
     assert made.take(receipt("ann", 7, 7), 0.0) is None
     assert channel.unread == 0
+
+
+def test_a_deleted_message_is_not_unread() -> None:
+    made = chats(snapshot(5, read=2, unread=2))
+    channel = made.channels["c"]
+    for seq in (6, 7):
+        made.take(event_of(message(seq)), 0.0)
+    assert made.take(event_of(deleted(8, 7)), 0.0) is None
+    assert channel.unread == 3
+    # One that had been read is not counted; of one before the snapshot only the server knows whether it was.
+    assert made.take(event_of(deleted(9, 1)), 0.0) is None
+    assert channel.unread == 3
+    assert made.take(event_of(deleted(10, 4)), 0.0) is Need.CHANNEL
 
 
 def test_an_answer_older_than_the_events_does_not_undo_them() -> None:

@@ -135,6 +135,16 @@ def test_an_edit_waits_for_the_page_with_its_message() -> None:
     )
 
 
+def test_an_edit_that_has_lost_its_text_to_a_newer_one_is_not_shown() -> None:
+    timeline = Timeline()
+    timeline.add(message(2, text="first"))
+    timeline.add(edited(3, 2, ""))
+    assert shown(timeline) == folded([message(2, text="first")])
+    timeline.add(edited(4, 2, "latest"))
+    timeline.add(edited(5, 2, ""))
+    assert [(item.text, item.edited) for item in timeline.items if isinstance(item, MessageItem)] == [("latest", True)]
+
+
 def test_a_quotation_is_asked_for_once_and_follows_edits() -> None:
     timeline = Timeline()
     timeline.add_page([message(9, reply_to=2)], is_last=False)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from tidings.backends.cassandra.client import CassandraClient, Statement
-from tidings.backends.cassandra.log_reader import LogReader, is_change
+from tidings.backends.cassandra.log_reader import LogReader
 from tidings.backends.pages import Page
 from tidings.core.ports import History, PageRequest
 from tidings.core.values import LogEntry, MessageRow, SeqRange
@@ -41,30 +41,10 @@ class CassandraHistory(History):
         """See `History.messages`."""
         found = Page[MessageRow](page)
         async for part in self._reader.walk(channel_id, ranges, page, messages_only=True):
-            changes = await self._latest_changes(channel_id, [each.seq for each in part], ranges)
+            changes = await self._reader.latest_changes(channel_id, [each.seq for each in part], ranges)
             for message in part:
                 change = changes.get(message.seq)
                 size = len(message.body) + (len(change.body) if change else 0)
                 if not found.add(MessageRow(message, change), size):
                     return found.in_order()
         return found.in_order()
-
-    async def _latest_changes(
-        self, channel_id: str, seqs: Sequence[int], ranges: Sequence[SeqRange]
-    ) -> Mapping[int, LogEntry]:
-        """Read the latest change of each message within the ranges; the log decides whether a candidate is one."""
-        changes = await self._reader.changes(channel_id, seqs)
-        candidates = {
-            target: [seq for seq in changing if any(seq in each for each in ranges)]
-            for target, changing in changes.items()
-        }
-        latest: dict[int, LogEntry] = {}
-        while candidates := {target: changing for target, changing in candidates.items() if changing}:
-            tried = {target: changing.pop() for target, changing in candidates.items()}
-            found = await self._reader.entries(channel_id, tried.values())
-            for target, seq in tried.items():
-                change = found.get(seq)
-                if change is not None and is_change(change, target):
-                    latest[target] = change
-                    del candidates[target]
-        return latest

@@ -14,7 +14,6 @@ hears of the batch; if that fails, the server that loads the channel next writes
 from __future__ import annotations
 
 import asyncio
-import itertools
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from cassandra.query import UNSET_VALUE
@@ -23,7 +22,7 @@ from tidings.backends.cassandra.buckets import bucket_of
 from tidings.backends.cassandra.client import CassandraClient, Row, Statement
 from tidings.backends.cassandra.derived_tables import DerivedTables, Effects, latest
 from tidings.backends.cassandra.inflight_limit import InflightLimit
-from tidings.backends.cassandra.log_reader import LogReader, is_change
+from tidings.backends.cassandra.log_reader import LogReader
 from tidings.backends.cassandra.log_tail import MOST_SENT, REMEMBERED_MS, Key, LogTail, LogTails, batch_capacity
 from tidings.backends.cassandra.pending_push import CassandraPendingPush, Wake
 from tidings.backends.rows import decode_marks, encode_marks
@@ -71,7 +70,8 @@ _ENTRY = Statement(
     "INSERT INTO log (channel_id, bucket, seq, position, kind, author_id, client_message_id, target_seq, body)"
     " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
-_BODY = Statement("UPDATE log SET body = ? WHERE channel_id = ? AND bucket = ? AND seq = ?")
+_REDACT = Statement("UPDATE log SET body = ?, gone = true WHERE channel_id = ? AND bucket = ? AND seq = ?")
+_GONE = Statement("UPDATE log SET gone = true WHERE channel_id = ? AND bucket = ? AND seq = ?")
 _WRITTEN = Statement(
     "SELECT seq, position, kind, author_id, client_message_id, target_seq FROM log"
     " WHERE channel_id = ? AND bucket = ? AND seq >= ? AND seq <= ? ORDER BY seq ASC",
@@ -83,7 +83,7 @@ _OPEN = Statement(
     serial=True,
 )
 _SENT = Statement("SELECT seq, position, author_id, client_message_id FROM log WHERE channel_id = ? AND bucket = ?")
-_CHANGE = Statement("INSERT INTO changes (channel_id, bucket, target_seq, seq, kind) VALUES (?, ?, ?, ?, ?)")
+_CHANGE = Statement("INSERT INTO changes (channel_id, bucket, target_seq, seq, kind, kept) VALUES (?, ?, ?, ?, ?, ?)")
 
 _SAVE_MARKS = Statement("INSERT INTO receipts (channel_id, position, marks) VALUES (?, ?, ?) USING TIMESTAMP ?")
 _MARKS = Statement("SELECT marks FROM receipts WHERE channel_id = ?")
@@ -160,14 +160,10 @@ class CassandraChannelLog(ChannelLog):
     async def message_with_changes(self, channel_id: str, seqs: Collection[int]) -> Mapping[int, Sequence[LogEntry]]:
         """See `ChannelLog.message_with_changes`."""
         messages, changes = await asyncio.gather(
-            self._reader.entries(channel_id, seqs), self._reader.changes(channel_id, seqs)
+            self._reader.entries(channel_id, seqs), self._reader.changes_with_text(channel_id, seqs)
         )
-        found = await self._reader.entries(channel_id, list(itertools.chain.from_iterable(changes.values())))
         return {
-            seq: [
-                message,
-                *(found[each] for each in changes.get(seq, ()) if each in found and is_change(found[each], seq)),
-            ]
+            seq: [message, *changes.get(seq, ())]
             for seq, message in messages.items()
             if message.kind is EntryKind.MESSAGE
         }
@@ -237,7 +233,15 @@ class CassandraChannelLog(ChannelLog):
         channel_id = batch.channel_id
         changes = [
             self._cassandra.execute(
-                _CHANGE, (channel_id, bucket_of(each.target_seq), each.target_seq, each.seq, each.kind)
+                _CHANGE,
+                (
+                    channel_id,
+                    bucket_of(each.target_seq),
+                    each.target_seq,
+                    each.seq,
+                    each.kind,
+                    list(batch.kept[each.seq]) if each.seq in batch.kept else UNSET_VALUE,
+                ),
             )
             for each in batch.entries
             if each.target_seq
@@ -336,6 +340,7 @@ def _statements(batch: LogBatch) -> tuple[list[tuple[Statement, Row]], Mapping[i
     """Return the writes of a batch, and the bodies to replace afterwards in other partitions."""
     channel_id, bucket = batch.channel_id, bucket_of(batch.entries[0].seq)
     redactions = dict(batch.redactions)
+    gone = [each.seq for each in batch.entries if each.seq in redactions]
     rows = [
         (
             channel_id,
@@ -361,7 +366,8 @@ def _statements(batch: LogBatch) -> tuple[list[tuple[Statement, Row]], Mapping[i
     return [
         (_FIRST_ENTRY, (*rows[0], *besides)),
         *((_ENTRY, row) for row in rows[1:]),
-        *((_BODY, (body, channel_id, bucket, seq)) for seq, body in redactions.items() if seq not in elsewhere),
+        *((_REDACT, (body, channel_id, bucket, seq)) for seq, body in redactions.items() if seq not in elsewhere),
+        *((_GONE, (channel_id, bucket, seq)) for seq in gone),
     ], elsewhere
 
 

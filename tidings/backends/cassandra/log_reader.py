@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+import asyncio
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 
 from tidings.backends.cassandra.buckets import BUCKET, bucket_of, by_bucket
@@ -14,7 +14,14 @@ from tidings.core.values import EntryKind, LogEntry, SeqRange
 
 _HEAD_BUCKET = Statement("SELECT head_bucket FROM channels WHERE channel_id = ?")
 _ENTRIES = Statement(f"SELECT {ENTRY_COLUMNS} FROM log WHERE channel_id = ? AND bucket = ? AND seq IN ?")
-_CHANGES = Statement("SELECT target_seq, seq FROM changes WHERE channel_id = ? AND bucket = ? AND target_seq IN ?")
+_LATEST_CHANGES = Statement(
+    "SELECT target_seq, max(seq) FROM changes WHERE channel_id = ? AND bucket = ? AND target_seq IN ?"
+    " GROUP BY target_seq"
+)
+_CHANGES_DOWN = Statement(
+    "SELECT seq, kept FROM changes WHERE channel_id = ? AND bucket = ? AND target_seq = ? AND seq >= ? AND seq <= ?"
+    " ORDER BY target_seq DESC, seq DESC LIMIT ?"
+)
 
 _RANGE = f"SELECT {ENTRY_COLUMNS} FROM log WHERE channel_id = ? AND bucket = ? AND seq >= ? AND seq <= ?"
 # Within one partition, of which a part is read anyway, leaving rows out is cheap.
@@ -23,6 +30,15 @@ _UP = Statement(f"{_RANGE} ORDER BY seq ASC LIMIT ?")
 _DOWN = Statement(f"{_RANGE} ORDER BY seq DESC LIMIT ?")
 _MESSAGES_UP = Statement(f"{_MESSAGES} ORDER BY seq ASC LIMIT ? ALLOW FILTERING")
 _MESSAGES_DOWN = Statement(f"{_MESSAGES} ORDER BY seq DESC LIMIT ? ALLOW FILTERING")
+_BUCKETS_WITH_MESSAGES = Statement(
+    "SELECT bucket FROM log WHERE channel_id = ? AND bucket IN ?"
+    f" AND kind = {EntryKind.MESSAGE:d} PER PARTITION LIMIT 1 ALLOW FILTERING"
+)
+# How many partitions are looked through for messages at once, when one has none.
+_LOOKED_THROUGH = 32
+# How many changes of a message are read at once: mostly the first is in the log.
+_CHANGES_READ = 3
+_LARGEST_SEQ = (1 << 63) - 1
 
 # A text may have 400 kB. So the first answer has few entries, and each next one as many as fit, going by the size of
 # those before.
@@ -51,13 +67,56 @@ class LogReader:
         steps = self._steps(_UP, channel_id, first, last, upwards=True, limit=last - first + 1)
         return [each for part in [part async for part in steps] for each in part]
 
-    async def changes(self, channel_id: str, seqs: Collection[int]) -> Mapping[int, Sequence[int]]:
-        """Read which entries may change some messages, by message, in order; `is_change` tells which of them do."""
+    async def latest_changes(
+        self, channel_id: str, seqs: Collection[int], ranges: Sequence[SeqRange]
+    ) -> Mapping[int, LogEntry]:
+        """Read the latest change of each message within the ranges; messages without one are left out."""
         asked = [(channel_id, bucket, part) for bucket, part in by_bucket(seqs).items()]
-        found: defaultdict[int, list[int]] = defaultdict(list)
-        for target_seq, seq in await self._cassandra.execute_many(_CHANGES, asked):
-            found[target_seq].append(seq)
-        return found
+        candidates: dict[int, int] = dict(await self._cassandra.execute_many(_LATEST_CHANGES, asked))
+        seen = [seq for seq in candidates.values() if any(seq in each for each in ranges)]
+        found = await self.entries(channel_id, seen)
+        latest = {target: found[seq] for target, seq in candidates.items() if is_change(found.get(seq), target)}
+        others = [target for target in candidates if target not in latest]
+        changes = await asyncio.gather(*(self._latest_change(channel_id, each, ranges) for each in others))
+        return latest | {target: each[0] for target, each in zip(others, changes, strict=True) if each is not None}
+
+    async def changes_with_text(self, channel_id: str, seqs: Collection[int]) -> Mapping[int, Sequence[LogEntry]]:
+        """Read the changes of some messages that may have their text, by message, in order."""
+        asked = [seq for part in by_bucket(seqs).values() for seq in part]
+        found = await asyncio.gather(*(self._changes_with_text(channel_id, each) for each in asked))
+        return dict(zip(asked, found, strict=True))
+
+    async def _changes_with_text(self, channel_id: str, target_seq: int) -> Sequence[LogEntry]:
+        latest = await self._latest_change(channel_id, target_seq, [SeqRange(1)])
+        if latest is None:
+            return ()
+        change, kept = latest
+        if kept is None:
+            asked = channel_id, bucket_of(target_seq), target_seq, 1, change.seq - 1, BUCKET << 31
+            kept = [seq for seq, _ in await self._cassandra.execute(_CHANGES_DOWN, asked)]
+        earlier = await self.entries(channel_id, kept)
+        return [*(earlier[seq] for seq in sorted(earlier) if is_change(earlier[seq], target_seq)), change]
+
+    async def _latest_change(
+        self, channel_id: str, target_seq: int, ranges: Sequence[SeqRange]
+    ) -> tuple[LogEntry, Sequence[int] | None] | None:
+        """Read the latest change of a message within the ranges, and which earlier ones it leaves their text.
+
+        The table of changes is written before the log, so some of what it names may not be there.
+        """
+        for each in reversed(ranges):
+            last = each.last or _LARGEST_SEQ
+            while each.first <= last:
+                asked = channel_id, bucket_of(target_seq), target_seq, each.first, last, _CHANGES_READ
+                rows = await self._cassandra.execute(_CHANGES_DOWN, asked)
+                for seq, kept in rows:
+                    change = (await self.entries(channel_id, [seq])).get(seq)
+                    if change is not None and is_change(change, target_seq):
+                        return change, kept
+                if len(rows) < _CHANGES_READ:
+                    break
+                last = rows[-1][0] - 1
+        return None
 
     async def walk(
         self, channel_id: str, ranges: Sequence[SeqRange], page: PageRequest, messages_only: bool = False
@@ -78,11 +137,28 @@ class LogReader:
             (_MESSAGES_UP if messages_only else _UP) if page.upwards else (_MESSAGES_DOWN if messages_only else _DOWN)
         )
         for first, last in stretches(ranges, page, end):
-            async for part in self._steps(statement, channel_id, first, last, upwards=page.upwards, limit=page.limit):
+            steps = self._steps(
+                statement,
+                channel_id,
+                first,
+                last,
+                upwards=page.upwards,
+                limit=page.limit,
+                messages_only=messages_only,
+            )
+            async for part in steps:
                 yield part
 
     async def _steps(
-        self, statement: Statement, channel_id: str, first: int, last: int, *, upwards: bool, limit: int
+        self,
+        statement: Statement,
+        channel_id: str,
+        first: int,
+        last: int,
+        *,
+        upwards: bool,
+        limit: int,
+        messages_only: bool = False,
     ) -> AsyncIterator[Sequence[LogEntry]]:
         """Yield the entries from `first` to `last` in answers of bounded size, each from one partition."""
         most = min(limit, _FIRST_ROWS)
@@ -100,9 +176,28 @@ class LogReader:
                 first = found[-1].seq + 1 if len(found) == most else high + 1
             else:
                 last = found[-1].seq - 1 if len(found) == most else low - 1
+            if messages_only and not found:
+                first, last = await self._past_other_kinds(channel_id, first, last, upwards)
             size = sum(len(each.body) for each in found)
             if size:
                 most = max(1, min(_MOST_ROWS, _ANSWER_BYTES * len(found) // size))
+
+    async def _past_other_kinds(self, channel_id: str, first: int, last: int, upwards: bool) -> tuple[int, int]:
+        """Narrow a range at the end where it begins to be read, past partitions without a message."""
+        while first <= last:
+            low, high = bucket_of(first), bucket_of(last)
+            if upwards:
+                high = min(high, low + _LOOKED_THROUGH - 1)
+            else:
+                low = max(low, high - _LOOKED_THROUGH + 1)
+            asked = channel_id, list(range(low, high + 1))
+            found = [bucket for (bucket,) in await self._cassandra.execute(_BUCKETS_WITH_MESSAGES, asked)]
+            if found and upwards:
+                return max(first, min(found) * BUCKET + 1), last
+            if found:
+                return first, min(last, (max(found) + 1) * BUCKET)
+            first, last = ((high + 1) * BUCKET + 1, last) if upwards else (first, low * BUCKET)
+        return first, last
 
 
 def is_change(found: LogEntry | None, target_seq: int) -> bool:

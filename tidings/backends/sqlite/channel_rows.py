@@ -9,13 +9,20 @@ from tidings.core.values import (
     ChannelKind,
     ChannelRecord,
     ChannelSnapshot,
+    EntryKind,
     Member,
     Role,
 )
 
-# The index has to be named. It holds only entries with a target. Without statistics, the planner takes the primary key
-# instead, and reads every entry of the channel to find the changes of one message.
-CHANGES_OF_MESSAGE = "entries INDEXED BY entries_by_target WHERE channel_id = ? AND target_seq = ? AND target_seq > 0"
+# The indexes have to be named. Without statistics, the planner takes the primary key instead, and reads every entry of
+# the channel to find its messages, or the changes of one of them. Both hold apart what has lost its text (`gone`).
+MESSAGES = (
+    f"entries INDEXED BY messages WHERE channel_id = :channel AND kind = {EntryKind.MESSAGE:d} AND gone = {{gone}}"
+)
+CHANGES_OF_MESSAGE = (
+    "entries INDEXED BY changes WHERE channel_id = :channel AND target_seq = :seq"
+    f" AND kind IN ({EntryKind.EDIT:d}, {EntryKind.DELETION:d}) AND gone = {{gone}}"
+)
 
 
 def load_snapshot(connection: sqlite3.Connection, channel_id: str) -> ChannelSnapshot | None:

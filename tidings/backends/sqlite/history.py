@@ -7,13 +7,25 @@ from collections.abc import Iterator, Sequence
 
 from tidings.backends.pages import Page, stretches
 from tidings.backends.rows import ENTRY_COLUMNS, log_entry
-from tidings.backends.sqlite.channel_rows import CHANGES_OF_MESSAGE
+from tidings.backends.sqlite.channel_rows import CHANGES_OF_MESSAGE, MESSAGES
 from tidings.backends.sqlite.database import Database
 from tidings.core.ports import History, PageRequest
-from tidings.core.values import EntryKind, LogEntry, MessageRow, SeqRange
+from tidings.core.values import LogEntry, MessageRow, SeqRange
 
 # The largest integer that SQLite stores.
 _ENDLESS = (1 << 63) - 1
+
+_ENTRIES = f"SELECT {ENTRY_COLUMNS} FROM entries WHERE channel_id = :channel AND seq BETWEEN :first AND :last"
+_SOME_MESSAGES = f"SELECT {ENTRY_COLUMNS} FROM {MESSAGES} AND seq BETWEEN :first AND :last"
+# SQLite merges the two as it reads them.
+_MESSAGES = f"{_SOME_MESSAGES.format(gone=0)} UNION ALL {_SOME_MESSAGES.format(gone=1)}"
+
+_LATEST_SEQ = f"SELECT max(seq) FROM {CHANGES_OF_MESSAGE} AND seq BETWEEN :first AND :last"
+_LATEST_CHANGE = f"""
+SELECT {ENTRY_COLUMNS} FROM entries WHERE channel_id = :channel AND seq = (
+    SELECT max(coalesce(({_LATEST_SEQ.format(gone=0)}), 0), coalesce(({_LATEST_SEQ.format(gone=1)}), 0))
+)
+"""
 
 
 class SqliteHistory(History):
@@ -44,7 +56,7 @@ class SqliteHistory(History):
 
         def work(connection: sqlite3.Connection) -> Sequence[LogEntry]:
             found = Page[LogEntry](page)
-            for entry in _walk(connection, "", channel_id, ranges, page):
+            for entry in _walk(connection, _ENTRIES, channel_id, ranges, page):
                 if not found.add(entry, len(entry.body)):
                     break
             return found.in_order()
@@ -56,7 +68,7 @@ class SqliteHistory(History):
 
         def work(connection: sqlite3.Connection) -> Sequence[MessageRow]:
             found = Page[MessageRow](page)
-            for message in _walk(connection, f"AND kind = {EntryKind.MESSAGE}", channel_id, ranges, page):
+            for message in _walk(connection, _MESSAGES, channel_id, ranges, page):
                 change = _latest_change(connection, channel_id, message.seq, ranges)
                 size = len(message.body) + (len(change.body) if change else 0)
                 if not found.add(MessageRow(message, change), size):
@@ -67,14 +79,13 @@ class SqliteHistory(History):
 
 
 def _walk(
-    connection: sqlite3.Connection, only: str, channel_id: str, ranges: Sequence[SeqRange], page: PageRequest
+    connection: sqlite3.Connection, query: str, channel_id: str, ranges: Sequence[SeqRange], page: PageRequest
 ) -> Iterator[LogEntry]:
     """Yield the entries that a page may hold, nearest first: upwards after a seq, else downwards."""
     for first, last in stretches(ranges, page, _ENDLESS):
         rows = connection.execute(
-            f"SELECT {ENTRY_COLUMNS} FROM entries WHERE channel_id = ? AND seq BETWEEN ? AND ? {only}"
-            f" ORDER BY seq {'' if page.upwards else 'DESC'}",
-            (channel_id, first, last),
+            f"{query} ORDER BY seq {'ASC' if page.upwards else 'DESC'}",
+            {"channel": channel_id, "first": first, "last": last},
         )
         yield from map(log_entry, rows)
 
@@ -82,11 +93,10 @@ def _walk(
 def _latest_change(
     connection: sqlite3.Connection, channel_id: str, seq: int, ranges: Sequence[SeqRange]
 ) -> LogEntry | None:
-    changes = connection.execute(f"SELECT seq FROM {CHANGES_OF_MESSAGE} ORDER BY seq DESC", (channel_id, seq))
-    latest = next((change for (change,) in changes if any(change in each for each in ranges)), None)
-    if latest is None:
-        return None
-    row = connection.execute(
-        f"SELECT {ENTRY_COLUMNS} FROM entries WHERE channel_id = ? AND seq = ?", (channel_id, latest)
-    )
-    return log_entry(row.fetchone())
+    """Find the latest change of a message that somebody sees who sees these ranges."""
+    for each in reversed(ranges):
+        asked = {"channel": channel_id, "seq": seq, "first": each.first, "last": each.last or _ENDLESS}
+        row = connection.execute(_LATEST_CHANGE, asked).fetchone()
+        if row is not None:
+            return log_entry(row)
+    return None

@@ -25,6 +25,8 @@ _LARGEST_SEQ = (1 << 63) - 1
 _HEAD = "SELECT seq FROM entries WHERE channel_id = ? ORDER BY seq DESC LIMIT 1"
 _INSERT_ENTRY = f"INSERT INTO entries ({ENTRY_COLUMNS}, channel_id) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
 _INSERT_SENT = "INSERT INTO sent VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
+_REDACT = "UPDATE entries SET body = ?, gone = 1 WHERE channel_id = ? AND seq = ?"
+_WITH_TEXT = f"SELECT {ENTRY_COLUMNS} FROM {CHANGES_OF_MESSAGE.format(gone=0)} ORDER BY seq"
 _ANY_NUMBER = 1 << 62
 
 
@@ -80,9 +82,7 @@ class SqliteChannelLog(ChannelLog):
                     (channel_id, seq, EntryKind.MESSAGE),
                 ).fetchone()
                 if message is not None:
-                    changes = connection.execute(
-                        f"SELECT {ENTRY_COLUMNS} FROM {CHANGES_OF_MESSAGE} ORDER BY seq", (channel_id, seq)
-                    )
+                    changes = connection.execute(_WITH_TEXT, {"channel": channel_id, "seq": seq})
                     found[seq] = [log_entry(message), *map(log_entry, changes)]
             return found
 
@@ -147,7 +147,7 @@ def _append(connection: sqlite3.Connection, batch: LogBatch) -> None:
             (channel_id, change.user_id, change.since_seq, change.until_seq, change.role, change.joined_at_ms),
         )
     for seq, body in batch.redactions:
-        connection.execute("UPDATE entries SET body = ? WHERE channel_id = ? AND seq = ?", (body, channel_id, seq))
+        connection.execute(_REDACT, (body, channel_id, seq))
     if batch.wakes_push:
         connection.execute(
             "INSERT INTO pending_push VALUES (?, ?) ON CONFLICT DO NOTHING", (channel_id, entries[0].seq)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Collection, Sequence
 
-from tidings.backends.sqlite.channel_rows import load_snapshot
+from tidings.backends.sqlite.channel_rows import MESSAGES, load_snapshot
 from tidings.backends.sqlite.database import Database
 from tidings.core.limits import UNREAD_COUNT
 from tidings.core.ports import Memberships
-from tidings.core.values import ChannelView, EntryKind, Marks
+from tidings.core.values import ChannelView, Marks
 
 # The head is found in the log itself, by one descent of its tree. Keeping it elsewhere would cost a write a message.
 _CHANNELS = """
@@ -19,6 +19,9 @@ SELECT channel_id, coalesce(
 FROM memberships m
 WHERE user_id = :user AND until_seq = 0 AND (:all OR (head_position, channel_id) < (:position, :channel))
 ORDER BY head_position DESC, channel_id DESC LIMIT :limit
+"""
+_UNREAD = f"""
+SELECT count(*) FROM (SELECT 1 FROM {MESSAGES.format(gone=0)} AND seq > :read AND author_id <> :user LIMIT :most)
 """
 
 
@@ -76,8 +79,6 @@ def _view(connection: sqlite3.Connection, user_id: str, channel_id: str) -> Chan
     muted = connection.execute("SELECT 1 FROM mutes WHERE channel_id = ? AND user_id = ?", (channel_id, user_id))
     read_seq = max(snapshot.marks.get(user_id, Marks()).read_seq, me.since_seq - 1)
     (unread,) = connection.execute(
-        "SELECT count(*) FROM (SELECT 1 FROM entries"
-        " WHERE channel_id = ? AND seq > ? AND kind = ? AND author_id <> ? LIMIT ?)",
-        (channel_id, read_seq, EntryKind.MESSAGE, user_id, UNREAD_COUNT),
+        _UNREAD, {"channel": channel_id, "read": read_seq, "user": user_id, "most": UNREAD_COUNT}
     ).fetchone()
     return ChannelView(snapshot, muted.fetchone() is not None, unread)

@@ -52,14 +52,14 @@ class ChannelLog(abc.ABC):
 
     @abc.abstractmethod
     async def message_with_changes(self, channel_id: str, seqs: Collection[int]) -> Mapping[int, Sequence[LogEntry]]:
-        """Return messages with their edits and deletions.
+        """Return messages with those of their changes that have not lost their text.
 
         Args:
             channel_id: The channel.
             seqs: The messages. A seq that is no message is left out of the result.
 
         Returns:
-            By seq: the message, then its edits and its deletion, in order.
+            By seq: the message, then in order its edits whose text is still in the log, and its deletion.
         """
 
     @abc.abstractmethod

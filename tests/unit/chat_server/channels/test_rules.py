@@ -422,6 +422,39 @@ def test_a_deletion_takes_the_text_out_of_the_log_and_of_every_edit() -> None:
     assert [each.seq for each in log.entries] == [1, 2, 3, 4, 5, 6]
 
 
+def test_an_edit_takes_the_text_of_the_edit_before_it_out_of_the_log() -> None:
+    log = group("bob")
+    log.do("bob", Send("m", "one"))
+    log.do("bob", Edit(3, "two"))
+    log.do_all(("bob", Edit(3, "three")), ("bob", Edit(3, "four")))
+    assert log.event(3).message.text == "one"
+    assert [log.event(seq).message_edited.text for seq in (4, 5, 6)] == ["", "", "four"]
+    assert [log.event(seq).message_edited.message_seq for seq in (4, 5, 6)] == [3, 3, 3]
+
+
+def test_the_edit_that_somebody_saw_last_who_has_left_keeps_its_text_until_the_deletion() -> None:
+    log = group("bob", "cid")
+    log.do("bob", Send("m", "one"))
+    log.do("bob", Edit(3, "two"))
+    log.do("cid", Leave())
+    log.do("bob", Edit(3, "three"))
+    log.do("bob", Edit(3, "four"))
+    assert [log.event(seq).message_edited.text for seq in (4, 6, 7)] == ["two", "", "four"]
+    log.do("bob", Delete(3))
+    assert [log.event(seq).message_edited.text for seq in (4, 6, 7)] == ["", "", ""]
+
+
+def test_who_may_have_left_before_a_group_was_loaded_keeps_what_they_saw() -> None:
+    log = group("bob")
+    log.do("bob", Send("m", "one"))
+    log.do("bob", Edit(3, "two"))
+    members = tuple(log.channel.members.values())
+    log.channel = Channel(ChannelSnapshot(log.channel.record, "t", members, 4, log.entries[-1].position))
+    log.do("bob", Edit(3, "three"))
+    log.do("bob", Edit(3, "four"))
+    assert [log.event(seq).message_edited.text for seq in (4, 5, 6)] == ["two", "", "four"]
+
+
 def test_a_second_deletion_gives_the_result_of_the_first() -> None:
     log = group("bob")
     log.do("bob", Send("m", "a"))

@@ -1,0 +1,162 @@
+"""What is asked of an engine costs the same after ten thousand of everything as before, within a factor of two."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+
+from tests.conformance.costs import Cost
+from tests.conformance.engines import Ports
+from tests.conformance.scribe import Scribe, Ticker
+from tidings.core import positions
+from tidings.core.ports import PageRequest
+from tidings.core.values import Appended, EntryKind, LogBatch, LogEntry, Marks, SeqRange
+
+MANY = 10_000
+ALL = (SeqRange(1),)
+
+
+class Past:
+    """Writes a long past to a channel, in large batches."""
+
+    def __init__(self, ports: Ports, scribe: Scribe) -> None:
+        self.log = ports.log
+        self.channel_id = scribe.channel_id
+        self.head = scribe.head.seq
+        self.position = scribe.head.position
+        self.latest_edits: dict[int, int] = {}
+
+    def entry(self, kind: EntryKind, author_id: str, target_seq: int = 0, body: bytes = b"text") -> LogEntry:
+        self.head += 1
+        self.position += positions.span(1)
+        return LogEntry(self.head, self.position, kind, author_id, body, "", target_seq)
+
+    async def write(
+        self,
+        entries: Iterable[LogEntry],
+        gone: Callable[[LogEntry], Iterable[int]] = lambda _: (),
+    ) -> None:
+        """Writes entries; `gone` tells which others lose their text by one."""
+        rest = list(entries)
+        while rest:
+            room = self.log.batch_capacity(rest[0].seq - 1)
+            batch, rest = rest[:room], rest[room:]
+            redactions = tuple((seq, b"") for each in batch for seq in gone(each))
+            kept: dict[int, tuple[int, ...]] = {each.seq: () for each in batch if each.target_seq}
+            outcome = await self.log.append(LogBatch(self.channel_id, tuple(batch), redactions=redactions, kept=kept))
+            assert outcome == Appended()
+
+    async def send(self, number: int, author_id: str = "ben") -> Sequence[int]:
+        """Sends messages, and returns their seqs."""
+        entries = [self.entry(EntryKind.MESSAGE, author_id) for _ in range(number)]
+        await self.write(entries)
+        return [each.seq for each in entries]
+
+    async def edit(self, seqs: Iterable[int], author_id: str = "ben") -> None:
+        """Edits messages; a later edit of the same one takes the text of the one before it."""
+        superseded: dict[int, int] = {}
+        entries = []
+        for seq in seqs:
+            entry = self.entry(EntryKind.EDIT, author_id, seq)
+            if seq in self.latest_edits:
+                superseded[entry.seq] = self.latest_edits[seq]
+            self.latest_edits[seq] = entry.seq
+            entries.append(entry)
+        await self.write(entries, lambda each: [superseded[each.seq]] if each.seq in superseded else [])
+
+    async def delete(self, seqs: Iterable[int], author_id: str = "ben") -> None:
+        entries = [self.entry(EntryKind.DELETION, author_id, seq) for seq in seqs]
+        await self.write(entries, lambda each: [each.target_seq])
+
+
+async def cost(ports: Ports, ask: Callable[[], Awaitable[object]]) -> Cost:
+    """What something costs when it is not asked for the first time."""
+    await ask()
+    with ports.meter.on() as counted:
+        await ask()
+    return counted
+
+
+def assert_alike(before: Cost, after: Cost) -> None:
+    assert before, "nothing was counted"
+    for what, number in after.items():
+        assert number <= 2 * before[what], f"{what}: {before[what]} before, {number} after"
+
+
+async def group(ports: Ports) -> Past:
+    scribe = Scribe(ports.log, Ticker(ports.clock), "ga")
+    await scribe.create("ann", "ben")
+    return Past(ports, scribe)
+
+
+async def test_a_page_of_history_after_many_edits(ports: Ports) -> None:
+    past = await group(ports)
+    seqs = await past.send(50)
+    await past.edit(seqs)
+    latest, first = PageRequest(), PageRequest(after_seq=0)
+
+    async def ask() -> None:
+        for page in (latest, first):
+            assert [row.message.seq for row in await ports.history.messages("ga", ALL, page)] == list(seqs)
+
+    before = await cost(ports, ask)
+    await past.edit([seqs[0]] * (MANY // 2) + list(seqs) * (MANY // 2 // len(seqs)))
+    assert_alike(before, await cost(ports, ask))
+
+
+async def test_a_page_of_history_for_one_who_left_after_many_edits(ports: Ports) -> None:
+    past = await group(ports)
+    seqs = await past.send(10)
+    await past.edit(seqs)
+    seen = [SeqRange(1, past.head)]
+
+    async def ask() -> None:
+        rows = await ports.history.messages("ga", seen, PageRequest())
+        assert [row.latest_change and row.latest_change.seq for row in rows] == list(range(12, 22))
+
+    await past.edit(list(seqs))
+    before = await cost(ports, ask)
+    await past.edit(list(seqs) * (MANY // len(seqs)))
+    assert_alike(before, await cost(ports, ask))
+
+
+async def test_what_an_edit_or_a_deletion_reads_and_writes_after_many_edits_of_the_message(ports: Ports) -> None:
+    past = await group(ports)
+    (seq,) = await past.send(1)
+    await past.edit([seq, seq])
+
+    async def ask() -> None:
+        (found,) = (await ports.log.message_with_changes("ga", {seq})).values()
+        assert [each.seq for each in found] == [seq, past.head]
+        await past.edit([seq])
+
+    before = await cost(ports, ask)
+    await past.edit([seq] * MANY)
+    assert_alike(before, await cost(ports, ask))
+
+
+async def test_an_unread_count_after_many_edits(ports: Ports) -> None:
+    past = await group(ports)
+    await ports.log.save_marks("ga", past.position, {"ann": Marks(1, 1)})
+    seqs = await past.send(5)
+
+    async def ask() -> None:
+        view = await ports.directory.channel_of("ann", "ga")
+        assert view is not None and view.unread_count == 5
+
+    before = await cost(ports, ask)
+    await past.edit(list(seqs) * (MANY // len(seqs)))
+    assert_alike(before, await cost(ports, ask))
+
+
+async def test_an_unread_count_after_many_deletions(ports: Ports) -> None:
+    past = await group(ports)
+    await ports.log.save_marks("ga", past.position, {"ann": Marks(1, 1)})
+    await past.send(5)
+
+    async def ask() -> None:
+        view = await ports.directory.channel_of("ann", "ga")
+        assert view is not None and view.unread_count == 5
+
+    before = await cost(ports, ask)
+    await past.delete(await past.send(MANY))
+    assert_alike(before, await cost(ports, ask))

@@ -1,0 +1,89 @@
+"""Databases that earlier versions of tidings made."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable
+from contextlib import closing
+from importlib.resources import files
+from pathlib import Path
+
+from tidings.backends.sqlite.database import Database
+from tidings.backends.sqlite.history import SqliteHistory
+from tidings.backends.sqlite.log import SqliteChannelLog
+from tidings.backends.sqlite.memberships import SqliteMemberships
+from tidings.core.ports import PageRequest
+from tidings.core.values import ChannelKind, EntryKind, Role, SeqRange
+
+
+def made_by_schema(folder: Path, version: int) -> sqlite3.Connection:
+    """A database as the version of tidings with this schema made it."""
+    connection = sqlite3.connect(folder / "tidings.db", isolation_level=None)
+    for each in sorted((files("tidings.backends.sqlite") / "migrations").iterdir(), key=lambda file: file.name):
+        if each.name.endswith(".sql") and int(each.name[:4]) <= version:
+            connection.executescript(each.read_text())
+    connection.execute(f"PRAGMA user_version = {version}")
+    return connection
+
+
+def insert(connection: sqlite3.Connection, table: str, rows: Iterable[dict[str, object]]) -> None:
+    for row in rows:
+        columns = ", ".join(row)
+        connection.execute(f"INSERT INTO {table} ({columns}) VALUES ({', '.join('?' * len(row))})", [*row.values()])
+
+
+async def test_what_was_deleted_before_there_was_a_mark_for_it_is_not_unread(tmp_path: Path) -> None:
+    with closing(made_by_schema(tmp_path, 5)) as connection:
+        insert(
+            connection,
+            "channels",
+            [{"channel_id": "ga", "kind": ChannelKind.GROUP, "title": "t", "created_at_ms": 1}],
+        )
+        insert(
+            connection,
+            "memberships",
+            [
+                {
+                    "channel_id": "ga",
+                    "user_id": user_id,
+                    "since_seq": 1,
+                    "until_seq": 0,
+                    "role": Role.MEMBER,
+                    "joined_at_ms": 1,
+                }
+                for user_id in ("ann", "ben")
+            ],
+        )
+        kinds = {
+            1: (EntryKind.MEMBERSHIP, 0),
+            2: (EntryKind.MESSAGE, 0),
+            3: (EntryKind.MESSAGE, 0),
+            4: (EntryKind.EDIT, 2),
+            5: (EntryKind.EDIT, 3),
+            6: (EntryKind.DELETION, 2),
+        }
+        insert(
+            connection,
+            "entries",
+            [
+                {
+                    "channel_id": "ga",
+                    "seq": seq,
+                    "position": seq,
+                    "kind": kind,
+                    "author_id": "ben",
+                    "client_message_id": "",
+                    "target_seq": target_seq,
+                    "body": b"text",
+                }
+                for seq, (kind, target_seq) in kinds.items()
+            ],
+        )
+    database = Database(tmp_path)
+    view = await SqliteMemberships(database).channel_of("ann", "ga")
+    assert view is not None and view.unread_count == 1
+    changes = await SqliteChannelLog(database).message_with_changes("ga", {2, 3})
+    assert {seq: [each.seq for each in entries] for seq, entries in changes.items()} == {2: [2, 6], 3: [3, 5]}
+    page = await SqliteHistory(database).messages("ga", [SeqRange(1)], PageRequest())
+    assert [(row.message.seq, row.latest_change and row.latest_change.seq) for row in page] == [(2, 6), (3, 5)]
+    await database.close()
