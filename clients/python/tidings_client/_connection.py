@@ -160,9 +160,9 @@ class Connection:
             channel_id: The channel.
             text: 1 to 100,000 characters.
             reply_to_seq: The seq of the message that it answers, or 0.
-            client_message_id: The id that makes a resend recognisable, 1 to 128 characters; a new one unless given. The
-                same id with the same text gives the first result again and never a second message, even from a later
-                process.
+            client_message_id: The id that makes a resend recognisable, 1 to 128 printable characters; a new one unless
+                given. The same id with the same text and `reply_to_seq` gives the first result again and never a second
+                message, even from a later process; with others it is refused, reason CLIENT_MESSAGE_ID_REUSED.
 
         Returns:
             The message's seq, position and time.
