@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.support.loop_guard import COMPLAINT
 from tests.support.processes import ServerProcess
 from tests.support.raw import Api
 from tests.support.settings import CHEAP_SIGN_UPS
@@ -14,13 +16,18 @@ from tidings_server.cluster.cluster import Cluster
 
 @pytest.fixture(scope="session")
 def standing_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
-    """A server for all tests of this folder that neither restart it nor set it up in their own way."""
+    """A server for all tests of this folder that neither restart it nor set it up in their own way.
+
+    It is watched: whatever they do, nothing waits on its event loop.
+    """
     loop = asyncio.new_event_loop()
-    server = ServerProcess(tmp_path_factory.mktemp("server") / "data", config=CHEAP_SIGN_UPS)
+    program = (sys.executable, "-m", "tests.support.loop_guard")
+    server = ServerProcess(tmp_path_factory.mktemp("server") / "data", config=CHEAP_SIGN_UPS, program=program)
     loop.run_until_complete(server.start())
     yield server
-    loop.run_until_complete(server.kill())
+    _, log = loop.run_until_complete(server.terminate())
     loop.close()
+    assert COMPLAINT not in log, log
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

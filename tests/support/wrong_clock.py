@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 _LIBRARIES = Path("/usr/lib")
@@ -28,14 +28,17 @@ class WrongClock:
         new.write_text(f"{seconds:+.0f}\n")
         new.replace(self._file)
 
+    @property
+    def environment(self) -> Mapping[str, str]:
+        """What a process that is to have this clock has in its environment."""
+        (library,) = _LIBRARIES.glob("*/faketime/libfaketime.so.1")
+        return {
+            "LD_PRELOAD": str(library),
+            "FAKETIME_TIMESTAMP_FILE": str(self._file),
+            "FAKETIME_NO_CACHE": "1",
+            "DONT_FAKE_MONOTONIC": "1",
+        }
+
     def program(self, program: Sequence[str | Path]) -> Sequence[str | Path]:
         """The command line of a program that is to have this clock."""
-        (library,) = _LIBRARIES.glob("*/faketime/libfaketime.so.1")
-        return (
-            "env",
-            f"LD_PRELOAD={library}",
-            f"FAKETIME_TIMESTAMP_FILE={self._file}",
-            "FAKETIME_NO_CACHE=1",
-            "DONT_FAKE_MONOTONIC=1",
-            *program,
-        )
+        return ("env", *(f"{name}={value}" for name, value in self.environment.items()), *program)
