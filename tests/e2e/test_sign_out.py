@@ -11,6 +11,7 @@ import grpc
 import pytest
 from grpc import aio
 
+from tests.support.http2 import Http2
 from tests.support.raw import PASSWORD, Api, Device, Stream, details_of, end_of
 from tidings.v1 import account_pb2, chat_pb2, chat_pb2_grpc, history_pb2, presence_pb2
 
@@ -127,6 +128,28 @@ async def test_a_replay_ends_between_two_events(api: Api) -> None:
     finally:
         await channel.close()
     assert got < LONG_MESSAGES / 2
+
+
+async def test_a_page_of_history_that_is_not_read_is_not_sent_after_the_sign_out(api: Api, endpoint: str) -> None:
+    phone, laptop = await two_devices(api)
+    bob = await api.sign_up("bob")
+    channel_id = (await laptop.direct(bob)).channel_id
+    async with bob.stream() as b:
+        await b.send(channel_id, "x" * 100_000)
+    async with await Http2.connect(endpoint, window=0) as http:
+        call = await http.call("/tidings.v1.HistoryService/ListMessages", token=phone.tokens.access_token)
+        request = history_pb2.ListMessagesRequest(channel_id=channel_id)
+        await call.message(request.SerializeToString(), end=True)
+        # Most likely its answer waits for the client by then.
+        assert await http.ping()
+        await presence_of(phone)
+        async with asyncio.timeout(1):
+            await revoke(phone, laptop)
+        await call.give(1 << 20)
+        # Nothing of the page is sent. No status can follow a first message that is not read, so the call is reset; a
+        # server that had not written yet refuses.
+        assert await call.read() == []
+        assert await call.status() in (grpc.StatusCode.CANCELLED, grpc.StatusCode.UNAUTHENTICATED)
 
 
 async def test_nothing_is_carried_out_that_was_sent_behind_the_sign_out(api: Api) -> None:

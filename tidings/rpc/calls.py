@@ -18,7 +18,7 @@ from grpc import aio
 
 from tidings.core.errors import Code, Refusal
 from tidings.core.reasons import Reason
-from tidings.rpc.answers import HANDLING_SECONDS, REQUEST_SECONDS, Answers, too_slow
+from tidings.rpc.answers import HANDLING_SECONDS, REQUEST_SECONDS, Answers, Unread, too_slow
 from tidings.rpc.live_calls import carried_out
 from tidings.rpc.request_check import check_request
 
@@ -100,7 +100,11 @@ def serving(
                     # What is not read takes memory once. Its time is counted on its own.
                     del request, response
                     scope.reschedule(None)
-                    await answers.write(context.write, answer)
+                    try:
+                        await answers.write(context.write, answer)
+                    except asyncio.CancelledError:
+                        # Its device was signed out, say. No status can follow a first message that is not read.
+                        raise Unread from None
             except TimeoutError:
                 if not scope.expired():
                     raise

@@ -13,6 +13,7 @@ from grpc import aio
 from tidings.core.errors import Refusal, device_revoked
 from tidings.core.ports import DeviceStreams
 from tidings.core.values import Identity
+from tidings.rpc.answers import Unread
 
 # Work that takes longer is cut off, so that a sign-out never waits for long.
 _FINISH_SECONDS = 2.0
@@ -139,7 +140,7 @@ class LiveCall:
                 # The client has hung up.
                 return
             self._task.uncancel()
-        if not isinstance(error, aio.AbortError):
+        if not isinstance(error, aio.AbortError | Unread):
             self.check()
 
     def check(self) -> None:
