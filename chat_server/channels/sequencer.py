@@ -20,7 +20,7 @@ from chat_server.channels.rules import Channel, Draft, carry_out
 from tidings.core import actions
 from tidings.core.actions import Accepted, Action
 from tidings.core.clock import Clock
-from tidings.core.errors import Code, Refusal, not_found, unavailable
+from tidings.core.errors import Code, Refusal, not_found, unavailable, without_message
 from tidings.core.framing import frame
 from tidings.core.ports import ChannelLog, ChannelWriter
 from tidings.core.positions import Positions
@@ -227,8 +227,8 @@ class Sequencer(ChannelWriter):
                 await self._load(slot)
         except Refusal as refusal:
             return refusal
-        except Exception:
-            _log.exception("channel %s cannot be loaded", slot.channel_id)
+        except Exception as error:
+            _log.error("channel %s cannot be loaded", slot.channel_id, exc_info=without_message(error))
             return _internal()
         return None
 
@@ -241,8 +241,8 @@ class Sequencer(ChannelWriter):
         except Refusal as refusal:
             self._outdate(slot)
             self._refuse(batch, refusal)
-        except Exception:
-            _log.exception("a batch of channel %s failed", slot.channel_id)
+        except Exception as error:
+            _log.error("a batch of channel %s failed", slot.channel_id, exc_info=without_message(error))
             self._outdate(slot)
             self._refuse(batch, _internal())
 
@@ -355,8 +355,10 @@ class Sequencer(ChannelWriter):
                 await self._log.save_marks(channel.channel_id, self._positions.next(), channel.marks)
             except Refusal as failure:
                 refusal = failure
-            except Exception:
-                _log.exception("the read marks of channel %s cannot be saved", channel.channel_id)
+            except Exception as error:
+                _log.error(
+                    "the read marks of channel %s cannot be saved", channel.channel_id, exc_info=without_message(error)
+                )
                 refusal = _internal()
             else:
                 channel.reads_saved(draft)

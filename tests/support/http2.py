@@ -76,7 +76,9 @@ async def is_well(endpoint: str, tls: ssl.SSLContext | None = None) -> bool:
 class Http2:
     """A connection. See `connect`."""
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, reading: bool) -> None:
+    def __init__(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, reading: bool, acknowledging: bool
+    ) -> None:
         self.received: list[Frame] = []
         """All frames that came, in their order."""
         self.goaway: GoAwayFrame | None = None
@@ -85,6 +87,7 @@ class Http2:
         self._reader = reader
         self._writer = writer
         self._reading = reading
+        self._acknowledging = acknowledging
         self._encoder = Encoder()
         self._decoder = Decoder()
         self._block = b""
@@ -101,6 +104,7 @@ class Http2:
         window: int = _WINDOW,
         settings: dict[int, int] | None = None,
         reading: bool = True,
+        acknowledging: bool = True,
         greet: bool = True,
         tls: ssl.SSLContext | None = None,
     ) -> Self:
@@ -111,13 +115,14 @@ class Http2:
             window: How many bytes of messages the server may send on each call before it is given more.
             settings: More settings, by their numbers in HTTP/2.
             reading: Whether windows that are used up are given back.
+            acknowledging: Whether the server's settings are acknowledged; until then they bind nobody.
             greet: Whether to send HTTP/2's preface and settings; without, nothing is said.
             tls: Speak TLS, with ALPN set to h2.
         """
         host, _, port = endpoint.rpartition(":")
         name = "localhost" if tls is not None else None
         reader, writer = await asyncio.open_connection(host.strip("[]"), int(port), ssl=tls, server_hostname=name)
-        client = cls(reader, writer, reading=reading)
+        client = cls(reader, writer, reading=reading, acknowledging=acknowledging)
         if greet:
             first = SettingsFrame(0, settings={SettingsFrame.INITIAL_WINDOW_SIZE: window, **(settings or {})})
             await client.send(PREFACE + first.serialize())
@@ -234,8 +239,9 @@ class Http2:
     async def _take(self, frame: Frame) -> None:
         self.received.append(frame)
         call = self._calls.get(frame.stream_id)
-        if isinstance(frame, SettingsFrame) and "ACK" not in frame.flags:
-            await self.frames(SettingsFrame(0, flags=["ACK"]))
+        if isinstance(frame, SettingsFrame):
+            if "ACK" not in frame.flags and self._acknowledging:
+                await self.frames(SettingsFrame(0, flags=["ACK"]))
         elif isinstance(frame, PingFrame):
             if "ACK" not in frame.flags:
                 await self.frames(PingFrame(0, frame.opaque_data, flags=["ACK"]))

@@ -62,3 +62,18 @@ def test_no_class_name_means_two_things() -> None:
                 places[node.name].append(name)
     twice = {name: where for name, where in places.items() if len(where) > 1 and name not in _PUBLIC_IN_THE_SDK}
     assert twice == {}
+
+
+def test_no_log_has_the_message_of_an_exception_in_a_traceback() -> None:
+    """It may hold a text or a token: `without_message` takes it out."""
+    found = []
+    for name, tree in _modules().items():
+        if name.startswith(("clients/", "bench/")):
+            continue
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+                shown = [each.value for each in node.keywords if each.arg == "exc_info"]
+                bare = all("without_message" in ast.unparse(value) for value in shown)
+                if not bare or (node.func.attr == "exception" and ast.unparse(node.func.value) == "_log"):
+                    found.append(f"{name}:{node.lineno}")
+    assert found == []

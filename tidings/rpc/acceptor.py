@@ -15,6 +15,7 @@ from grpc._cython.cygrpc import AioServer, _handle_rpc, _RequestCallError, _sche
 from grpc.aio._server import Server
 
 from tidings.core.errors import without_message
+from tidings.rpc.log_rate import LogRate
 
 _log = logging.getLogger(__name__)
 
@@ -76,6 +77,7 @@ class CallAcceptor(AioServer):
         self._before = tuple(interceptors)
         self._methods: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
         self._stopped: asyncio.Future[None] = self.loop.create_future()
+        self._failures = LogRate()
         # The event loop holds its tasks weakly.
         self._calls: set[asyncio.Task[None]] = set()
 
@@ -129,7 +131,8 @@ class CallAcceptor(AioServer):
                 self._stopped.set_exception(_RequestCallError())
 
     def _try_later(self, path: bytes | None, error: Exception) -> None:
-        _log.error("calls cannot be accepted for a moment", exc_info=without_message(error))
+        if self._failures.unsaid(type(error).__name__) is not None:
+            _log.error("calls cannot be accepted for a moment", exc_info=without_message(error))
         self.loop.call_later(_RETRY_SECONDS, self._accept_again, path)
 
     def _accept_again(self, path: bytes | None) -> None:
@@ -151,7 +154,8 @@ class CallAcceptor(AioServer):
 
     def _served(self, call: asyncio.Task[None]) -> None:
         self._calls.discard(call)
-        if not call.cancelled() and (error := call.exception()) is not None:
+        error = None if call.cancelled() else call.exception()
+        if error is not None and self._failures.unsaid(type(error).__name__) is not None:
             _log.error("a call could not be finished", exc_info=without_message(error))
 
     def _serving_task_crash_handler(self, task: asyncio.Task[None]) -> None:

@@ -6,7 +6,6 @@ import asyncio
 import contextvars
 import logging
 from collections.abc import Awaitable, Callable, Collection
-from time import monotonic
 from typing import Any, cast
 
 import grpc
@@ -20,11 +19,11 @@ from tidings.rpc.admission import ANSWER_BYTES, LARGE_ANSWERS, Admission, Caller
 from tidings.rpc.answers import Answers, Unread
 from tidings.rpc.calls import Context, serving
 from tidings.rpc.live_calls import LiveCalls
+from tidings.rpc.log_rate import LogRate
 from tidings.rpc.status import abort
 from tidings.rpc.tokens import TokenVerifier
 
 _log = logging.getLogger(__name__)
-_LOG_SECONDS = 1.0
 _STATUS_SECONDS = 5.0
 
 GONE = (aio.BaseError, asyncio.InvalidStateError)
@@ -87,7 +86,7 @@ class CallInterceptor(aio.ServerInterceptor):
         self._addresses = addresses or ClientAddresses()
         self._answers = Answers()
         self._wrapped: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
-        self._faults = _FaultLog()
+        self._faults = LogRate()
 
     async def intercept_service(
         self,
@@ -149,7 +148,10 @@ class CallInterceptor(aio.ServerInterceptor):
         if isinstance(error, GONE):
             raise asyncio.CancelledError from None
         if not isinstance(error, Refusal):
-            self._faults.add(method, error)
+            unsaid = self._faults.unsaid((method, type(error)))
+            if unsaid is not None:
+                times = f" [{unsaid:,} more since the last such line]" if unsaid else ""
+                _log.error("%s failed: %s%s", method, type(error).__name__, times, exc_info=without_message(error))
             error = Refusal(
                 Code.INTERNAL, "something went wrong on the server; it has been logged", reason=Reason.INTERNAL
             )
@@ -165,21 +167,3 @@ class CallInterceptor(aio.ServerInterceptor):
         except GONE:
             # Nobody is there to be told, which is nobody's fault: grpc would log it with a traceback.
             raise asyncio.CancelledError from None
-
-
-class _FaultLog:
-    """Logs the server's own faults: one line a second of each kind, with the number of those since the last."""
-
-    def __init__(self) -> None:
-        self._kinds: dict[tuple[str, type[Exception]], tuple[float, int]] = {}
-
-    def add(self, method: str, error: Exception) -> None:
-        """Count a fault, and log it unless there was one of its kind within the second."""
-        kind, now = (method, type(error)), monotonic()
-        last, unsaid = self._kinds.get(kind, (-_LOG_SECONDS, 0))
-        if now - last < _LOG_SECONDS:
-            self._kinds[kind] = last, unsaid + 1
-            return
-        self._kinds[kind] = now, 0
-        times = f" ({unsaid:,} more since the last such line)" if unsaid else ""
-        _log.error("%s failed: %s%s", method, type(error).__name__, times, exc_info=without_message(error))

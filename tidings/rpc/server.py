@@ -14,7 +14,9 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from tidings.core.limits import FRAME_BYTES
 from tidings.rpc.acceptor import acceptor_server
+from tidings.rpc.header_limit import HeaderLimit
 from tidings.rpc.health_service import HealthService
+from tidings.rpc.log_rate import guard_library_logs
 from tidings.rpc.reflection import add_reflection
 
 CONNECTION_STREAMS = 1_000
@@ -25,6 +27,8 @@ _OPTIONS = (
     ("grpc.so_reuseport", 0),
     ("grpc.max_receive_message_length", FRAME_BYTES),
     ("grpc.max_send_message_length", -1),
+    # Until a client has acknowledged our settings, none of them bind it: its headers may have 16 MiB a call.
+    ("grpc.http2.settings_timeout", 5_000),
     # A peer that is gone without a word is found within half a minute.
     ("grpc.keepalive_time_ms", 20_000),
     ("grpc.keepalive_timeout_ms", 10_000),
@@ -66,7 +70,8 @@ class GrpcServer:
     """
 
     def __init__(self, interceptors: Sequence[aio.ServerInterceptor]) -> None:
-        self.server = acceptor_server(interceptors, _OPTIONS)
+        guard_library_logs()
+        self.server = acceptor_server([HeaderLimit(), *interceptors], _OPTIONS)
         self._health = HealthService()
         self._names: list[str] = []
 

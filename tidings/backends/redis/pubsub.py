@@ -138,10 +138,11 @@ class PubSubConnection:
             except* Exception as group:
                 error = group.exceptions[0]
                 # Every error is caught, because nothing else would make the subscriptions again.
-                failure = None if isinstance(error, AWAY) else without_message(error)
-                name = type(error).__name__
                 _log.warning(
-                    "the subscriptions at Redis %s are interrupted: %s", self._pipeline.name, name, exc_info=failure
+                    "the subscriptions at Redis %s are interrupted: %s",
+                    self._pipeline.name,
+                    type(error).__name__,
+                    exc_info=None if isinstance(error, AWAY) else without_message(error),
                 )
                 self._lost(error)
             finally:

@@ -1,0 +1,54 @@
+"""Headers without end, from a client that acknowledges no settings: gRPC's own bound does not hold against it."""
+
+from __future__ import annotations
+
+import asyncio
+
+import grpc
+import psutil
+import pytest
+
+from tests.support.http2 import CHECK, Http2, is_well
+from tidings.rpc.header_limit import HEADER_BYTES
+from tidings.rpc.interceptor import CallInterceptor
+from tidings.rpc.server import GrpcServer
+
+
+@pytest.mark.parametrize("acknowledging", [True, False])
+@pytest.mark.parametrize("size", [HEADER_BYTES + 1, 1 << 20])
+async def test_they_are_refused_before_a_request_comes(size: int, acknowledging: bool) -> None:
+    server = GrpcServer([CallInterceptor(None)])
+    endpoint = await server.start("127.0.0.1:0")
+    async with await Http2.connect(endpoint, acknowledging=acknowledging) as http:
+        assert await http.ping()
+        for metadata in ([("x", b"v" * size)], [(f"x{n}", b"v" * 100) for n in range(size // 100)]):
+            call = await http.call(CHECK, metadata)
+            async with asyncio.timeout(10):
+                assert await call.status() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert await is_well(endpoint)
+    await server.stop(0)
+
+
+async def test_they_hold_no_memory() -> None:
+    server, process = GrpcServer([CallInterceptor(None)]), psutil.Process()
+    endpoint = await server.start("127.0.0.1:0")
+    async with await Http2.connect(endpoint, acknowledging=False) as http:
+        block = b"v" * (8 << 20)
+        call = await http.call(CHECK, [("x", block)])
+        await call.status()
+        before = process.memory_info().rss
+        for _ in range(20):
+            call = await http.call(CHECK, [("x", block)])
+            assert await call.status() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert process.memory_info().rss - before < 64 << 20
+    await server.stop(0)
+
+
+async def test_usual_headers_pass() -> None:
+    server = GrpcServer([CallInterceptor(None)])
+    endpoint = await server.start("127.0.0.1:0")
+    async with await Http2.connect(endpoint) as http:
+        call = await http.call(CHECK, [("x", b"v" * 4_000)], token="t" * 1_000)
+        await call.message(b"", end=True)
+        assert await call.status() is grpc.StatusCode.OK
+    await server.stop(0)
