@@ -28,9 +28,13 @@ _call: contextvars.ContextVar[CallTask] = contextvars.ContextVar("call")
 class CallTask:
     """The library's task for one call, which holds the call in the core: the call that nobody holds is reset."""
 
-    __slots__ = ("task",)
+    __slots__ = ("aborted", "task")
 
     task: asyncio.Task[None]
+
+    def __init__(self) -> None:
+        self.aborted: BaseException | None = None
+        """What ended it with a status; the library keeps it with the call."""
 
 
 def reset_call() -> None:
@@ -42,6 +46,17 @@ def reset_call() -> None:
     call = _call.get(None)
     if call is not None:
         call.task.cancel()
+
+
+def call_aborted(error: BaseException) -> None:
+    """Say what ends the call that is being served with a status, so that it holds nothing once the call is over.
+
+    The library keeps it with the call, and its traceback has the call in it. In that circle, the headers and requests
+    of refused calls would stay until the garbage collector comes by.
+    """
+    call = _call.get(None)
+    if call is not None:
+        call.aborted = error
 
 
 def acceptor_server(interceptors: Sequence[aio.ServerInterceptor], options: Sequence[tuple[str, int]]) -> aio.Server:
@@ -150,10 +165,12 @@ class CallAcceptor(AioServer):
             _schedule_rpc_coro(handling, state, self.loop, method), context=context
         )
         self._calls.add(call)
-        call.add_done_callback(self._served)
+        call.add_done_callback(partial(self._served, held))
 
-    def _served(self, call: asyncio.Task[None]) -> None:
+    def _served(self, held: CallTask, call: asyncio.Task[None]) -> None:
         self._calls.discard(call)
+        if held.aborted is not None:
+            held.aborted.__traceback__ = held.aborted.__context__ = None
         error = None if call.cancelled() else call.exception()
         if error is not None and self._failures.unsaid(type(error).__name__) is not None:
             _log.error("a call could not be finished", exc_info=without_message(error))

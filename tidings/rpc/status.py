@@ -7,8 +7,10 @@ from typing import NoReturn, Protocol
 import grpc
 from google.protobuf import any_pb2, duration_pb2
 from google.rpc import code_pb2, error_details_pb2, status_pb2
+from grpc import aio
 
 from tidings.core.errors import Code, FieldViolation, Refusal
+from tidings.rpc.acceptor import call_aborted
 
 DOMAIN = "tidings"
 """The domain in google.rpc.ErrorInfo."""
@@ -73,4 +75,8 @@ class _Abortable(Protocol):
 async def abort(context: _Abortable, refusal: Refusal) -> NoReturn:
     """End a call with a refusal."""
     details = to_status(refusal).SerializeToString()
-    await context.abort(grpc.StatusCode[refusal.code.value], refusal.message, ((_DETAILS_KEY, details),))
+    try:
+        await context.abort(grpc.StatusCode[refusal.code.value], refusal.message, ((_DETAILS_KEY, details),))
+    except aio.AbortError as error:
+        call_aborted(error)
+        raise
