@@ -139,7 +139,7 @@ class ChatServer(DeviceStreams):
         """
         if self._draining:
             raise _draining()
-        session.opened_ms = self._clock.now_ms()
+        session.opened = self._clock.monotonic()
         session.begin_replay()
         self.sessions.add(session)
         if self._registrar is not None:

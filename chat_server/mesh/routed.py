@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection
 from chat_server.channels.fanout import Item
 from chat_server.channels.local import LocalChannels
 from chat_server.sessions.registry import SessionRegistry
+from tidings.core.clock import Clock
 from tidings.core.errors import unavailable
 from tidings.core.reasons import Reason
 from tidings.core.requests import ChannelRequest
@@ -57,10 +58,16 @@ class RoutedChannels:
 
 
 class DeliveryReceiver(PeerHandler):
-    """Hands what the sequencers send to the sessions of this server."""
+    """Hands what the sequencers send to the sessions of this server.
 
-    def __init__(self, sessions: SessionRegistry) -> None:
+    Args:
+        sessions: Those sessions.
+        clock: Gives monotonic seconds.
+    """
+
+    def __init__(self, sessions: SessionRegistry, clock: Clock) -> None:
         self._sessions = sessions
+        self._clock = clock
 
     def delivered(self, delivery: peer_pb2.Delivery, take_request: Callable[[int], ChannelRequest | None]) -> None:
         """See `PeerHandler.delivered`."""
@@ -78,7 +85,8 @@ class DeliveryReceiver(PeerHandler):
     def newer_stream(self, newer: peer_pb2.NewerStream) -> None:
         """See `PeerHandler.newer_stream`."""
         session = self._sessions.of_device(newer.device_id)
-        if session is not None and session.opened_ms < newer.opened_ms:
+        # Two ages, each by its own server's clock: what the clocks show may be apart.
+        if session is not None and self._clock.monotonic() - session.opened > newer.open_for_ms / 1000:
             self._sessions.replace(session)
 
     def deliveries_lost(self) -> None:

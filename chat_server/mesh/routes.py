@@ -101,7 +101,8 @@ class OwnRoutes:
             await self._routes.add(identity.user_id, self._server_id)
             for server_id in await self._routes.lookup([identity.user_id]):
                 if server_id != self._server_id and server_id in self._peers.alive:
-                    self._peers.outbox(server_id).newer_stream(identity.device_id, session.opened_ms)
+                    open_for = self._clock.monotonic() - session.opened
+                    self._peers.outbox(server_id).newer_stream(identity.device_id, open_for)
         except Refusal as refusal:
             _log.warning("a route is not known yet: %s", refusal)
 

@@ -73,7 +73,7 @@ class MeshChatServer:
         self._peers = Peers()
         self._routes = OwnRoutes(ports.routes, server_id, sessions, self._peers, clock)
         self._fanout = MeshFanout(sessions, self._peers, TrustedRoutes(ports.routes, clock), ports.inbox)
-        self._receiver = DeliveryReceiver(sessions)
+        self._receiver = DeliveryReceiver(sessions, clock)
         self.router = ChannelRouter(ports.registry, dial, server_id, self._receiver)
         self.channels = LocalChannels(
             ports.channels,

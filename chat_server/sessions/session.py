@@ -39,7 +39,7 @@ class Session:
         "identity",
         "in_flight",
         "last_write",
-        "opened_ms",
+        "opened",
         "outbox",
         "session_id",
         "unacknowledged",
@@ -59,8 +59,8 @@ class Session:
         self.writing = False
         """Whether a write is under way or scheduled; kept by the writer."""
         self.last_write = 0.0
-        self.opened_ms = 0
-        """When it was entered, in milliseconds since 1970."""
+        self.opened = 0.0
+        """When it was entered, in monotonic seconds."""
         self._limits = limits
         self._wake_writer = wake_writer
         self._wake_done: Callable[[], None] | None = None

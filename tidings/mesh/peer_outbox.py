@@ -55,9 +55,9 @@ class PeerOutbox:
         """Send a framed event that is in no log; lost when there is no stream."""
         self._send(_framed(peer_pb2.PeerResponse(ephemeral=peer_pb2.Ephemeral(frame=event, user_ids=user_ids))))
 
-    def newer_stream(self, device_id: str, opened_ms: int) -> None:
-        """Tell that a device has opened a stream here; lost when there is no stream to that server."""
-        newer = peer_pb2.NewerStream(device_id=device_id, opened_ms=opened_ms)
+    def newer_stream(self, device_id: str, open_for: float) -> None:
+        """Tell that a device has had a stream here for some seconds; lost when there is no stream to that server."""
+        newer = peer_pb2.NewerStream(device_id=device_id, open_for_ms=round(open_for * 1000))
         self._send(_framed(peer_pb2.PeerResponse(newer_stream=newer)))
 
     # --- the stream ---------------------------------------------------------------------------------------------------
