@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import re
 import secrets
-import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -50,6 +49,7 @@ from tidings.core.ports import (
 )
 from tidings.core.rate import RateLimiter
 from tidings.core.reasons import Reason
+from tidings.core.search_keys import search_key
 from tidings.core.shown_text import cleaned_line, shown_line
 from tidings.core.values import Device, Identity, Server, ServerKind, User
 from tidings.rpc.tasks import to_the_end
@@ -199,7 +199,7 @@ class Accounts:
 
         Args:
             caller: Who asks; people who blocked them are left out.
-            prefix: In whichever case.
+            prefix: In whichever case, with or without accents. One of accents alone finds nobody.
             size: The size of the page; 0 for the default.
             token: The `next_page_token` of the page before; empty for the first.
 
@@ -208,8 +208,9 @@ class Accounts:
         """
         check_text("prefix", prefix, NAME_CHARACTERS)
         limit = page_size(size, USERS_PAGE_DEFAULT, USERS_PAGE)
-        # As names are kept.
-        prefix = unicodedata.normalize("NFC", prefix).lower()
+        prefix = search_key(prefix)
+        if not prefix:
+            return UsersPage((), "")
         # A page ends with a username, and that is where the next begins.
         of = f"users {caller.user_id} {prefix}"
         found = await self._store.search(prefix, page_place(of, token) if token else "", limit + 1, caller.user_id)

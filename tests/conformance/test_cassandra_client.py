@@ -10,8 +10,10 @@ import pytest
 from cassandra import OperationTimedOut
 
 from tests.conformance.engines import CassandraEngine
+from tests.support.clock import FakeClock
 from tests.support.engines import CassandraSpace
 from tests.support.unreliable import unreliable
+from tidings.backends.cassandra.accounts import CassandraAccountStore
 from tidings.backends.cassandra.client import CassandraClient, Statement
 from tidings.backends.cassandra.driver import CassandraSettings
 from tidings.backends.cassandra.migrations import CassandraError, migrate
@@ -171,3 +173,30 @@ async def test_who_gives_up_waiting_harms_nobody_else(engine: CassandraEngine) -
     with pytest.raises(asyncio.CancelledError):
         await impatient
     await cassandra.close()
+
+
+async def test_users_from_before_there_were_search_keys_are_found_by_them(cassandra: CassandraSpace) -> None:
+    settings = CassandraSettings((cassandra.address,), cassandra.keyspace)
+    client = await CassandraClient.open(settings)
+    await client.execute(
+        Statement(
+            "INSERT INTO accounts (user_id, username, display_name, about, created_at_ms, names)"
+            " VALUES ('u-old', 'x-old', 'Ömer Çelik', '', 1, 3)"
+        )
+    )
+    await client.execute(
+        Statement(
+            "INSERT INTO name_prefixes (prefix, shard, username, user_id, display_name)"
+            " VALUES ('x-old', '', 'x-old', 'u-old', 'ömer çelik') USING TIMESTAMP 3"
+        )
+    )
+    await client.execute(Statement("DELETE FROM migrations WHERE number = 6"))
+    await client.close()
+    client = await CassandraClient.open(settings)
+    store = CassandraAccountStore(client, FakeClock())
+    for prefix in ("om", "omer c", "x-old"):
+        assert [each.username for each in await store.search(prefix, "", 5, "u-x")] == ["x-old"], prefix
+    await store.update_profile("u-old", "Someone", None)
+    assert await store.search("omer", "", 5, "u-x") == []
+    assert [each.username for each in await store.search("someone", "", 5, "u-x")] == ["x-old"]
+    await client.close()

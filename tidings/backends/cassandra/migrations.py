@@ -2,7 +2,8 @@
 
 `migrations/NNNN_name.cql` are done in order of number, each once. Cassandra has no transactions for tables. A process
 that ends in the middle leaves a migration done in part, and the next process does all of it again. So every statement
-must do no harm when it is done twice (IF NOT EXISTS). Statements end with a semicolon at the end of a line.
+must do no harm when it is done twice (IF NOT EXISTS). Statements end with a semicolon at the end of a line. `_THEN`
+has what CQL cannot do.
 """
 
 from __future__ import annotations
@@ -10,11 +11,13 @@ from __future__ import annotations
 import re
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.resources import files
 
 from cassandra import InvalidRequest
 from cassandra.cluster import NoHostAvailable, ResultSet, Session
+
+from tidings.backends.cassandra.search_key_migration import enter_search_keys
 
 # The holder of the lock renews it before every statement. If it is killed, the others wait this long.
 _LOCK_SECONDS = 30
@@ -32,6 +35,9 @@ _TABLES = (
     "CREATE TABLE IF NOT EXISTS {keyspace}.migrations (number int PRIMARY KEY, done_at timestamp) WITH ID = {id}",
     "CREATE TABLE IF NOT EXISTS {keyspace}.migration_lock (name text PRIMARY KEY, owner text) WITH ID = {id}",
 )
+
+# What follows the statements of a migration.
+_THEN: Mapping[int, Callable[[Session, Callable[[], None]], None]] = {6: enter_search_keys}
 
 
 class CassandraError(Exception):
@@ -108,6 +114,8 @@ def _migrate(session: Session, keyspace: str, scripts: Mapping[int, Sequence[str
         for statement in scripts[number]:
             lock.renew()
             _run(session, statement)
+        if number in _THEN:
+            _THEN[number](session, lock.renew)
         done = f"INSERT INTO {keyspace}.migrations (number, done_at) VALUES (%s, toTimestamp(now()))"
         _run(session, done, (number,))
 

@@ -1,49 +1,42 @@
 """An index of names in Cassandra, which finds users by the beginning of a name.
 
-A user has a row for each beginning, up to 12 characters, of username and display name in small letters. All users that
-share a beginning are in one partition, by username, so a page is one stretch of it, whatever the length of the prefix.
-Very many names share a beginning of one or two characters, so these partitions are split into shards by the beginning
-of the username.
+A user has a row for each beginning, up to 12 characters, of the username and of the display name's search key. All
+users that share a beginning are in one partition, by username, so a page is one stretch of it, whatever the length of
+the prefix. Very many names share a beginning of one or two characters, so these partitions are split into shards by
+the beginning of the username.
 
 The rows of a new name are written before the account is changed, and those of the old name are deleted after it. What
-the account says decides. The time of writing is the number of the change, so a write that comes late changes nothing.
+the account says decides. The time of writing grows with the number of the change, so a write that comes late changes
+nothing.
 """
 
 from __future__ import annotations
 
-import string
 from collections.abc import AsyncGenerator, Sequence
 from itertools import groupby
 from operator import itemgetter
 
 from tidings.backends.cassandra.client import CassandraClient, Row, Statement, Write
+from tidings.backends.cassandra.name_rows import ENTER, entered, prefixes, shard_of, shards_of, written_at
 from tidings.core.limits import USERNAME_CHARACTERS
+from tidings.core.search_keys import PREFIX_CHARACTERS, search_key
 from tidings.core.values import User
 
-_ENTER = Statement(
-    "INSERT INTO name_prefixes (prefix, shard, username, user_id, display_name) VALUES (?, ?, ?, ?, ?)"
-    " USING TIMESTAMP ?"
-)
+_ENTER = Statement(ENTER)
 _LEAVE = Statement("DELETE FROM name_prefixes USING TIMESTAMP ? WHERE prefix = ? AND shard = ? AND username = ?")
 _PAGE = Statement(
     "SELECT shard, username, user_id, display_name FROM name_prefixes"
     " WHERE prefix = ? AND shard IN ? AND username > ? PER PARTITION LIMIT ?"
 )
 
-_CHARACTERS = 12
-_SPLIT_UP_TO = 2
 
 # How many partitions one request asks for: far fewer requests, and still a small one for the node that takes it.
 _TOGETHER = 12
 
-# The characters of usernames, in order.
-_FIRST = string.digits + string.ascii_lowercase
-_LATER = "-." + string.digits + "_" + string.ascii_lowercase
-
 
 def begins(user: User, prefix: str) -> bool:
-    """Tell whether a user's username or display name begins with a prefix in small letters."""
-    return user.username.startswith(prefix) or user.display_name.lower().startswith(prefix)
+    """Tell whether a user's username or display name begins with a prefix, which is a search key."""
+    return user.username.startswith(prefix) or search_key(user.display_name).startswith(prefix)
 
 
 class NameIndex:
@@ -59,11 +52,7 @@ class NameIndex:
     @staticmethod
     def enter(user: User, number: int) -> Sequence[Write]:
         """Return the writes that enter a user's names as of change `number` of their profile."""
-        name = user.display_name.lower()
-        return [
-            (_ENTER, (prefix, _shard(prefix, user.username), user.username, user.user_id, name, number))
-            for prefix in sorted(_prefixes(user))
-        ]
+        return [(_ENTER, values) for values in entered(user, number)]
 
     @staticmethod
     def leave(user: User, changed: User, number: int) -> Sequence[Write]:
@@ -75,22 +64,22 @@ class NameIndex:
             number: The number of the change.
         """
         return [
-            (_LEAVE, (number, prefix, _shard(prefix, user.username), user.username))
-            for prefix in sorted(_prefixes(user) - _prefixes(changed))
+            (_LEAVE, (written_at(number), prefix, shard_of(prefix, user.username), user.username))
+            for prefix in sorted(prefixes(user) - prefixes(changed))
         ]
 
     async def pages(self, prefix: str, after: str, size: int) -> AsyncGenerator[Sequence[str], None]:
         """Yield the ids of users who may have a name that begins with `prefix`, by username, some at a time.
 
         Args:
-            prefix: The beginning, in small letters.
+            prefix: The beginning, a search key.
             after: A username; only users with a greater one are returned.
             size: About how many users are wanted.
         """
         # No username is longer than this, so the rest of `after` decides nothing.
         after = after[: USERNAME_CHARACTERS[1] + 1]
-        key = prefix[:_CHARACTERS]
-        shards = [each for each in _shards(key) if each >= after[: len(each)]]
+        key = prefix[:PREFIX_CHARACTERS]
+        shards = [each for each in shards_of(key) if each >= after[: len(each)]]
         for at in range(0, len(shards), _TOGETHER):
             group = shards[at : at + _TOGETHER]
             for shard, rows in groupby(sorted(await self._rows(key, group, after, size)), key=itemgetter(0)):
@@ -106,23 +95,3 @@ class NameIndex:
     async def _rows(self, prefix: str, shards: Sequence[str], after: str, size: int) -> list[Row]:
         """Read the next rows of each of some shards."""
         return await self._cassandra.execute(_PAGE, (prefix, shards, after, size))
-
-
-def _prefixes(user: User) -> set[str]:
-    names = user.username, user.display_name.lower()
-    return {name[:length] for name in names for length in range(1, min(len(name), _CHARACTERS) + 1)}
-
-
-def _shard(prefix: str, username: str) -> str:
-    if len(prefix) > _SPLIT_UP_TO:
-        return ""
-    # Most usernames in the partition begin with the first letter of the prefix, so these are split by two letters.
-    return username[:2] if username[0] == prefix[0] else username[0]
-
-
-def _shards(prefix: str) -> Sequence[str]:
-    """Return all shards of a prefix, in the order of the usernames in them."""
-    if len(prefix) > _SPLIT_UP_TO:
-        return [""]
-    first = prefix[:1]
-    return [shard for each in _FIRST for shard in ([each + later for later in _LATER] if each == first else [each])]

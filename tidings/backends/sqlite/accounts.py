@@ -13,24 +13,20 @@ from tidings.core.errors import not_found
 from tidings.core.ids import new_device_id
 from tidings.core.limits import SIGNED_OUT_DEVICES
 from tidings.core.ports import AccountStore, Credentials, RefreshTokenReused, TooManyDevices, UsernameTaken
+from tidings.core.search_keys import PREFIX_CHARACTERS, key_prefixes, search_key
 from tidings.core.values import Device, Platform, User
 
 USER_COLUMNS = "user_id, username, display_name, about, created_at_ms"
 _DEVICE_COLUMNS = "device_id, user_id, device_name, platform, created_at_ms, last_active_at_ms, epoch"
 
-# Each half is cut to the page by itself and needs only its index, which the half by username reads in order.
-_FOUND = """
-SELECT user_id, username FROM users u
-WHERE {column} >= {from_} AND {column} < :prefix || char(0x10FFFF) AND username > :after
-    AND NOT EXISTS (SELECT 1 FROM blocks b WHERE b.user_id = u.user_id AND b.blocked_id = :asked_by)
-ORDER BY username LIMIT :limit
-"""
+# The prefixes come first, in the order of the page, so only as many rows are read as the page has, and those left out.
 _SEARCH = f"""
-SELECT {USER_COLUMNS} FROM users WHERE user_id IN (
-    SELECT user_id FROM ({_FOUND.format(column="username", from_="max(:prefix, :after)")})
-    UNION SELECT user_id FROM ({_FOUND.format(column="display_name_lower", from_=":prefix")})
-)
-ORDER BY username LIMIT :limit
+SELECT {", ".join(f"u.{column}" for column in USER_COLUMNS.split(", "))}
+FROM name_prefixes p CROSS JOIN users u ON u.username = p.username
+WHERE p.prefix = substr(:prefix, 1, {PREFIX_CHARACTERS}) AND p.username > :after
+    AND :prefix IN (substr(u.username, 1, length(:prefix)), substr(u.search_key, 1, length(:prefix)))
+    AND NOT EXISTS (SELECT 1 FROM blocks b WHERE b.user_id = u.user_id AND b.blocked_id = :asked_by)
+ORDER BY p.username LIMIT :limit
 """
 
 _SPENT_KEPT_MS = 30 * 24 * 3600 * 1000
@@ -54,17 +50,10 @@ class SqliteAccountStore(AccountStore):
             if connection.execute("SELECT 1 FROM users WHERE username = ?", (username,)).fetchone():
                 raise UsernameTaken(username)
             connection.execute(
-                "INSERT INTO users VALUES (?, ?, ?, ?, ?, ?, ?)",
-                (
-                    user.user_id,
-                    username,
-                    user.display_name,
-                    user.display_name.lower(),
-                    user.about,
-                    password_hash,
-                    user.created_at_ms,
-                ),
+                f"INSERT INTO users ({USER_COLUMNS}, password_hash) VALUES (?, ?, ?, ?, ?, ?)",
+                (user.user_id, username, user.display_name, user.about, user.created_at_ms, password_hash),
             )
+            _enter_names(connection, username, user.display_name)
             _insert_device(connection, replace(device, epoch=0))
             _set_refresh_token(connection, device.device_id, refresh_hash)
 
@@ -109,18 +98,20 @@ class SqliteAccountStore(AccountStore):
 
     async def update_profile(self, user_id: str, display_name: str | None, about: str | None) -> User:
         """See `AccountStore.update_profile`."""
-        lower = display_name.lower() if display_name is not None else None
 
         def work(connection: sqlite3.Connection) -> User:
             connection.execute(
-                "UPDATE users SET display_name = coalesce(?, display_name),"
-                " display_name_lower = coalesce(?, display_name_lower), about = coalesce(?, about) WHERE user_id = ?",
-                (display_name, lower, about, user_id),
+                "UPDATE users SET display_name = coalesce(?, display_name), about = coalesce(?, about)"
+                " WHERE user_id = ?",
+                (display_name, about, user_id),
             )
             row = connection.execute(f"SELECT {USER_COLUMNS} FROM users WHERE user_id = ?", (user_id,)).fetchone()
             if row is None:
                 raise not_found("user", "user_id")
-            return User(*row)
+            user = User(*row)
+            if display_name is not None:
+                _enter_names(connection, user.username, user.display_name)
+            return user
 
         return await self._database.write(work)
 
@@ -238,6 +229,19 @@ class SqliteAccountStore(AccountStore):
 def _device(row: tuple[Any, ...]) -> Device:
     device_id, user_id, device_name, platform, created_at_ms, last_active_at_ms, epoch = row
     return Device(device_id, user_id, device_name, Platform(platform), created_at_ms, last_active_at_ms, epoch)
+
+
+def _enter_names(connection: sqlite3.Connection, username: str, display_name: str) -> None:
+    """Write what searches find a user by, instead of what they did before."""
+    key = search_key(display_name)
+    (before,) = connection.execute("SELECT search_key FROM users WHERE username = ?", (username,)).fetchone()
+    connection.execute("UPDATE users SET search_key = ? WHERE username = ?", (key, username))
+    old, new = key_prefixes(username, before), key_prefixes(username, key)
+    for statement, prefixes in (
+        ("DELETE FROM name_prefixes WHERE prefix = ? AND username = ?", old - new),
+        ("INSERT OR IGNORE INTO name_prefixes VALUES (?, ?)", new),
+    ):
+        connection.executemany(statement, [(prefix, username) for prefix in prefixes])
 
 
 def _insert_device(connection: sqlite3.Connection, device: Device) -> None:

@@ -17,6 +17,7 @@ from typing import TypeAlias, TypeVar
 
 from tidings.core.errors import Refusal, unavailable
 from tidings.core.reasons import Reason
+from tidings.core.search_keys import search_key
 
 T = TypeVar("T")
 _Writes: TypeAlias = "list[tuple[Callable[[sqlite3.Connection], object], asyncio.Future[object]]]"
@@ -311,6 +312,7 @@ def _check_schema(connection: sqlite3.Connection, folder: Path) -> None:
 
 def _migrate(connection: sqlite3.Connection, folder: Path) -> None:
     """Bring the schema up to date. `PRAGMA user_version` is the number of the last migration done."""
+    connection.create_function("search_key", 1, search_key)
     scripts = _scripts()
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     if version > scripts[-1][0]:

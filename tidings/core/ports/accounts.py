@@ -63,10 +63,10 @@ class AccountStore(abc.ABC):
 
     @abc.abstractmethod
     async def search(self, prefix: str, after: str, limit: int, asked_by: str) -> Sequence[User]:
-        """Find users whose username or display name begins with a prefix, ignoring case.
+        """Find users whose username or display name begins with a prefix, whatever their case and accents.
 
         Args:
-            prefix: The prefix, in lower case.
+            prefix: The `search_key` of the prefix; not empty.
             after: A username; only users with a greater one are returned.
             limit: The most users to return.
             asked_by: The user who searches; users who block this one are left out.
