@@ -15,6 +15,7 @@ import typer
 from cryptography.hazmat.primitives.asymmetric import ec
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from notifier.web_push_encryption import encoded, point
 from tidings.backends.sqlite.database import Database, DataFolderError
@@ -175,12 +176,17 @@ def _described(letter: DeadLetter) -> dict[str, Any]:
 def _show(letters: Sequence[DeadLetter], dead: int) -> None:
     table = Table("id", "given up", "provider", "reason", "attempts", "user", "device", "channel", "message")
     for letter in letters:
-        table.add_row(*map(str, _described(letter).values()))
+        # As texts, for a provider's reason may look like markup, and without what a terminal would obey.
+        table.add_row(*(Text(_printable(str(value))) for value in _described(letter).values()))
     console = Console()
     console.print(table)
     console.print(f"{len(letters)} of {dead}", highlight=False)
 
 
 def _fail(message: str) -> None:
-    typer.echo(f"tidings: {message}", err=True)
+    typer.echo(f"tidings: {_printable(message)}", err=True)
     raise typer.Exit(1)
+
+
+def _printable(text: str) -> str:
+    return "".join(each if each.isprintable() or each == "\n" else "\ufffd" for each in text)

@@ -30,6 +30,8 @@ from tidings.v1 import (
     channel_pb2_grpc,
     chat_pb2,
     chat_pb2_grpc,
+    contact_pb2,
+    contact_pb2_grpc,
     discovery_pb2,
     discovery_pb2_grpc,
     errors_pb2,
@@ -85,6 +87,7 @@ class Log:
     reads: dict[str, int] = field(default_factory=dict)
     since: dict[str, int] = field(default_factory=dict)
     until: dict[str, int] = field(default_factory=dict)
+    title: str = ""
 
     def sees(self, user_id: str, seq: int) -> bool:
         """Whether a user may see an event."""
@@ -123,6 +126,8 @@ class Backend:
         """The tokens that were given, by the refresh token and the attempt that asked for them."""
         self.lost_answers = 0
         """How many of the next answers to RefreshTokens are lost."""
+        self.refresh_error: status_pb2.Status | None = None
+        """What RefreshTokens answers instead of tokens."""
         self.revoked: set[str] = set()
         self.channels: dict[str, Log] = {}
         self.sessions: dict[str, FakeSession] = {}
@@ -321,6 +326,7 @@ class Backend:
         return channel_pb2.Channel(
             channel_id=log.channel_id,
             kind=log.kind,  # type: ignore[arg-type]
+            title=log.title,
             members=[channel_pb2.Member(user_id=member) for member in log.members],
             head_seq=len(log.events),
             head_position=log.events[-1].position if log.events else 0,
@@ -372,6 +378,8 @@ class _Accounts(account_pb2_grpc.AccountServiceServicer):
     ) -> account_pb2.RefreshTokensResponse:
         backend = self._backend
         backend.refreshes += 1
+        if backend.refresh_error is not None:
+            await _abort(context, No(backend.refresh_error))
         # Long enough for others to come meanwhile.
         await asyncio.sleep(0.02)
         asked = request.refresh_token, request.attempt_id
@@ -399,6 +407,13 @@ class _Accounts(account_pb2_grpc.AccountServiceServicer):
             await _abort(context, no("NOT_FOUND", "no such user", reason="NOT_FOUND"))
         return account_pb2.GetUserResponse(user=found[0])
 
+    async def SearchUsers(
+        self, request: account_pb2.SearchUsersRequest, context: Context
+    ) -> account_pb2.SearchUsersResponse:
+        """Everybody, whatever is looked for."""
+        await _caller(self._backend, context)
+        return account_pb2.SearchUsersResponse(users=self._backend.users.values())
+
     def _device(self, user: account_pb2.User, device_id: str) -> dict[str, Any]:
         backend = self._backend
         device_id = device_id or f"device-{len(backend.devices) + 1}"
@@ -409,6 +424,21 @@ class _Accounts(account_pb2_grpc.AccountServiceServicer):
             "tokens": backend.tokens(device_id),
             "servers": backend.servers(),
         }
+
+
+class _Contacts(contact_pb2_grpc.ContactServiceServicer):
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
+
+    async def ListContacts(
+        self, request: contact_pb2.ListContactsRequest, context: Context
+    ) -> contact_pb2.ListContactsResponse:
+        """Everybody is a contact, and blocked."""
+        _, user_id = await _caller(self._backend, context)
+        others = [user for user in self._backend.users.values() if user.user_id != user_id]
+        return contact_pb2.ListContactsResponse(
+            contacts=[contact_pb2.Contact(user=user) for user in others], blocked_users=others
+        )
 
 
 class _Channels(channel_pb2_grpc.ChannelServiceServicer):
@@ -620,6 +650,7 @@ async def serve(backend: Backend) -> AsyncIterator[tuple[str, aio.Server]]:
     accounts, channels = _Accounts(backend), _Channels(backend)  # type: ignore[abstract]
     discovery, presence = _Discovery(backend), _Presence(backend)  # type: ignore[abstract]
     account_pb2_grpc.add_AccountServiceServicer_to_server(accounts, server)
+    contact_pb2_grpc.add_ContactServiceServicer_to_server(_Contacts(backend), server)  # type: ignore[abstract]
     channel_pb2_grpc.add_ChannelServiceServicer_to_server(channels, server)
     history_pb2_grpc.add_HistoryServiceServicer_to_server(_History(backend), server)
     discovery_pb2_grpc.add_DiscoveryServiceServicer_to_server(discovery, server)

@@ -16,6 +16,7 @@ from tidings_chat.channels import ChatChannel
 from tidings_chat.screens.chat import ChatScreen
 from tidings_chat.screens.sign_in import SignInScreen
 from tidings_chat.session import ChatSession
+from tidings_chat.shown import NOTHING, ShownLine
 from tidings_chat.text import count, explain
 from tidings_client import ReplacedError, SignedOutError, Tidings, TidingsError, Tls
 
@@ -48,7 +49,7 @@ class ChatApp(App[None]):
         *,
         server: str,
         username: str = "",
-        message: str = "",
+        message: ShownLine = NOTHING,
         tls: Tls = None,
         signed_in: tuple[Tidings, RememberedAccount] | None = None,
         remembered: Sequence[RememberedAccount] = (),
@@ -102,7 +103,7 @@ class ChatApp(App[None]):
 
     # --- signing in and out -------------------------------------------------------------------------------------------
 
-    async def _ask(self, message: str = "", remembered: Sequence[RememberedAccount] = ()) -> None:
+    async def _ask(self, message: ShownLine, remembered: Sequence[RememberedAccount] = ()) -> None:
         screen = SignInScreen(
             self._accounts,
             # Later, and not from within the screen, which is about to go.
@@ -136,9 +137,9 @@ class ChatApp(App[None]):
                 await session.run()
             return
         except SignedOutError:
-            message = "this device has been signed out"
+            message = ShownLine("this device has been signed out")
         except ReplacedError:
-            message = "this device is connected elsewhere too, from a copy of its file"
+            message = ShownLine("this device is connected elsewhere too, from a copy of its file")
         except TidingsError as error:
             message = explain(error)
         except Exception as error:
@@ -162,7 +163,7 @@ class ChatApp(App[None]):
         # When the server cannot be asked, this raises, and the device stays signed in.
         await session.client.log_out()
         await self._end()
-        self.call_later(self._ask, "signed out")
+        self.call_later(self._ask, ShownLine("signed out"))
 
 
 class _Forward:
@@ -194,7 +195,7 @@ class _Forward:
         if (screen := self._screen) is not None:
             screen.appeared(channel)
 
-    def failed(self, text: str) -> None:
+    def failed(self, text: ShownLine) -> None:
         """Tells, in words, what did not work."""
         if (screen := self._screen) is not None:
             screen.failed(text)

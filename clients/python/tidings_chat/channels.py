@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from tidings.v1 import channel_pb2, chat_pb2
+from tidings_chat.shown import NOTHING, ShownLine
 from tidings_chat.timeline import LogEntry, Timeline
 
 TYPING_SECONDS = 6.0
@@ -51,8 +52,9 @@ class OutgoingMessage:
 
     client_message_id: str
     text: str
+    """As it was written, and as it is sent."""
     reply_to_seq: int
-    failure: str = ""
+    failure: ShownLine = NOTHING
     """Why it will not arrive, in words; empty while it may."""
 
 
@@ -63,7 +65,7 @@ class ChatChannel:
     channel_id: str
     me: str
     kind: channel_pb2.ChannelKind
-    title: str = ""
+    title: ShownLine = NOTHING
     members: dict[str, Membership] = field(default_factory=dict)
     """Longest-serving first."""
     head_seq: int = 0
@@ -161,7 +163,7 @@ class ChatChannel:
             self._unread = [seq for seq in self._unread if seq > snapshot.head_seq]
             self.is_unsure = False
         if snapshot.head_seq >= self.head_seq:
-            self.title = snapshot.title
+            self.title = ShownLine(snapshot.title)
             self.members = {each.user_id: Membership(each.role, each.since_seq) for each in snapshot.members}
             self.head_seq = snapshot.head_seq
             self.head_position = snapshot.head_position
@@ -193,7 +195,7 @@ class ChatChannel:
                 for change in entry.changes:
                     self._change_member(change, entry.seq)
             case chat_pb2.ChannelUpdated():
-                self.title = entry.title
+                self.title = ShownLine(entry.title)
 
     def take_receipts(self, receipts: Iterable[chat_pb2.MemberReceipt]) -> None:
         """Takes receipts: how far members have received and read."""

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import enum
+import unicodedata
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tidings.v1 import account_pb2, channel_pb2, chat_pb2
 from tidings_chat.channels import ChatChannel
-from tidings_chat.text import clean_line
+from tidings_chat.shown import NOTHING, ShownLine, skeleton
 from tidings_chat.timeline import entry_of
+
+# What the screen calls the user, and people whom nobody knows any more.
+_OWN_WORDS = {skeleton(word) for word in ("you", "somebody")}
 
 
 class Need(enum.Enum):
@@ -28,18 +32,35 @@ class Person:
     """A person, as far as they are known."""
 
     user_id: str
-    username: str = ""
-    display_name: str = ""
+    username: ShownLine = NOTHING
+    display_name: ShownLine = NOTHING
+    is_ambiguous: bool = False
+    """Whether somebody else has a name that looks the same, so that the display name alone does not tell who it is."""
 
     @property
-    def name(self) -> str:
-        """The name to show."""
-        return self.display_name or self.username or "…"
+    def name(self) -> ShownLine:
+        """The name to show, with the username where it takes that to tell people apart."""
+        return self.full_name if self.is_ambiguous else self._own_name
 
     @property
-    def full_name(self) -> str:
+    def full_name(self) -> ShownLine:
         """The name to show, with the username to find the person by."""
-        return f"{self.name} @{self.username}" if self.username else self.name
+        return ShownLine(f"{self._own_name} @{self.username}" if self.username else self._own_name)
+
+    @property
+    def handle(self) -> ShownLine:
+        """The username as it is typed; empty when it is not known, or stands in the name already."""
+        return ShownLine(f"@{self.username}" if self.username and not self.is_ambiguous else "")
+
+    @property
+    def looks(self) -> set[str]:
+        """What the person's names look like."""
+        return {skeleton(self.display_name), skeleton(self.username)} - {""}
+
+    @property
+    def _own_name(self) -> ShownLine:
+        # A name of spaces would show nothing.
+        return ShownLine(self.display_name.strip() or self.username.strip() or "…")
 
 
 class Chats:
@@ -62,6 +83,8 @@ class Chats:
         """The channel on the screen."""
         self.is_loaded = False
         """Whether the channels have been listed."""
+        # The ids of people by what their names look like.
+        self._alike: dict[str, set[str]] = {}
         # Receipts may come before the channel that they belong to is known.
         self._early: dict[str, list[chat_pb2.MemberReceipt]] = {}
         self.meet([me])
@@ -84,9 +107,9 @@ class Chats:
             self.strangers.append(user_id)
         return person
 
-    def name_of(self, channel: ChatChannel) -> str:
+    def name_of(self, channel: ChatChannel) -> ShownLine:
         """Gives the name to show for a channel."""
-        return self.person(channel.peer).name if channel.is_direct else clean_line(channel.title)
+        return self.person(channel.peer).name if channel.is_direct else ShownLine(channel.title.strip() or "no title")
 
     def unread(self, beside: str = "") -> int:
         """Counts the unread messages, except those of muted channels and of the channel given."""
@@ -99,7 +122,24 @@ class Chats:
     def meet(self, users: Iterable[account_pb2.User]) -> None:
         """Takes profiles of people."""
         for user in users:
-            self.people[user.user_id] = Person(user.user_id, clean_line(user.username), clean_line(user.display_name))
+            before = self.people.get(user.user_id)
+            person = Person(user.user_id, ShownLine(user.username), ShownLine(user.display_name))
+            self.people[user.user_id] = person
+            looks = person.looks | (before.looks if before is not None else set())
+            for look in person.looks:
+                self._alike.setdefault(look, set()).add(user.user_id)
+            for look in looks - person.looks:
+                self._alike.setdefault(look, set()).discard(user.user_id)
+            for user_id in {other for look in looks for other in self._alike[look]} | {user.user_id}:
+                self.people[user_id] = replace(self.people[user_id], is_ambiguous=self._is_ambiguous(user_id))
+
+    def _is_ambiguous(self, user_id: str) -> bool:
+        """Whether a name may be taken for somebody else's, or for what the screen itself says."""
+        person = self.people[user_id]
+        if user_id == self.me:
+            return False
+        imitates = bool(person.looks & _OWN_WORDS) or "@" in unicodedata.normalize("NFKC", person.display_name)
+        return imitates or any(self._alike[look] - {user_id} for look in person.looks)
 
     def put(self, snapshot: channel_pb2.Channel) -> ChatChannel:
         """Takes a snapshot of a channel."""

@@ -13,6 +13,7 @@ import typer
 
 from tidings_chat.accounts import DEFAULT_SERVER, RememberedAccount, RememberedAccounts, default_folder
 from tidings_chat.app import ChatApp
+from tidings_chat.shown import NOTHING, ShownLine
 from tidings_chat.text import explain
 from tidings_client import ClientReason, SignedOutError, Tidings, TidingsError, Tls
 
@@ -44,7 +45,7 @@ def chat(
             raise CannotStartError("chat needs a terminal to run in")
         asyncio.run(_chat(RememberedAccounts(data or default_folder()), server, user, tls))
     except CannotStartError as error:
-        typer.echo(f"tidings chat: {error}", err=True)
+        typer.echo(ShownLine(f"tidings chat: {error}"), err=True)
         raise typer.Exit(1) from None
 
 
@@ -84,7 +85,7 @@ async def prepare(accounts: RememberedAccounts, server: str, user: str, tls: Tls
     except OSError as error:
         raise CannotStartError(f"{accounts.folder} cannot be used: {error.strerror}") from None
     found: tuple[Tidings, RememberedAccount] | None = None
-    message = ""
+    message = NOTHING
     if len(remembered) == 1 or (user and remembered):
         account = remembered[0]
         try:
@@ -96,7 +97,7 @@ async def prepare(accounts: RememberedAccounts, server: str, user: str, tls: Tls
                 raise CannotStartError(explain(error)) from None
             # Another terminal has the only account open, so this one is for somebody else.
             server = account.server
-            message = f"{account.username} is open in another terminal; sign in as somebody else"
+            message = ShownLine(f"{account.username} is open in another terminal; sign in as somebody else")
         remembered = []
     return ChatApp(
         accounts,

@@ -12,6 +12,7 @@ import grpc
 
 from tidings_chat.channels import ChatChannel
 from tidings_chat.chats import Chats, Person
+from tidings_chat.shown import ShownLine
 from tidings_chat.tasks import SessionTasks
 from tidings_chat.timeline import Timeline, entry_of
 from tidings_client import Backoff, Tidings, TidingsError
@@ -130,7 +131,7 @@ class ModelLoader:
                 ask = partial(self._client.list_events, channel.channel_id, before_seq=before, page_size=PAGE)
                 events = await _insist(ask)
                 entries = [entry for entry in map(entry_of, events) if entry is not None]
-                timeline.add_page(entries, is_last=len(events) < PAGE or entries[0].seq <= 1)
+                timeline.add_page(entries, is_last=len(events) < PAGE or not entries or entries[0].seq <= 1)
                 self._changed()
                 # A page may be nothing but edits of older messages.
                 if len(timeline.items) > shown:
@@ -172,7 +173,7 @@ class ModelLoader:
         except TidingsError as error:
             if error.code is not grpc.StatusCode.NOT_FOUND:
                 raise
-            self._chats.people[user_id] = Person(user_id, display_name="somebody")
+            self._chats.people[user_id] = Person(user_id, display_name=ShownLine("somebody"))
         self._changed()
 
     async def learn_contacts(self) -> None:
@@ -192,7 +193,8 @@ class ModelLoader:
         """
         answer = await self._client.search_users(prefix, page_size=_FOUND_PEOPLE)
         self._chats.meet(answer.users)
-        return [self._chats.person(user.user_id) for user in answer.users if user.user_id != self._chats.me]
+        found = dict.fromkeys(user.user_id for user in answer.users)
+        return [self._chats.person(user_id) for user_id in found if user_id != self._chats.me]
 
     async def find(self, username: str) -> Person | None:
         """Finds the one person of that username; None when there is nobody.

@@ -11,7 +11,8 @@ from typing import TypeAlias
 from tidings.v1 import channel_pb2, chat_pb2
 from tidings_chat.channels import ChatChannel, OutgoingMessage
 from tidings_chat.chats import Chats
-from tidings_chat.text import clean, clean_line, day, joined
+from tidings_chat.shown import NOTHING, ShownLine, ShownText
+from tidings_chat.text import day, joined
 from tidings_chat.timeline import Change, Item, MembersItem, MessageItem, TitleItem
 
 _SAME_BREATH = timedelta(minutes=5)
@@ -40,7 +41,7 @@ class DayRow:
     """The line at which a new day begins."""
 
     day: date
-    text: str
+    text: ShownLine
 
     @property
     def key(self) -> str:
@@ -59,7 +60,7 @@ class NewRow:
 class EdgeRow:
     """The top: the beginning of the conversation, or a sign that there is more."""
 
-    text: str
+    text: ShownLine
     key: str = "edge"
 
 
@@ -68,7 +69,7 @@ class NoticeRow:
     """A notice of something other than a message."""
 
     seq: int
-    text: str
+    text: ShownText
     time: str
 
     @property
@@ -86,18 +87,18 @@ class ChatMessageRow:
     seq: int
     """0 while the message is on its way."""
     sender_id: str
-    sender: str
+    sender: ShownLine
     is_mine: bool
     is_continued: bool
     """Whether it closely follows a message of the same sender, so that the name need not be repeated."""
     time: str
-    text: str
-    quote: str
+    text: ShownText
+    quote: ShownLine
     """The message that it answers; empty when it answers none."""
     edited: bool
     deleted: bool
     mark: Mark
-    remark: str = ""
+    remark: ShownLine = NOTHING
     """More about the mark: why the message failed, or how many have read it."""
 
 
@@ -125,14 +126,15 @@ class _RowBuilder:
         self._new_after = new_after
         self._now = now
         self._before: MessageItem | None = None
-        self._first_titles: dict[int, str] = {}
+        self._first_titles: dict[int, ShownLine] = {}
 
     def rows(self) -> Iterator[Row]:
         timeline = self._channel.timeline
         if timeline.is_complete:
-            yield EdgeRow("This is where it begins" if timeline.items else "Nothing has been said here yet")
+            words = "This is where it begins" if timeline.items else "Nothing has been said here yet"
+            yield EdgeRow(ShownLine(words))
         else:
-            yield EdgeRow("…")
+            yield EdgeRow(ShownLine("…"))
         today = self._now.date()
         last_day: date | None = None
         new_after = self._new_after
@@ -179,7 +181,7 @@ class _RowBuilder:
         """Makes the row of a message, with its mark when it is the user's own."""
         before = self._before
         is_mine = item.sender_id == self._chats.me
-        mark, remark = self._mark(item) if is_mine and not item.deleted else (Mark.NONE, "")
+        mark, remark = self._mark(item) if is_mine and not item.deleted else (Mark.NONE, NOTHING)
         return ChatMessageRow(
             key=f"seq {item.seq}",
             seq=item.seq,
@@ -190,8 +192,8 @@ class _RowBuilder:
             and before.sender_id == item.sender_id
             and item.sent_at - before.sent_at < _SAME_BREATH,
             time=f"{item.sent_at:%H:%M}",
-            text=clean(item.text),
-            quote=self._quote(item.reply_to_seq) if not item.deleted else "",
+            text=item.text,
+            quote=self._quote(item.reply_to_seq) if not item.deleted else NOTHING,
             edited=item.edited,
             deleted=item.deleted,
             mark=mark,
@@ -210,7 +212,7 @@ class _RowBuilder:
             is_mine=True,
             is_continued=follows_own or not is_first,
             time=f"{self._now:%H:%M}",
-            text=clean(sending.text),
+            text=ShownText(sending.text),
             quote=self._quote(sending.reply_to_seq),
             edited=False,
             deleted=False,
@@ -218,30 +220,30 @@ class _RowBuilder:
             remark=sending.failure,
         )
 
-    def _mark(self, item: MessageItem) -> tuple[Mark, str]:
+    def _mark(self, item: MessageItem) -> tuple[Mark, ShownLine]:
         reach = self._channel.reach(item.seq)
         if not reach.recipients:
-            return Mark.SENT, ""
+            return Mark.SENT, NOTHING
         if reach.read == reach.recipients:
-            return Mark.READ, "" if self._channel.is_direct else "by all"
-        remark = f"read by {reach.read}" if reach.read else ""
+            return Mark.READ, ShownLine("" if self._channel.is_direct else "by all")
+        remark = ShownLine(f"read by {reach.read}" if reach.read else "")
         return (Mark.DELIVERED if reach.delivered == reach.recipients else Mark.SENT), remark
 
-    def _quote(self, seq: int) -> str:
+    def _quote(self, seq: int) -> ShownLine:
         if not seq:
-            return ""
+            return NOTHING
         message = self._channel.timeline.quoted(seq)
         if message is None:
-            return "an earlier message"
+            return ShownLine("an earlier message")
         if message.deleted:
-            return f"{self._name(message.sender_id)}: deleted message"
-        return f"{self._name(message.sender_id)}: {clean_line(message.text[:_QUOTE_CHARACTERS])}"
+            return ShownLine(f"{self._name(message.sender_id)}: deleted message")
+        return ShownLine(f"{self._name(message.sender_id)}: {message.text[:_QUOTE_CHARACTERS]}")
 
-    def _notice(self, item: MembersItem | TitleItem) -> str:
+    def _notice(self, item: MembersItem | TitleItem) -> ShownText:
         actor = self._name(item.actor_id)
         if isinstance(item, TitleItem):
-            return f"{actor} changed the title to “{clean_line(item.title)}”"
-        return "; ".join(self._changes(item, actor))
+            return ShownText(f"{actor} changed the title to “{item.title}”")
+        return ShownText("; ".join(self._changes(item, actor)))
 
     def _changes(self, item: MembersItem, actor: str) -> Iterator[str]:
         def having(kind: chat_pb2.MemberChange.Kind) -> list[Change]:
@@ -250,8 +252,8 @@ class _RowBuilder:
         added = having(chat_pb2.MemberChange.KIND_ADDED)
         if any(change.user_id == item.actor_id for change in added):
             others = [change for change in added if change.user_id != item.actor_id]
-            title = self._first_titles.get(item.seq, "")
-            named = f"made “{clean_line(title)}”" if title else "made the group"
+            title = self._first_titles.get(item.seq, NOTHING)
+            named = f"made “{title}”" if title else "made the group"
             yield f"{actor} {named}" + (f" with {self._names(others)}" if others else "")
         elif added:
             yield f"{actor} added {self._names(added)}"
@@ -266,11 +268,11 @@ class _RowBuilder:
     def _names(self, changes: list[Change]) -> str:
         return joined([self._object(change.user_id) for change in changes])
 
-    def _name(self, user_id: str) -> str:
-        return "You" if user_id == self._chats.me else self._chats.person(user_id).name
+    def _name(self, user_id: str) -> ShownLine:
+        return ShownLine("You") if user_id == self._chats.me else self._chats.person(user_id).name
 
-    def _object(self, user_id: str) -> str:
-        return "you" if user_id == self._chats.me else self._chats.person(user_id).name
+    def _object(self, user_id: str) -> ShownLine:
+        return ShownLine("you") if user_id == self._chats.me else self._chats.person(user_id).name
 
 
 def _time_of(item: Item) -> datetime:

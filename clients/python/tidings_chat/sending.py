@@ -13,6 +13,7 @@ from tidings.v1 import channel_pb2
 from tidings_chat.channels import ChatChannel, OutgoingMessage
 from tidings_chat.chats import Chats
 from tidings_chat.loading import ModelLoader
+from tidings_chat.shown import NOTHING, ShownLine, ShownText
 from tidings_chat.tasks import SessionTasks
 from tidings_chat.text import explain
 from tidings_client import Connection, SignedOutError, Tidings, TidingsError, new_client_message_id
@@ -43,7 +44,7 @@ class ActionSender:
         tasks: SessionTasks,
         *,
         changed: Callable[[], None],
-        failed: Callable[[str], None],
+        failed: Callable[[ShownLine], None],
     ) -> None:
         self._client = client
         self._chats = chats
@@ -71,7 +72,7 @@ class ActionSender:
         """Sends again what failed; gives how many messages that is."""
         failed = [message for message in channel.outgoing if message.failure]
         for message in failed:
-            message.failure = ""
+            message.failure = NOTHING
             self._tasks.start(self._send(channel, message))
         self._changed()
         return len(failed)
@@ -98,7 +99,7 @@ class ActionSender:
         message = channel.timeline.message(seq)
         edited = channel.channel_id, seq
         # While an edit is on its way, the text known here is about to be another one.
-        if message is not None and message.text == text and not self._editing[edited]:
+        if message is not None and message.text == ShownText(text) and not self._editing[edited]:
             return
         name = new_client_message_id()
         self._editing[edited] += 1
@@ -120,7 +121,7 @@ class ActionSender:
             try:
                 await act()
             except TidingsError as error:
-                self._failed(f"{failure}: {explain(error)}")
+                self._failed(ShownLine(f"{failure}: {explain(error)}"))
 
         self._tasks.start(attempt())
 
@@ -194,7 +195,7 @@ class ActionSender:
 
     async def retitle(self, channel: ChatChannel, title: str) -> None:
         """Changes a group's title. A title that it has already is not sent."""
-        if title == channel.title:
+        if ShownLine(title) == channel.title:
             return
         self._put(await self._client.retitle_group(channel.channel_id, title))
 

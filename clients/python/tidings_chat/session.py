@@ -10,6 +10,7 @@ from tidings_chat.channels import ChatChannel
 from tidings_chat.chats import Chats, Need
 from tidings_chat.loading import ModelLoader
 from tidings_chat.sending import ActionSender
+from tidings_chat.shown import ShownLine
 from tidings_chat.tasks import SessionTasks
 from tidings_chat.timeline import entry_of
 from tidings_client import Connection, Presence, Status, Tidings
@@ -27,7 +28,7 @@ class SessionListener(Protocol):
     def appeared(self, channel: ChatChannel) -> None:
         """Announces a channel that came up while the user was connected."""
 
-    def failed(self, text: str) -> None:
+    def failed(self, text: ShownLine) -> None:
         """Tells, in words, what did not work."""
 
 

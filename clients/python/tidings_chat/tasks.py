@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine
 
+from tidings_chat.shown import ShownLine
 from tidings_chat.text import explain
 from tidings_client import SignedOutError, TidingsError
 
@@ -19,7 +20,7 @@ class SessionTasks:
         failed: Shows, in words, what a server refused.
     """
 
-    def __init__(self, failed: Callable[[str], None]) -> None:
+    def __init__(self, failed: Callable[[ShownLine], None]) -> None:
         self._failed = failed
         self._tasks: set[asyncio.Task[None]] = set()
         self._ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()

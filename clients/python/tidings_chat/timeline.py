@@ -11,6 +11,7 @@ from typing import TypeAlias
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from tidings.v1 import channel_pb2, chat_pb2
+from tidings_chat.shown import ShownLine, ShownText
 
 LogEntry: TypeAlias = (
     chat_pb2.Message
@@ -46,7 +47,7 @@ class MessageItem:
     seq: int
     sender_id: str
     client_message_id: str
-    text: str
+    text: ShownText
     """Empty once the message is deleted."""
     reply_to_seq: int
     """The seq of the message that it answers, or 0."""
@@ -81,7 +82,7 @@ class TitleItem:
 
     seq: int
     actor_id: str
-    title: str
+    title: ShownLine
     at: datetime
 
 
@@ -182,7 +183,7 @@ class Timeline:
                 changes = tuple(Change(each.user_id, each.kind, each.role) for each in entry.changes)
                 self._show(seq, MembersItem(seq, entry.actor_id, changes, local_time(entry.created_at)))
             case chat_pb2.ChannelUpdated():
-                self._show(seq, TitleItem(seq, entry.actor_id, entry.title, local_time(entry.updated_at)))
+                self._show(seq, TitleItem(seq, entry.actor_id, ShownLine(entry.title), local_time(entry.updated_at)))
         return True
 
     def _show(self, seq: int, item: Item) -> None:
@@ -202,7 +203,7 @@ class Timeline:
             seq=message.seq,
             sender_id=message.sender_id,
             client_message_id=message.client_message_id,
-            text="" if deleted else text,
+            text=ShownText("" if deleted else text),
             reply_to_seq=message.reply_to_seq,
             sent_at=local_time(message.created_at),
             edited=edit is not None and not deleted,
@@ -211,5 +212,8 @@ class Timeline:
 
 
 def local_time(timestamp: Timestamp) -> datetime:
-    """Converts a time of the contract to this machine's time zone."""
-    return datetime.fromtimestamp(timestamp.ToNanoseconds() / 1e9).astimezone()
+    """Converts a time of the contract to this machine's time zone; a time that no calendar has becomes the first."""
+    try:
+        return datetime.fromtimestamp(timestamp.ToNanoseconds() / 1e9).astimezone()
+    except (OverflowError, OSError, ValueError):
+        return datetime.fromtimestamp(0).astimezone()

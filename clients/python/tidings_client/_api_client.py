@@ -169,7 +169,8 @@ class ApiClient:
         try:
             answer = await call(self.accounts.RefreshTokens, request, _REFRESH_SECONDS)
         except TidingsError as error:
-            if error.code is grpc.StatusCode.UNAUTHENTICATED:
+            # Whatever stands between, such as a proxy that wants a sign-in of its own, gives no reason of the contract.
+            if error.code is grpc.StatusCode.UNAUTHENTICATED and error.reason:
                 # Nothing will make these tokens good again.
                 self._storage.save_tokens(None)
                 raise SignedOutError.of(error) from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self
@@ -12,6 +13,8 @@ from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2, status_pb2
 
 _DETAILS_KEY = "grpc-status-details-bin"
+# A server that asks for more is asked again all the same, some day.
+_LONGEST_RETRY_SECONDS = 3600.0
 _CODES: Mapping[int, grpc.StatusCode] = {code.value[0]: code for code in grpc.StatusCode}
 
 
@@ -38,7 +41,7 @@ class TidingsError(Exception):
             `tidings.v1.ErrorReason`, or with a `ClientReason`.
         violations: The fields at fault.
         metadata: More for programs, such as the limit that was passed.
-        retry_after: Seconds after which trying again makes sense; None when the server did not say.
+        retry_after: Seconds after which trying again makes sense, at most an hour; None when the server did not say.
     """
 
     def __init__(self, code: grpc.StatusCode, message: str, details: Iterable[any_pb2.Any] = ()) -> None:
@@ -50,10 +53,14 @@ class TidingsError(Exception):
         self.metadata: Mapping[str, str] = {}
         self.retry_after: float | None = None
         for packed in details:
-            self._read(packed)
+            # What something between the server and here has mangled is left out; the code and the sentence are left.
+            with contextlib.suppress(DecodeError):
+                self._read(packed)
 
     def __str__(self) -> str:
-        return f"{self.code.name}: {self.message}"
+        # It ends up in logs and on terminals, which would obey what is not to be printed.
+        message = "".join(each if each.isprintable() else "\ufffd" for each in self.message)
+        return f"{self.code.name}: {message}"
 
     @property
     def is_transient(self) -> bool:
@@ -85,7 +92,8 @@ class TidingsError(Exception):
             self.reason = error_info.reason
             self.metadata = dict(error_info.metadata)
         elif packed.Unpack(retry_info):
-            self.retry_after = retry_info.retry_delay.ToNanoseconds() / 1e9
+            delay = retry_info.retry_delay.ToNanoseconds() / 1e9
+            self.retry_after = min(max(0.0, delay), _LONGEST_RETRY_SECONDS)
 
 
 class SignedOutError(TidingsError):

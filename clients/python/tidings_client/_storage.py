@@ -7,7 +7,7 @@ import os
 import secrets
 import sqlite3
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import grpc
@@ -53,7 +53,7 @@ class SavedDevice:
     """HOST:PORT of the api and discovery."""
     user: account_pb2.User
     device_id: str
-    tokens: account_pb2.Tokens | None
+    tokens: account_pb2.Tokens | None = field(repr=False)
     """None when the device is signed out; its progress is kept for the next time."""
     servers: Sequence[discovery_pb2.Server]
 

@@ -20,6 +20,9 @@ _log = logging.getLogger(__name__)
 # devices that signed in at the same moment, such as after a restart of the whole system.
 _RENEW_AFTER = (0.7, 0.85)
 _TRY_AGAIN_SECONDS = 5.0
+_LEAST_SECONDS = 30.0
+# A server whose tokens are worth nothing is not asked for others without a pause.
+_SHORTEST_LIFE_SECONDS = 0.1
 
 
 def lifetime(tokens: account_pb2.Tokens, now: float) -> float:
@@ -31,14 +34,15 @@ def lifetime(tokens: account_pb2.Tokens, now: float) -> float:
 
     Returns:
         The seconds by the server's clock alone, from the claims of the token itself (`iat`, `exp`), so that a wrong
-        clock here does no harm. Where the claims cannot be read, the time to `expires_at` by this machine's clock.
+        clock here does no harm. Where the claims cannot be read, the time to `expires_at` by this machine's clock, but
+        never less than half a minute: a clock that is ahead would have it renewed again and again.
     """
     try:
         payload = tokens.access_token.split(".")[1]
         claims = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
         return float(claims["exp"]) - float(claims["iat"])
-    except (IndexError, KeyError, TypeError, ValueError, binascii.Error):
-        return tokens.expires_at.ToNanoseconds() / 1e9 - now
+    except (IndexError, KeyError, TypeError, ValueError, OverflowError, RecursionError, binascii.Error):
+        return max(_LEAST_SECONDS, tokens.expires_at.ToNanoseconds() / 1e9 - now)
 
 
 class TokenKeeper:
@@ -140,6 +144,11 @@ class TokenKeeper:
 
     def _hold(self, tokens: account_pb2.Tokens, *, is_new: bool) -> None:
         now = time.time()
-        remaining = lifetime(tokens, now) if is_new else tokens.expires_at.ToNanoseconds() / 1e9 - now
+        if is_new:
+            remaining = max(_SHORTEST_LIFE_SECONDS, lifetime(tokens, now))
+        else:
+            # By this machine's clock, for want of another. When it is ahead, the token is renewed early; when it is
+            # behind, a server refuses the token, and it is renewed then.
+            remaining = max(0.0, tokens.expires_at.ToNanoseconds() / 1e9 - now)
         self._tokens = tokens
-        self._due = time.monotonic() + max(0.0, remaining) * random.uniform(*_RENEW_AFTER)
+        self._due = time.monotonic() + remaining * random.uniform(*_RENEW_AFTER)

@@ -178,6 +178,6 @@ def _sentence(errors: ExceptionGroup[Exception], server: str) -> ReplayError:
         error = error.exceptions[0]
     if isinstance(error, TidingsError):
         if error.code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):
-            return ReplayError(f"no server answers at {server}: {error.message}")
+            return ReplayError(f"no server answers at {server}: {error}")
         return ReplayError(f"the server at {server} refuses: {error}")
     return error if isinstance(error, ReplayError) else ReplayError(str(error))

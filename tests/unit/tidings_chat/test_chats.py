@@ -10,9 +10,9 @@ from tests.support.chat_model import (
     receipt,
     snapshot,
 )
-from tidings.v1 import chat_pb2
+from tidings.v1 import account_pb2, chat_pb2
 from tidings_chat.channels import OutgoingMessage
-from tidings_chat.chats import Need
+from tidings_chat.chats import Chats, Need
 
 
 def test_receipts_before_their_channel_are_kept_for_it() -> None:
@@ -58,3 +58,37 @@ def test_all_unread_is_counted_but_for_muted_channels_and_the_one_on_the_screen(
     )
     assert made.unread() == 5
     assert made.unread(beside="c") == 2
+
+
+def named(user_id: str, display_name: str, username: str = "") -> account_pb2.User:
+    return account_pb2.User(user_id=user_id, username=username or user_id, display_name=display_name)
+
+
+def test_people_whose_names_look_alike_are_told_apart_by_their_usernames() -> None:
+    made = Chats(named("me", "Me"))
+    made.meet([named("bob", "Bob"), named("cid", "Cid")])
+    assert made.person("bob").name == "Bob"
+    made.meet([named("eve", "Воb")])
+    assert [made.person(each).name for each in ("bob", "eve", "cid")] == ["Bob @bob", "Воb @eve", "Cid"]
+    assert made.person("eve").full_name == "Воb @eve"
+    # Somebody who shows another one's username is taken for them, too.
+    made.meet([named("mallory", "cid")])
+    assert [made.person(each).name for each in ("cid", "mallory")] == ["Cid @cid", "cid @mallory"]
+    # And nobody is once the other has another name.
+    made.meet([named("eve", "Eve")])
+    assert [made.person(each).name for each in ("bob", "eve")] == ["Bob", "Eve"]
+
+
+def test_nobody_is_taken_for_the_user_or_for_what_the_screen_says() -> None:
+    made = Chats(named("me", "Ann"))
+    made.meet(
+        [named("a", "You"), named("b", "Bob @bob"), named("c", "Ann"), named("d", "  \u3164 "), named("e", "\u200b")]
+    )
+    assert [made.person(each).name for each in ("a", "b", "c", "d", "e", "me")] == [
+        "You @a",
+        "Bob @bob @b",
+        "Ann @c",
+        "d",
+        "e",
+        "Ann",
+    ]

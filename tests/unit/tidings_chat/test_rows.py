@@ -22,6 +22,7 @@ from tidings.v1 import account_pb2, channel_pb2
 from tidings_chat.channels import OutgoingMessage
 from tidings_chat.chats import Chats
 from tidings_chat.rows import ChatMessageRow, DayRow, EdgeRow, Mark, NewRow, NoticeRow, rows
+from tidings_chat.shown import ShownLine
 
 
 def texts(made: Chats, new_after: int = 0, now: datetime = NOW) -> list[str]:
@@ -68,7 +69,10 @@ def test_own_messages_show_how_far_they_came() -> None:
     channel = opened(made, [message(seq, "ann") for seq in (1, 2, 3)] + [message(4, "ben")])
     made.take(receipt("ben", 3, 2), 0.0)
     made.take(receipt("cid", 2, 1), 0.0)
-    channel.outgoing += [OutgoingMessage("x", "soon", 0), OutgoingMessage("y", "never", 0, failure="too long")]
+    channel.outgoing += [
+        OutgoingMessage("x", "soon", 0),
+        OutgoingMessage("y", "never", 0, failure=ShownLine("too long")),
+    ]
     found = [(row.mark, row.remark) for row in messages(made)]
     assert found == [
         (Mark.READ, "by all"),
@@ -137,5 +141,5 @@ def test_other_peoples_texts_cannot_command_the_terminal() -> None:
     opened(made, [message(1, text="\x1b[2Jgone\r\nnext\ttab\x07")])
     (row,) = messages(made)
     assert row.text == "�[2Jgone\nnext    tab�"
-    assert row.sender == "B�en "
+    assert row.sender == "B�en"
     assert made.name_of(made.channels["c"]) == "a�]0;b"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tests.support.sdk_fake import Backend, serve
@@ -33,6 +33,8 @@ class Server:
         return page, page[-1].head_position if len(left) > PAGE else None
 
 
+@settings(max_examples=500)
+@example(10, [[], [], [1], [3], [2], [1]])
 @given(st.integers(0, 12), st.lists(st.lists(st.integers(1, 12), max_size=3), max_size=12))
 def test_whatever_moves_between_pages_each_channel_is_there_once(count: int, moves: list[list[int]]) -> None:
     server = Server(count)

@@ -7,8 +7,10 @@ import signal
 import socket
 import sqlite3
 import sys
+import time
 from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import grpc
@@ -787,3 +789,59 @@ async def test_after_it_is_closed_nothing_goes_over_it(backend: Backend, ann: Ti
     with pytest.raises(StopAsyncIteration):
         await anext(connection)
     assert connection.status is Status.CLOSED
+
+
+@pytest.mark.parametrize("days", [-1, 1])
+async def test_a_clock_that_is_a_day_off_locks_nobody_out(
+    backend: Backend, address: str, data: Path, monkeypatch: pytest.MonkeyPatch, days: int
+) -> None:
+    off = SimpleNamespace(time=lambda: time.time() + days * 86_400.0, monotonic=time.monotonic)
+    monkeypatch.setattr("tidings_client._tokens.time", off)
+    async with await Tidings.sign_up(address, "ann", PASSWORD, data=data) as ann:
+        log = backend.channel([ann.user_id])
+        refreshes = backend.refreshes
+        await ann.list_channels()
+        assert backend.refreshes == refreshes, "a new token is good for as long as the server says"
+    # Found on the disk, by a clock that is off, it is renewed too early or too late, and does its work.
+    backend.token_seconds = -1.0
+    async with await Tidings.resume(data) as ann:
+        ann._api.keeper.replace(backend.tokens(ann.device_id))
+    backend.token_seconds = 900.0
+    async with await Tidings.resume(data) as ann, ann.connect() as connection:
+        assert (await connection.send(log.channel_id, "here")).seq == 2
+        assert len(await ann.list_channels()) == 1
+
+
+async def test_a_proxy_that_wants_a_sign_in_of_its_own_costs_nobody_theirs(
+    backend: Backend, address: str, data: Path
+) -> None:
+    async with await Tidings.sign_up(address, "ann", PASSWORD, data=data) as ann:
+        log = backend.channel([ann.user_id])
+        # HTTP status 401 from something between becomes UNAUTHENTICATED, without any details.
+        backend.refresh_error = status("UNAUTHENTICATED", "Received http2 header with status: 401")
+        with pytest.raises(TidingsError) as refused:
+            await ann._api.keeper.renew(ann._api.keeper.access_token)
+        assert not isinstance(refused.value, SignedOutError)
+    backend.refresh_error = None
+    async with await Tidings.resume(data) as ann, ann.connect() as connection:
+        assert (await connection.send(log.channel_id, "here")).seq == 2
+
+
+async def test_an_error_whose_details_are_mangled_ends_no_connection(
+    backend: Backend, ann: Tidings, group: Log
+) -> None:
+    mangled = status_pb2.Status(code=9, message="no")
+    mangled.details.add(type_url="type.googleapis.com/google.rpc.ErrorInfo", value=b"\xff\xff")
+    backend.on_command = lambda session, command: mangled if command.send_message.text == "bad" else None
+    async with ann.connect() as connection:
+        with pytest.raises(TidingsError, match="no"):
+            await connection.send(group.channel_id, "bad")
+        await connection.send(group.channel_id, "good")
+        assert connection.reconnects == 0
+
+
+def test_tokens_are_in_no_repr(ann: Tidings) -> None:
+    device = ann._api.device
+    assert device.tokens is not None
+    for secret in (device.tokens.access_token, device.tokens.refresh_token):
+        assert secret not in repr([ann, ann._api, device, ann._api.keeper])

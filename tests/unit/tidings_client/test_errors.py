@@ -126,3 +126,25 @@ def test_a_refusal_of_the_librarys_own() -> None:
         grpc.StatusCode.INVALID_ARGUMENT, "text: long", reason="INVALID_FIELD", violations=[FieldViolation("text", "l")]
     )
     assert (error.reason, error.violations) == ("INVALID_FIELD", (FieldViolation("text", "l"),))
+
+
+@pytest.mark.parametrize("name", ["BadRequest", "ErrorInfo", "RetryInfo", "Unheard"])
+def test_details_that_do_not_parse_leave_the_others(name: str) -> None:
+    mangled = any_pb2.Any(type_url=f"type.googleapis.com/google.rpc.{name}", value=b"\xff\xff\xff")
+    whole = any_pb2.Any()
+    whole.Pack(error_details_pb2.BadRequest(field_violations=[{"field": "text", "description": "long"}]))
+    error = from_status(status_pb2.Status(code=3, message="no", details=[mangled, whole]))
+    assert (error.code, error.message) == (grpc.StatusCode.INVALID_ARGUMENT, "no")
+    assert error.violations == (FieldViolation("text", "long"),)
+
+
+@pytest.mark.parametrize(("seconds", "waits"), [(10**11, 3600.0), (-(10**11), 0.0), (2, 2.0)])
+def test_no_server_makes_a_client_wait_for_ever_or_not_at_all(seconds: int, waits: float) -> None:
+    packed = any_pb2.Any()
+    packed.Pack(error_details_pb2.RetryInfo(retry_delay=duration_pb2.Duration(seconds=seconds)))
+    assert from_status(status_pb2.Status(code=14, details=[packed])).retry_after == waits
+
+
+def test_what_is_printed_of_an_error_commands_no_terminal_and_no_log() -> None:
+    error = TidingsError(grpc.StatusCode.INTERNAL, "a\x1b[2J\nINFO all is well\u202e")
+    assert str(error) == "INTERNAL: a\ufffd[2J\ufffdINFO all is well\ufffd"

@@ -209,3 +209,41 @@ async def test_listeners_hear_of_tokens_until_they_stop_listening(server: Server
     keeper.replace(tokens("given again"))
     assert heard == ["given"]
     assert server.journal == ["saved given", "saved given again"]
+
+
+@pytest.mark.parametrize(
+    "claims",
+    [
+        b"[" * 100_000,
+        b'{"exp": 1' + b"0" * 400 + b', "iat": 0}',
+        b'{"exp": NaN, "iat": NaN}',
+        b'{"exp": Infinity, "iat": 0}',
+        b'{"exp": 0, "iat": 900}',
+        b"[]",
+        b"null",
+        b"\xff",
+    ],
+    ids=range(8),
+)
+async def test_no_claims_stop_a_client_or_make_it_ask_without_a_pause(
+    claims: bytes, server: Server, time: Time
+) -> None:
+    made = tokens("new")
+    made.access_token = f"e30.{base64.urlsafe_b64encode(claims).decode()}.s"
+    keeper = server.keeper(time)
+    keeper.replace(made)
+    assert await keeper.current() == made.access_token
+    assert keeper.due > time.monotonic()
+
+
+@pytest.mark.parametrize("days", [-1, 1])
+async def test_a_clock_that_is_a_day_off_does_not_change_when_a_new_token_is_renewed(
+    days: int, server: Server, time: Time
+) -> None:
+    made = tokens("new")
+    payload = base64.urlsafe_b64encode(json.dumps({"iat": NOW, "exp": NOW + LIFE}).encode()).decode()
+    made.access_token = f"e30.{payload}.s"
+    time.clock.set_by(days * 86_400)
+    keeper = server.keeper(time)
+    keeper.replace(made)
+    assert 0.7 * LIFE <= keeper.due - time.monotonic() <= 0.85 * LIFE

@@ -8,13 +8,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import ClassVar
 
-from rich.text import Text
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
 from textual.screen import Screen
-from textual.widgets import Footer, OptionList, Static, TextArea
+from textual.widgets import Footer, OptionList, TextArea
 
 from tidings.v1 import chat_pb2
 from tidings_chat.channels import ChatChannel
@@ -22,11 +21,13 @@ from tidings_chat.commands import CommandError, SlashCommand, parse
 from tidings_chat.rows import ChatMessageRow, Row, rows
 from tidings_chat.screens.command_runner import CommandRunner
 from tidings_chat.session import ChatSession
-from tidings_chat.text import clean_line, count, joined
+from tidings_chat.shown import NOTHING, ShownLine, ShownText
+from tidings_chat.text import count, joined
 from tidings_chat.widgets.composer import Composer
 from tidings_chat.widgets.head import Head
 from tidings_chat.widgets.message_pane import MessagePane
 from tidings_chat.widgets.sidebar import Sidebar, lines
+from tidings_chat.widgets.words import Words
 
 # All changes within this time are drawn at once.
 _DRAW_SECONDS = 0.03
@@ -38,7 +39,7 @@ class _Target:
     """The message that the text in the composer answers or changes."""
 
     seq: int
-    banner: str
+    banner: ShownLine
     edited: str | None = None
     """The text to change, as the composer showed it; None when the message is being answered."""
 
@@ -106,12 +107,12 @@ class ChatScreen(Screen[None]):
         yield Head(self._chats.person(self._chats.me).name)
         with Horizontal(id="body"):
             with Vertical(id="side"):
-                yield Static(id="hint")
+                yield Words(id="hint")
                 yield Sidebar(id="sidebar")
             with Vertical(id="main"):
                 yield MessagePane(id="messages")
-                yield Static(id="typing")
-                yield Static(id="banner")
+                yield Words(id="typing")
+                yield Words(id="banner")
                 yield Composer(id="composer")
         yield Footer(show_command_palette=False)
 
@@ -137,18 +138,18 @@ class ChatScreen(Screen[None]):
             self.app.bell()
         if channel is not self._chats.current:
             sender = self._chats.person(message.sender_id).name
-            text = clean_line(message.text[:_TOAST_CHARACTERS])
-            title = sender if channel.is_direct else f"{sender} in {self._chats.name_of(channel)}"
-            self.app.notify(text, title=title, timeout=4, markup=False)
+            text = ShownLine(message.text[:_TOAST_CHARACTERS])
+            title = sender if channel.is_direct else ShownLine(f"{sender} in {self._chats.name_of(channel)}")
+            self._tell(text, title=title)
 
     def appeared(self, channel: ChatChannel) -> None:
         """Announces a channel in which somebody has written to the user, or to which they were added."""
         text = "writes to you for the first time" if channel.is_direct else "you are in this group now"
         if not self.app.app_focus:
             self.app.bell()
-        self.app.notify(text, title=self._chats.name_of(channel), timeout=4, markup=False)
+        self._tell(ShownLine(text), title=self._chats.name_of(channel))
 
-    def failed(self, text: str) -> None:
+    def failed(self, text: ShownLine) -> None:
         """Shows that something did not work."""
         self.complain(text)
 
@@ -187,9 +188,10 @@ class ChatScreen(Screen[None]):
         return rows(self._chats, channel, self._new_after, datetime.now().astimezone())
 
     def _draw_hints(self, channel: ChatChannel | None) -> None:
-        hint = self.query_one("#hint", Static)
+        hint = self.query_one("#hint", Words)
         hint.display = not self._chats.channels
-        hint.update("Ctrl+N talks to somebody,\nCtrl+G makes a group" if self._chats.is_loaded else "loading …")
+        keys = "Ctrl+N talks to somebody,\nCtrl+G makes a group"
+        hint.show(ShownText(keys if self._chats.is_loaded else "loading …"))
         composer = self.query_one(Composer)
         gone = channel is not None and not channel.is_member
         composer.placeholder = "" if gone else "Write a message, or / and a command"
@@ -199,9 +201,9 @@ class ChatScreen(Screen[None]):
         if not self._can_draw:
             return
         channel = self._chats.current
-        line = self.query_one("#typing", Static)
+        line = self.query_one("#typing", Words)
         if channel is None:
-            line.update("")
+            line.show()
             return
         names = [self._chats.person(user_id).name for user_id in channel.typing(time.monotonic())]
         parts = []
@@ -209,7 +211,7 @@ class ChatScreen(Screen[None]):
             parts.append(f"↓ {count(channel.unread, 'new message')} below" if channel.unread else "↓ more below")
         if names:
             parts.append(f"{joined(names[:3])} {'is' if len(names) == 1 else 'are'} typing …")
-        line.update(Text("   ".join(parts), no_wrap=True, overflow="ellipsis"))
+        line.show(ShownLine("   ".join(parts)), overflow="ellipsis")
 
     # --- reading ------------------------------------------------------------------------------------------------------
 
@@ -287,7 +289,7 @@ class ChatScreen(Screen[None]):
             parsed = event.text if target is not None else parse(event.text)
         except CommandError as error:
             self.query_one(Composer).put(event.text)
-            self.complain(str(error))
+            self.complain(ShownLine(str(error)))
             return
         if isinstance(parsed, SlashCommand):
             self._run(parsed)
@@ -295,7 +297,7 @@ class ChatScreen(Screen[None]):
         channel = self._chats.current
         if channel is None:
             self.query_one(Composer).put(event.text)
-            self.complain("open a channel first: Ctrl+N talks to somebody, Ctrl+G makes a group")
+            self.complain(ShownLine("open a channel first: Ctrl+N talks to somebody, Ctrl+G makes a group"))
             return
         self._new_after = 0
         self._aim(None)
@@ -344,10 +346,10 @@ class ChatScreen(Screen[None]):
 
     def _aim(self, target: _Target | None) -> None:
         self._target = target
-        banner = self.query_one("#banner", Static)
+        banner = self.query_one("#banner", Words)
         banner.display = target is not None
         if target is not None:
-            banner.update(Text(target.banner, no_wrap=True, overflow="ellipsis"))
+            banner.show(target.banner, overflow="ellipsis")
 
     # --- for commands -------------------------------------------------------------------------------------------------
 
@@ -367,24 +369,27 @@ class ChatScreen(Screen[None]):
         item = self._chats.current.timeline.message(row.seq) if self._chats.current is not None else None
         composer = self.query_one(Composer)
         composer.put(item.text if item is not None else row.text)
-        self._begin(_Target(row.seq, "editing; Esc gives it up", edited=composer.written))
+        self._begin(_Target(row.seq, ShownLine("editing; Esc gives it up"), edited=composer.written))
 
     def begin_reply(self, row: ChatMessageRow) -> None:
         """Makes the next message an answer to this one."""
         whom = "yourself" if row.is_mine else row.sender
-        self._begin(_Target(row.seq, f"answering {whom}: {clean_line(row.text[:200])}"))
+        self._begin(_Target(row.seq, ShownLine(f"answering {whom}: {row.text[:200]}")))
 
     def _begin(self, target: _Target) -> None:
         self._aim(target)
         self.query_one(Composer).focus()
 
-    def say(self, text: str) -> None:
+    def say(self, text: ShownLine) -> None:
         """Shows a text beside the conversation."""
-        self.app.notify(text, timeout=4, markup=False)
+        self._tell(text)
 
-    def complain(self, text: str) -> None:
+    def complain(self, text: ShownLine) -> None:
         """Shows that something did not work."""
         self.app.notify(text, severity="error", timeout=6, markup=False)
+
+    def _tell(self, text: ShownLine, *, title: ShownLine = NOTHING) -> None:
+        self.app.notify(text, title=title, timeout=4, markup=False)
 
     async def log_out(self) -> None:
         """Signs the device out."""

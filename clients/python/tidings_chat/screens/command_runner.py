@@ -16,6 +16,7 @@ from tidings_chat.rows import ChatMessageRow
 from tidings_chat.screens.dialogs import ConfirmDialog, PeopleDialog, TextDialog, TextScreen
 from tidings_chat.screens.help import contacts_text, help_text, members_text
 from tidings_chat.session import ChatSession
+from tidings_chat.shown import ShownLine, ShownText
 from tidings_chat.text import count, explain, joined
 from tidings_client import TidingsError
 
@@ -52,10 +53,10 @@ class CommandContext(Protocol):
     def begin_reply(self, row: ChatMessageRow) -> None:
         """Makes the next message an answer to this one."""
 
-    def say(self, text: str) -> None:
+    def say(self, text: ShownLine) -> None:
         """Shows a text beside the conversation."""
 
-    def complain(self, text: str) -> None:
+    def complain(self, text: ShownLine) -> None:
         """Shows that something did not work."""
 
     async def log_out(self) -> None:
@@ -89,7 +90,7 @@ class CommandRunner:
         try:
             await act(command)
         except _NotNow as reason:
-            self._context.complain(str(reason))
+            self._context.complain(ShownLine(str(reason)))
         except TidingsError as error:
             self._context.complain(explain(error))
 
@@ -101,10 +102,10 @@ class CommandRunner:
             self._context.open_channel(await self._sender.open_direct(person.user_id))
 
     async def _do_group(self, command: SlashCommand) -> None:
-        title = command.rest or await self._context.app.push_screen_wait(TextDialog("The group’s title"))
+        title = command.rest or await self._context.app.push_screen_wait(TextDialog(ShownLine("The group’s title")))
         if title is None:
             return
-        dialog = PeopleDialog(self._session, f"Who is in “{title}”?", several=True, optional=True)
+        dialog = PeopleDialog(self._session, ShownLine(f"Who is in “{title}”?"), several=True, optional=True)
         people = await self._context.app.push_screen_wait(dialog)
         if people is not None:
             self._context.open_channel(await self._sender.create_group(title, [each.user_id for each in people]))
@@ -120,7 +121,7 @@ class CommandRunner:
             people = [await self._named(name) for name in command.names]
         else:
             dialog = PeopleDialog(
-                self._session, f"Add to “{channel.title}”", several=True, without=list(channel.members)
+                self._session, ShownLine(f"Add to “{channel.title}”"), several=True, without=list(channel.members)
             )
             people = await self._context.app.push_screen_wait(dialog) or []
         if people:
@@ -141,7 +142,9 @@ class CommandRunner:
 
     async def _do_title(self, command: SlashCommand) -> None:
         channel = self._group()
-        title = command.rest or await self._context.app.push_screen_wait(TextDialog("New title", channel.title))
+        title = command.rest or await self._context.app.push_screen_wait(
+            TextDialog(ShownLine("New title"), channel.title)
+        )
         if title is not None:
             await self._sender.retitle(channel, title)
 
@@ -152,11 +155,11 @@ class CommandRunner:
 
     async def _do_mute(self, command: SlashCommand) -> None:
         await self._sender.mute(self._channel(), True)
-        self._context.say("muted: it no longer rings, and nothing is pushed")
+        self._context.say(ShownLine("muted: it no longer rings, and nothing is pushed"))
 
     async def _do_unmute(self, command: SlashCommand) -> None:
         await self._sender.mute(self._channel(), False)
-        self._context.say("no longer muted")
+        self._context.say(ShownLine("no longer muted"))
 
     # --- messages -----------------------------------------------------------------------------------------------------
 
@@ -201,13 +204,13 @@ class CommandRunner:
         person = await self._person(command, "Add to contacts")
         if person is not None:
             await self._sender.add_contact(person.user_id)
-            self._context.say(f"{person.name} is among your contacts")
+            self._context.say(ShownLine(f"{person.name} is among your contacts"))
 
     async def _do_uncontact(self, command: SlashCommand) -> None:
         person = await self._person(command, "Remove from contacts")
         if person is not None:
             await self._sender.remove_contact(person.user_id)
-            self._context.say(f"{person.name} is not among your contacts any more")
+            self._context.say(ShownLine(f"{person.name} is not among your contacts any more"))
 
     async def _do_contacts(self, command: SlashCommand) -> None:
         await self._read("Contacts", contacts_text(self._chats))
@@ -216,7 +219,7 @@ class CommandRunner:
         person = await self._person(command, "Block")
         if person is not None and await self._confirmed(f"Block {person.full_name}?"):
             await self._sender.block(person.user_id)
-            self._context.say(f"{person.name} is blocked")
+            self._context.say(ShownLine(f"{person.name} is blocked"))
 
     async def _do_unblock(self, command: SlashCommand) -> None:
         blocked = self._chats.blocked
@@ -226,7 +229,7 @@ class CommandRunner:
             person = await self._person(command, "Unblock")
         if person is not None:
             await self._sender.unblock(person.user_id)
-            self._context.say(f"{person.name} is not blocked any more")
+            self._context.say(ShownLine(f"{person.name} is not blocked any more"))
 
     # --- the program --------------------------------------------------------------------------------------------------
 
@@ -272,7 +275,7 @@ class CommandRunner:
         channel = self._chats.current
         if channel_peer and channel is not None and channel.is_direct:
             return self._chats.person(channel.peer)
-        people = await self._context.app.push_screen_wait(PeopleDialog(self._session, title))
+        people = await self._context.app.push_screen_wait(PeopleDialog(self._session, ShownLine(title)))
         return people[0] if people else None
 
     async def _named(self, name: str) -> Person:
@@ -294,8 +297,8 @@ class CommandRunner:
         raise _NotNow(f"/{command.word} NAME: one of {joined(others)}" if others else "nobody else is in this group")
 
     async def _confirmed(self, question: str) -> bool:
-        confirmed: bool | None = await self._context.app.push_screen_wait(ConfirmDialog(question))
+        confirmed: bool | None = await self._context.app.push_screen_wait(ConfirmDialog(ShownText(question)))
         return confirmed is True
 
     async def _read(self, title: str, text: RenderableType) -> None:
-        await self._context.app.push_screen(TextScreen(title, text))
+        await self._context.app.push_screen(TextScreen(ShownLine(title), text))

@@ -7,18 +7,19 @@ from collections.abc import Sequence
 from typing import ClassVar, TypeVar
 
 from rich.console import RenderableType
-from rich.text import Text
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical, VerticalScroll
 from textual.screen import ModalScreen
-from textual.widgets import Input, Label, OptionList, Static
+from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
 
 from tidings_chat.chats import Person
 from tidings_chat.session import ChatSession
+from tidings_chat.shown import NOTHING, ShownLine, ShownText
 from tidings_chat.text import explain
+from tidings_chat.widgets.words import LineInput, Words, border_words, words
 from tidings_client import TidingsError
 
 # While the user types quickly, no search is made.
@@ -78,7 +79,7 @@ class PeopleDialog(ModalScreen[list[Person]]):
     def __init__(
         self,
         session: ChatSession,
-        title: str,
+        title: ShownLine,
         *,
         several: bool = False,
         without: Sequence[str] = (),
@@ -96,14 +97,14 @@ class PeopleDialog(ModalScreen[list[Person]]):
     def compose(self) -> ComposeResult:
         """Makes the dialog."""
         with Vertical() as box:
-            box.border_title = self._title
+            box.border_title = border_words(self._title)
             box.border_subtitle = (
                 "Enter adds · Ctrl+S done · Esc cancels" if self._several else "Enter chooses · Esc cancels"
             )
-            yield Static(id="chosen", classes="chosen")
-            yield Input(placeholder="the beginning of a name", id="prefix")
+            yield Words(id="chosen", classes="chosen")
+            yield LineInput(placeholder="the beginning of a name", id="prefix")
             yield OptionList(id="found", compact=True)
-            yield Label("", id="hint", classes="hint")
+            yield Words(id="hint", classes="hint")
 
     def on_mount(self) -> None:
         """Lists the people of the direct channels and the contacts first."""
@@ -111,7 +112,7 @@ class PeopleDialog(ModalScreen[list[Person]]):
         chats = self._session.chats
         peers = [channel.peer for channel in chats.ordered() if channel.is_direct]
         near = dict.fromkeys([*peers, *sorted(chats.contacts, key=lambda user_id: chats.person(user_id).name.lower())])
-        self._show([chats.person(user_id) for user_id in near if user_id], "type to find people by name")
+        self._show([chats.person(user_id) for user_id in near if user_id], ShownLine("type to find people by name"))
 
     @on(Input.Changed)
     def _changed(self, event: Input.Changed) -> None:
@@ -128,9 +129,9 @@ class PeopleDialog(ModalScreen[list[Person]]):
         except TidingsError as error:
             self._show([], explain(error))
         else:
-            self._show(found, "" if found else f"nobody’s name begins with “{prefix}”")
+            self._show(found, ShownLine("" if found else f"nobody’s name begins with “{prefix}”"))
 
-    def _show(self, people: list[Person], hint: str) -> None:
+    def _show(self, people: list[Person], hint: ShownLine) -> None:
         if not self.is_current:
             # The answer to a search that came after the choice.
             return
@@ -138,13 +139,13 @@ class PeopleDialog(ModalScreen[list[Person]]):
         options = self.query_one("#found", OptionList)
         options.set_options(
             [
-                Option(Text.assemble(person.name, (f"  @{person.username}", "dim")), id=person.user_id)
+                Option(words(person.name, (ShownLine(f"  {person.handle}"), "dim")), id=person.user_id)
                 for person in self._found
             ]
         )
         options.highlighted = 0 if self._found else None
-        label = self.query_one("#hint", Label)
-        label.update(Text(hint))
+        label = self.query_one("#hint", Words)
+        label.show(hint)
         label.display = bool(hint)
 
     def action_move(self, step: int) -> None:
@@ -171,13 +172,13 @@ class PeopleDialog(ModalScreen[list[Person]]):
             return
         self._chosen.append(person)
         self._without.add(person.user_id)
-        chosen = self.query_one("#chosen", Static)
-        chosen.update(Text(", ".join(each.name for each in self._chosen)))
+        chosen = self.query_one("#chosen", Words)
+        chosen.show(ShownText(", ".join(each.name for each in self._chosen)))
         chosen.display = True
         prefix = self.query_one("#prefix", Input)
         prefix.value = ""
         prefix.focus()
-        self._show(self._found, "")
+        self._show(self._found, NOTHING)
 
     def action_done(self) -> None:
         """Gives the people chosen so far."""
@@ -197,7 +198,7 @@ class TextDialog(ModalScreen[str]):
     DEFAULT_CSS = _DIALOG_CSS.format(name="TextDialog")
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "dismiss(None)", "Cancel")]
 
-    def __init__(self, title: str, value: str = "", most: int = 128) -> None:
+    def __init__(self, title: ShownLine, value: str = "", most: int = 128) -> None:
         super().__init__()
         self._title = title
         self._value = value
@@ -206,9 +207,9 @@ class TextDialog(ModalScreen[str]):
     def compose(self) -> ComposeResult:
         """Makes the dialog."""
         with Vertical() as box:
-            box.border_title = self._title
+            box.border_title = border_words(self._title)
             box.border_subtitle = "Enter accepts · Esc cancels"
-            yield Input(self._value, max_length=self._most)
+            yield LineInput(self._value, max_length=self._most)
 
     @on(Input.Submitted)
     def _submitted(self, event: Input.Submitted) -> None:
@@ -229,7 +230,7 @@ class ConfirmDialog(ModalScreen[bool]):
         Binding("n,escape", "dismiss(False)", "No"),
     ]
 
-    def __init__(self, question: str) -> None:
+    def __init__(self, question: ShownText) -> None:
         super().__init__()
         self._question = question
 
@@ -237,7 +238,7 @@ class ConfirmDialog(ModalScreen[bool]):
         """Makes the dialog."""
         with Vertical() as box:
             box.border_subtitle = "y or Enter: yes · n or Esc: no"
-            yield Static(Text(self._question))
+            yield Words(words(self._question))
 
 
 class TextScreen(ModalScreen[None]):
@@ -257,7 +258,7 @@ class TextScreen(ModalScreen[None]):
     )
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,q,f1,enter", "dismiss(None)", "Close")]
 
-    def __init__(self, title: str, content: RenderableType) -> None:
+    def __init__(self, title: ShownLine, content: RenderableType) -> None:
         super().__init__()
         self._title = title
         self._content = content
@@ -265,7 +266,7 @@ class TextScreen(ModalScreen[None]):
     def compose(self) -> ComposeResult:
         """Makes the dialog."""
         with Vertical() as box:
-            box.border_title = self._title
+            box.border_title = border_words(self._title)
             box.border_subtitle = "Esc closes"
             with VerticalScroll():
                 yield Static(self._content)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from rich.console import Group, RenderableType
 from rich.table import Table
-from rich.text import Text
 
 from tidings.v1 import channel_pb2
 from tidings_chat.channels import ChatChannel
 from tidings_chat.chats import Chats
 from tidings_chat.commands import SPECS
+from tidings_chat.shown import ShownLine, ShownText
+from tidings_chat.widgets.words import words
 
 _KEYS = (
     ("Enter", "send; Alt+Enter or Ctrl+J begins a new line"),
@@ -31,12 +32,13 @@ def help_text() -> RenderableType:
     """Makes the help: keys, commands and marks."""
     keys = _grid()
     for key, meaning in _KEYS:
-        keys.add_row(Text(key, "bold"), meaning)
+        keys.add_row(words((ShownLine(key), "bold")), words(ShownLine(meaning)))
     commands = _grid()
     for spec in SPECS:
         meaning = f"{spec.meaning}  ({spec.key})" if spec.key else spec.meaning
-        commands.add_row(Text.assemble((f"/{spec.word}", "bold"), f" {spec.arguments}"), meaning)
-    return Group(keys, Text(), commands, Text(), Text(_MARKS))
+        word, arguments = ShownLine(f"/{spec.word}"), ShownLine(f" {spec.arguments}")
+        commands.add_row(words((word, "bold"), arguments), words(ShownLine(meaning)))
+    return Group(keys, words(), commands, words(), words(ShownLine(_MARKS)))
 
 
 def members_text(chats: Chats, channel: ChatChannel) -> RenderableType:
@@ -47,10 +49,10 @@ def members_text(chats: Chats, channel: ChatChannel) -> RenderableType:
 def contacts_text(chats: Chats) -> RenderableType:
     """Makes the lists of the contacts and of those who are blocked."""
     if not chats.contacts and not chats.blocked:
-        return Text("Nobody yet: /contact NAME adds somebody.")
+        return words(ShownLine("Nobody yet: /contact NAME adds somebody."))
     parts: list[RenderableType] = [_people(chats, _by_name(chats, chats.contacts), {})]
     if chats.blocked:
-        parts += [Text("\nBlocked", "bold"), _people(chats, _by_name(chats, chats.blocked), {})]
+        parts += [words((ShownText("\nBlocked"), "bold")), _people(chats, _by_name(chats, chats.blocked), {})]
     return Group(*parts)
 
 
@@ -63,9 +65,10 @@ def _people(chats: Chats, user_ids: list[str], remarks: dict[str, str]) -> Table
     for user_id in user_ids:
         person = chats.person(user_id)
         is_online = user_id == chats.me or chats.online.get(user_id, False)
-        sign = Text("●", "green") if is_online else Text("○", "dim")
-        name = Text(person.name + (" (you)" if user_id == chats.me else ""))
-        table.add_row(sign, name, Text(f"@{person.username}", "dim"), Text(remarks.get(user_id, ""), "bold"))
+        sign = words((ShownLine("●"), "green") if is_online else (ShownLine("○"), "dim"))
+        name = words(ShownLine(f"{person.name} (you)") if user_id == chats.me else person.name)
+        remark = ShownLine(remarks.get(user_id, ""))
+        table.add_row(sign, name, words((person.handle, "dim")), words((remark, "bold")))
     return table
 
 

@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from typing import ClassVar
 
-from rich.text import Text
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
 from textual.screen import Screen
-from textual.widgets import Button, Footer, Input, OptionList, Static
+from textual.widgets import Button, Footer, Input, OptionList
 from textual.widgets.option_list import Option
 
 from tidings_chat.accounts import RememberedAccount, RememberedAccounts
+from tidings_chat.shown import NOTHING, ShownLine
 from tidings_chat.text import explain
+from tidings_chat.widgets.words import LineInput, Words, words
 from tidings_client import SignedOutError, Tidings, TidingsError, Tls
 
 SignedIn = Callable[[Tidings, RememberedAccount], object]
@@ -67,7 +68,7 @@ class SignInScreen(Screen[None]):
         *,
         server: str,
         username: str = "",
-        message: str = "",
+        message: ShownLine = NOTHING,
         tls: Tls = None,
         remembered: Sequence[RememberedAccount] = (),
     ) -> None:
@@ -85,22 +86,22 @@ class SignInScreen(Screen[None]):
         with Vertical(id="box") as box:
             box.border_title = "tidings"
             if self._remembered:
-                yield Static("Go on as", classes="hint")
-                yield OptionList(*(Option(Text(self._named(account))) for account in self._remembered), compact=True)
-                yield Static("or as somebody else", classes="hint")
+                yield Words(words(ShownLine("Go on as")), classes="hint")
+                yield OptionList(*(Option(words(self._named(account))) for account in self._remembered), compact=True)
+                yield Words(words(ShownLine("or as somebody else")), classes="hint")
             for id, title, value in (
                 ("server", "Server", self._server),
                 ("username", "Name", self._username),
                 ("password", "Password", ""),
                 ("display", "Shown to others as (for a new account)", ""),
             ):
-                field = Input(value, id=id, password=id == "password")
+                field = LineInput(value, id=id, password=id == "password")
                 field.border_title = title
                 yield field
             with Horizontal(id="buttons"):
                 yield Button("Sign in", id="in", variant="primary")
                 yield Button("Sign up", id="up")
-            yield Static(Text(self._message), id="message")
+            yield Words(words(self._message), id="message")
         yield Footer(show_command_palette=False)
 
     def on_mount(self) -> None:
@@ -168,11 +169,11 @@ class SignInScreen(Screen[None]):
         if not self.is_current:
             # The program ended while the server was being asked.
             return
-        message = self.query_one("#message", Static)
+        message = self.query_one("#message", Words)
         message.set_class(is_busy, "busy")
-        message.update(Text(text))
+        message.show(ShownLine(text))
         if focus:
             self.query_one(focus).focus()
 
-    def _named(self, account: RememberedAccount) -> str:
-        return f"{account.username}  at {account.server}"
+    def _named(self, account: RememberedAccount) -> ShownLine:
+        return ShownLine(f"{account.username}  at {account.server}")

@@ -10,6 +10,7 @@ from textual.message import Message
 from textual.widgets import TextArea
 
 from tidings_chat.commands import complete
+from tidings_chat.shown import ShownText
 
 _HISTORY = 200
 
@@ -81,13 +82,17 @@ class Composer(TextArea):
         return self.text.strip("\n")
 
     def put(self, text: str) -> None:
-        """Shows a text, with the cursor at its end."""
-        self.text = text
+        """Shows a text, cleaned, with the cursor at its end."""
+        self.text = ShownText(text)
         self.move_cursor(self.document.end)
 
     def action_leave(self) -> None:
         """Asks to leave for the messages, or to give up an edit or an answer."""
         self.post_message(self.Left("escape"))
+
+    async def _on_paste(self, event: events.Paste) -> None:
+        """Cleans what is pasted, before the text area inserts and draws it."""
+        event.text = ShownText(event.text)
 
     async def _on_key(self, event: events.Key) -> None:
         """Handles the keys that mean something else here than in a text editor."""

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from rich.text import Text
+from collections.abc import Iterator
+
 from textual.app import ComposeResult
 from textual.containers import Horizontal
-from textual.widgets import Static
 
 from tidings_chat.channels import ChatChannel
 from tidings_chat.chats import Chats
+from tidings_chat.shown import ShownLine
 from tidings_chat.text import count
+from tidings_chat.widgets.words import Part, Words, words
 from tidings_client import Status
 
 _STATUS = {
@@ -37,15 +39,15 @@ class Head(Horizontal):
     }
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: ShownLine) -> None:
         super().__init__()
         self._user_name = name
 
     def compose(self) -> ComposeResult:
         """Makes the three parts of the line."""
-        yield Static(Text(f"tidings · {self._user_name}", overflow="ellipsis", no_wrap=True), id="brand")
-        yield Static(id="title")
-        yield Static(id="status")
+        yield Words(words(ShownLine(f"tidings · {self._user_name}"), overflow="ellipsis"), id="brand")
+        yield Words(id="title")
+        yield Words(id="status")
 
     def update_head(self, chats: Chats, status: Status) -> None:
         """Shows the channel and the status as they are now."""
@@ -53,26 +55,25 @@ class Head(Horizontal):
         text, colour = _STATUS[status]
         beside = chats.unread(channel.channel_id if channel is not None else "")
         unread = f"{beside} unread  " if beside else ""
-        self.query_one("#status", Static).update(Text.assemble((unread, "bold"), (text, colour)))
-        self.query_one("#title", Static).update(_title(chats, channel) if channel is not None else Text())
+        self.query_one("#status", Words).show((ShownLine(unread), "bold"), (ShownLine(text), colour))
+        self.query_one("#title", Words).show(
+            *(_title(chats, channel) if channel is not None else ()), overflow="ellipsis"
+        )
 
 
-def _title(chats: Chats, channel: ChatChannel) -> Text:
+def _title(chats: Chats, channel: ChatChannel) -> Iterator[Part]:
     """Makes the title: the channel's name, and what is known of the people in it."""
-    title = Text(no_wrap=True, overflow="ellipsis")
-    title.append(chats.name_of(channel), "bold")
+    yield chats.name_of(channel), "bold"
     if channel.is_direct:
-        person = chats.person(channel.peer)
-        title.append(f" @{person.username}", "dim")
+        yield ShownLine(f" {chats.person(channel.peer).handle}"), "dim"
         if channel.peer in chats.blocked:
-            title.append("  blocked", "red")
+            yield ShownLine("  blocked"), "red"
         elif chats.online.get(channel.peer):
-            title.append("  online", "green")
+            yield ShownLine("  online"), "green"
         else:
-            title.append("  offline", "dim")
+            yield ShownLine("  offline"), "dim"
     else:
         online = sum(chats.online.get(each, False) for each in channel.members if each != chats.me)
-        title.append(f"  {count(len(channel.members), 'member')}, {online} online", "dim")
+        yield ShownLine(f"  {count(len(channel.members), 'member')}, {online} online"), "dim"
     if channel.muted:
-        title.append("  muted", "dim")
-    return title
+        yield ShownLine("  muted"), "dim"

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from rich.table import Table
-from rich.text import Text
 from textual.binding import Binding, BindingType
 from textual.widgets import OptionList
 from textual.widgets.option_list import Option
 
 from tidings_chat.channels import MOST_UNREAD, ChatChannel
 from tidings_chat.chats import Chats
+from tidings_chat.shown import ShownLine
+from tidings_chat.widgets.words import words
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,10 +22,10 @@ class SidebarLine:
     """The content of one line of the list."""
 
     channel_id: str
-    sign: str
+    sign: ShownLine
     sign_style: str
-    name: str
-    count: str
+    name: ShownLine
+    count: ShownLine
     is_current: bool
     is_muted: bool
     is_gone: bool
@@ -39,9 +40,9 @@ class SidebarLine:
         weight = "bold" if self.count or self.is_current else ""
         count_style = "dim" if self.is_muted else "bold reverse"
         table.add_row(
-            Text(f" {self.sign}", self.sign_style),
-            Text(self.name, f"{dim} {weight}".strip()),
-            Text(f" {self.count} " if self.count else "", count_style),
+            words((ShownLine(f" {self.sign}"), self.sign_style)),
+            words((self.name, f"{dim} {weight}".strip()), overflow="ellipsis"),
+            words((ShownLine(f" {self.count} " if self.count else ""), count_style)),
         )
         return table
 
@@ -67,10 +68,10 @@ def _line(chats: Chats, channel: ChatChannel, is_current: bool) -> SidebarLine:
     unread = channel.unread
     return SidebarLine(
         channel_id=channel.channel_id,
-        sign=sign,
+        sign=ShownLine(sign),
         sign_style=style,
         name=chats.name_of(channel),
-        count=f"{MOST_UNREAD}+" if unread >= MOST_UNREAD else str(unread or ""),
+        count=ShownLine(f"{MOST_UNREAD}+" if unread >= MOST_UNREAD else str(unread or "")),
         is_current=is_current,
         is_muted=channel.muted,
         is_gone=not channel.is_member,

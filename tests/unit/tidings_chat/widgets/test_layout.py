@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.style import Style
 
 from tidings_chat.rows import ChatMessageRow, Mark, NoticeRow
-from tidings_chat.text import clean
+from tidings_chat.shown import NOTHING, ShownLine, ShownText
 from tidings_chat.widgets.layout import Layout, Styles
 
 STYLES = Styles(*(Style() for _ in range(8)))
@@ -18,15 +18,40 @@ WORDS = st.text(st.characters(exclude_categories=["Cc", "Cs"]) | st.sampled_from
 @given(WORDS, WORDS, st.integers(12, 60), st.booleans(), st.sampled_from(Mark))
 def test_no_line_is_wider_than_the_pane(text: str, name: str, width: int, is_continued: bool, mark: Mark) -> None:
     row = ChatMessageRow(
-        "k", 1, "ben", clean(name), True, is_continued, "10:00", clean(text), name, True, False, mark, "why"
+        "k",
+        1,
+        "ben",
+        ShownLine(name),
+        True,
+        is_continued,
+        "10:00",
+        ShownText(text),
+        ShownLine(name),
+        True,
+        False,
+        mark,
+        ShownLine("why"),
     )
     layout = Layout(Console(width=200), width, STYLES)
-    for line in layout.lines(row, False) + layout.lines(NoticeRow(1, clean(text), "10:00"), False):
+    for line in layout.lines(row, False) + layout.lines(NoticeRow(1, ShownText(text), "10:00"), False):
         assert line.cell_len <= width
 
 
 def test_a_long_message_is_folded_until_it_is_asked_for() -> None:
-    row = ChatMessageRow("k", 1, "ben", "Ben", False, False, "10:00", "word " * 20_000, "", False, False, Mark.NONE)
+    row = ChatMessageRow(
+        "k",
+        1,
+        "ben",
+        ShownLine("Ben"),
+        False,
+        False,
+        "10:00",
+        ShownText("word " * 20_000),
+        NOTHING,
+        False,
+        False,
+        Mark.NONE,
+    )
     layout = Layout(Console(width=200), 40, STYLES)
     folded_lines, all_lines = layout.lines(row, False), layout.lines(row, True)
     assert len(folded_lines) < 30
