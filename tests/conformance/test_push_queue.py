@@ -47,6 +47,16 @@ async def test_a_claimed_push_is_nobody_elses_until_its_lease_is_over(queue: Pus
     assert await claim_one(queue, NOW + LEASE) == first
 
 
+async def test_what_was_kept_while_a_clock_was_ahead_is_due_at_once(queue: PushQueue) -> None:
+    ahead = NOW + 400 * 86_400_000
+    await queue.enqueue([push("v1"), push("v2")], ahead)
+    (leased, other) = await claim(queue, ahead)
+    await queue.retry(other.push_id, ahead + 3_000)
+    await queue.enqueue([push("v3")], NOW)
+    assert {each.push_id for each in await claim(queue)} >= {leased.push_id, other.push_id}
+    assert await queue.next_due_ms(FCM) == NOW + LEASE
+
+
 async def test_each_provider_has_a_line_of_its_own(queue: PushQueue) -> None:
     await queue.enqueue([push("v1"), push("v2", provider=APNS)], NOW)
     assert [each.push.device_id for each in await claim(queue)] == ["v1"]

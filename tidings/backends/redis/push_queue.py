@@ -22,6 +22,7 @@ from tidings.backends.redis.pipeline import Argument, AutoPipeline, Script
 from tidings.backends.rows import device_push, push_row
 from tidings.core.errors import precondition
 from tidings.core.ports import DeadLetter, DevicePush, PushQueue, PushQueueDepth, QueuedPush
+from tidings.core.ports.push import LONGEST_WAIT_MS
 from tidings.core.reasons import Reason
 from tidings.core.values import PushProvider
 
@@ -105,6 +106,10 @@ _CLAIM = Script(
     + """
 local due = p .. 'due:' .. ARGV[2]
 local answer = {}
+local latest = string.format('(%.0f', ARGV[3] + ARGV[6])
+for _, id in ipairs(redis.call('ZRANGEBYSCORE', due, latest, '+inf', 'LIMIT', 0, ARGV[5])) do
+  redis.call('ZADD', due, ARGV[3], id)
+end
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', due, '-inf', ARGV[3], 'LIMIT', 0, ARGV[5])) do
   redis.call('ZADD', due, ARGV[3] + ARGV[4], id)
   redis.call('HSET', p .. 'item:' .. id, 'claimed', 1)
@@ -219,7 +224,7 @@ class RedisPushQueue(PushQueue):
 
     async def claim(self, provider: PushProvider, now_ms: int, lease_ms: int, limit: int) -> Sequence[QueuedPush]:
         """See `PushQueue.claim`."""
-        claimed = await self._run(_CLAIM, int(provider), now_ms, lease_ms, limit)
+        claimed = await self._run(_CLAIM, int(provider), now_ms, lease_ms, limit, LONGEST_WAIT_MS)
         return [
             QueuedPush(int(push_id), _push(body), int(attempts), int(queued_at_ms))
             for push_id, attempts, body, queued_at_ms in claimed

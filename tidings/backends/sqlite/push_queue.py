@@ -9,6 +9,7 @@ from collections.abc import Collection, Sequence
 from tidings.backends.rows import PUSH_COLUMNS, device_push, push_row
 from tidings.backends.sqlite.database import Database
 from tidings.core.ports import DeadLetter, DevicePush, PushQueue, PushQueueDepth, QueuedPush
+from tidings.core.ports.push import LONGEST_WAIT_MS
 from tidings.core.values import PushProvider
 
 
@@ -47,6 +48,10 @@ class SqlitePushQueue(PushQueue):
         """See `PushQueue.claim`."""
 
         def work(connection: sqlite3.Connection) -> Sequence[QueuedPush]:
+            connection.execute(
+                "UPDATE push_queue SET due_at_ms = ? WHERE provider = ? AND due_at_ms > ?",
+                (now_ms, provider, now_ms + LONGEST_WAIT_MS),
+            )
             claimed = [
                 QueuedPush(row[0], device_push(row[3:]), row[1], row[2])
                 for row in connection.execute(

@@ -56,6 +56,10 @@ class PushQueueDepth:
     """Since when the oldest push waits, in ms since 1970; 0 when none does."""
 
 
+LONGEST_WAIT_MS = 7 * 86_400_000
+"""No push is put off for so long: what seems to be due later was written while a clock was ahead, and is due now."""
+
+
 class PushQueue(abc.ABC):
     """Pushes on stable storage, each for one device, so that no device and no provider waits for another.
 
