@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -48,6 +49,18 @@ def internal_certificate(settings: Settings) -> Certificate | None:
     return Certificate(
         read(tls.private_key), _certificates(tls.certificate), client_authority=_certificates(tls.authority)
     )
+
+
+def to_ourselves(settings: Settings, *, internal: bool) -> ssl.SSLContext | None:
+    """How this process speaks to its own listener: whose certificate it is need not be checked. None for plaintext."""
+    tls = settings.internal_tls
+    if (tls is None) if internal else (settings.tls_certificate is None):
+        return None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    if internal and tls is not None:
+        context.load_cert_chain(tls.certificate, tls.private_key)
+    return context
 
 
 class Dialler:

@@ -70,6 +70,9 @@ class Services(abc.ABC):
     device_streams: DeviceStreams
     """For the api: ends the streams of signed-out devices, wherever they are."""
 
+    listening = ""
+    """HOST:PORT of the listener for other servers, once it has started; empty when there is none."""
+
     @abc.abstractmethod
     async def start(self) -> str:
         """Learn what has to be known before the first call, and listen for other servers.

@@ -23,7 +23,7 @@ from tidings.rpc.live_calls import LiveCalls
 from tidings.rpc.server import GrpcServer
 from tidings.rpc.tasks import periodic
 from tidings.rpc.tokens import Revocations, TokenIssuer, TokenVerifier
-from tidings_server.certificates import public_certificate
+from tidings_server.certificates import public_certificate, to_ourselves
 from tidings_server.clock_watch import ClockWatch
 from tidings_server.engines import Engines, NodeContext, Services
 from tidings_server.metrics import Metrics
@@ -38,6 +38,7 @@ from tidings_server.servicers import (
     password_hashing,
 )
 from tidings_server.settings import Settings
+from tidings_server.watchdog import Listener
 
 _log = logging.getLogger(__name__)
 
@@ -84,6 +85,8 @@ class Node:
         self._listener = GrpcServer([CallInterceptor(verifier, calls, admission, addresses)])
         self._passwords: Passwords | None = None
         self._add_services()
+        self.listeners: list[Listener] = []
+        """Where this process listens, once it has started."""
         self._draining = False
         self._endpoint = self._internal_endpoint = ""
         self._background: asyncio.Task[None] | None = None
@@ -117,6 +120,9 @@ class Node:
         await self._clock_watch.look()
         self._internal_endpoint = await self._services.start()
         listening = await self._listener.start(settings.listen, public_certificate(settings), settings.plaintext)
+        self.listeners = [Listener(listening, to_ourselves(settings, internal=False))]
+        if self._services.listening:
+            self.listeners.append(Listener(self._services.listening, to_ourselves(settings, internal=True)))
         self._endpoint = settings.advertise or listening
         self._metrics.start(settings.metrics_listen)
         self._background = asyncio.create_task(self._run())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import resource
 import signal
 from pathlib import Path
 from typing import Annotated
@@ -18,8 +19,12 @@ from tidings.rpc.server import ListenError
 from tidings_server.embedded import EmbeddedEngines, EmbeddedServices
 from tidings_server.node import Node
 from tidings_server.settings import SERVICES, Settings, SettingsError, load
+from tidings_server.watchdog import ServiceManager
 
 _log = logging.getLogger(__name__)
+
+# Beside the connections of clients: databases, engines, other servers, providers.
+_OTHER_FILES = 500
 
 
 def serve(
@@ -45,6 +50,8 @@ def serve(
 async def _serve(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT, then stop gracefully. Print where it listens once clients can connect."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    raise_file_limit(settings.capacity)
+    manager = ServiceManager()
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -54,12 +61,16 @@ async def _serve(settings: Settings) -> None:
         endpoint = await node.start()
         spare_collector()
         print(f"listening on {endpoint}", flush=True)
+        manager.tell("READY=1")
+        watching = asyncio.ensure_future(manager.watch(node.listeners))
         failure = asyncio.ensure_future(node.wait())
         stopped = asyncio.ensure_future(stopping.wait())
         await asyncio.wait({failure, stopped}, return_when=asyncio.FIRST_COMPLETED)
         stopped.cancel()
         _log.info("stopping")
+        manager.tell("STOPPING=1")
         await node.drain()
+        watching.cancel()
         if failure.done():
             failure.result()
         failure.cancel()
@@ -77,6 +88,26 @@ async def _open_node(settings: Settings) -> Node:
 
         return await Node.open(settings, await MeshEngines.open(settings, clock), MeshServices, clock)
     return await Node.open(settings, await EmbeddedEngines.open(settings, clock), EmbeddedServices, clock)
+
+
+def raise_file_limit(capacity: int) -> None:
+    """Let the process open as many files as it may, and say so when they are not enough: each client takes one."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+            soft = hard
+        except (OSError, ValueError) as error:
+            _log.warning("the limit of open files cannot be raised to %s: %s", hard, error)
+    needed = capacity + _OTHER_FILES
+    if soft != resource.RLIM_INFINITY and soft < needed:
+        _log.warning(
+            "this process may open %d files, and capacity = %d needs %d: raise the limit (LimitNOFILE, ulimit -Hn), or "
+            "lower capacity",
+            soft,
+            capacity,
+            needed,
+        )
 
 
 def spare_collector() -> None:

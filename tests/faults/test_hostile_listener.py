@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.floods import ATTACKS
 from tests.support.http2 import Http2, is_well
 from tests.support.processes import ServerProcess
 from tests.support.raw import Api
@@ -90,6 +92,18 @@ async def test_a_path_that_is_no_text_a_thousand_times(folder: Path) -> None:
 
     async with talking(folder) as scene:
         await by_tens([attack(scene.endpoint) for _ in range(1_000)])
+
+
+async def test_floods(folder: Path) -> None:
+    """From a process of their own: making them takes longer than serving them."""
+    async with talking(folder) as scene:
+        before = scene.server.rss()
+        attacker = await asyncio.create_subprocess_exec(
+            "nice", sys.executable, "-m", "tests.support.floods", scene.endpoint, stdout=asyncio.subprocess.PIPE
+        )
+        out, _ = await attacker.communicate()
+        assert (attacker.returncode, out.decode().split()) == (0, [attack.__name__ for attack in ATTACKS])
+        assert scene.server.rss() - before < 256 << 20
 
 
 @pytest.mark.parametrize(

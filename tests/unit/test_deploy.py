@@ -100,6 +100,14 @@ def test_the_units_are_locked_down(installed: Path) -> None:
     assert done.returncode == 0, done.stdout
 
 
+def test_systemd_watches_every_unit_and_bounds_it() -> None:
+    common = (_DEPLOY / "systemd" / "tidings-.service.d" / "common.conf").read_text()
+    for unit in _UNITS:
+        text = unit.read_text() + (common if unit.name.startswith("tidings-") else "")
+        for setting in ("Type=notify\n", "WatchdogSec=", "MemoryMax=", "TasksMax="):
+            assert text.count(f"\n{setting}") == 1, (unit.name, setting)
+
+
 def test_every_service_has_a_unit_with_its_own_settings() -> None:
     served: set[str] = set()
     for unit in _UNITS:
@@ -216,7 +224,8 @@ def test_health_decides_who_is_ready_and_draining_kills_nobody(workload: dict[st
     (container,) = _pods(workload)["containers"]
     for probe in ("startupProbe", "readinessProbe"):
         assert container[probe]["exec"]["command"][0] == "grpc_health_probe"
-    assert container["livenessProbe"]["tcpSocket"] == {"port": "grpc"}
+    command = container["livenessProbe"]["exec"]["command"]
+    assert (command[0], "-service=alive" in command) == ("grpc_health_probe", True)
 
 
 def test_the_port_between_servers_is_for_servers() -> None:

@@ -12,6 +12,8 @@ from grpc_health.v1 import health_pb2
 
 from tidings.core.errors import not_found
 
+ALIVE = "alive"
+"""A service that is served until the end, also while the others are not any more: for probes that kill."""
 WATCHERS = 1_000
 """How many may watch at once, on each listener: nobody signs in for it."""
 
@@ -27,7 +29,7 @@ class HealthService:
     """
 
     def __init__(self) -> None:
-        self._statuses: dict[str, int] = {}
+        self._statuses: dict[str, int] = {ALIVE: health_pb2.HealthCheckResponse.SERVING}
         self._watchers: set[asyncio.Event] = set()
 
     def set(self, services: Collection[str], status: int) -> None:

@@ -86,8 +86,10 @@ class MeshServices(Services):
             await self._sign_outs.start()
         except Refusal as refusal:
             raise SettingsError(str(refusal)) from refusal
-        listening = await self._internal.start(settings.mesh.listen, internal_certificate(settings), settings.plaintext)
-        return settings.mesh.advertise or listening
+        self.listening = await self._internal.start(
+            settings.mesh.listen, internal_certificate(settings), settings.plaintext
+        )
+        return settings.mesh.advertise or self.listening
 
     async def run(self) -> None:
         """See `Services.run`."""

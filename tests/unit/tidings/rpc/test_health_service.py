@@ -55,12 +55,24 @@ async def test_who_watches_is_told_of_each_change(world: World, service: str) ->
         assert not watch.ended.is_set()
 
 
+async def test_it_is_alive_while_it_drains(world: World) -> None:
+    world.server.drain()
+    async with await Http2.connect(world.endpoint) as http:
+        check = await http.call(CHECK)
+        await check.message(ask("alive"), end=True)
+        assert await check.read() == [answer("SERVING")]
+
+
 async def test_all_services_at_once(world: World) -> None:
     async with await Http2.connect(world.endpoint) as http:
         call = await http.call("/grpc.health.v1.Health/List")
         await call.message(b"", end=True)
         statuses = health_pb2.HealthListResponse.FromString((await call.read())[0]).statuses
-        assert {name: each.status for name, each in statuses.items()} == {"": 1, "tidings.v1.ChatService": 1}
+        assert {name: each.status for name, each in statuses.items()} == {
+            "": 1,
+            "alive": 1,
+            "tidings.v1.ChatService": 1,
+        }
 
 
 async def test_a_service_that_is_not_there(world: World) -> None:
