@@ -154,6 +154,8 @@ class Http2:
         call = Call(self, self._next_id)
         self._next_id += 2
         self._calls[call.stream_id] = call
+        if self.closed.is_set():
+            call.ended.set()
         block = self.block(headers)
         first = HeadersFrame(call.stream_id, block[:_FRAME_BYTES], flags=["END_STREAM"] if end else [])
         rest: list[Frame] = [

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import logging
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
 from typing import Any, cast
 
 import grpc
 from grpc import aio
-from grpc._cython.cygrpc import AioServer, _handle_rpc, _RequestCallError, _schedule_rpc_coro
+from grpc._cython.cygrpc import AioServer, _handle_rpc, _RequestCallError, _schedule_rpc_coro, _ServicerContext
 from grpc.aio._server import Server
 
 from tidings.core.errors import without_message
@@ -21,6 +21,9 @@ _log = logging.getLogger(__name__)
 
 # After a failure of gRPC's core, which is never a client's doing: it would be the same a moment later.
 _RETRY_SECONDS = 1.0
+
+Screen = Callable[["aio.ServicerContext[Any, Any]"], Coroutine[Any, Any, None] | None]
+"""Looks at a call that has just come; what it gives is run in place of the handler."""
 
 _call: contextvars.ContextVar[CallTask] = contextvars.ContextVar("call")
 
@@ -59,14 +62,17 @@ def call_aborted(error: BaseException) -> None:
         call.aborted = error
 
 
-def acceptor_server(interceptors: Sequence[aio.ServerInterceptor], options: Sequence[tuple[str, int]]) -> aio.Server:
+def acceptor_server(
+    interceptors: Sequence[aio.ServerInterceptor], options: Sequence[tuple[str, int]], screen: Screen
+) -> aio.Server:
     """Make a gRPC server that takes its calls through a `CallAcceptor`; `aio.server` has no place to give one.
 
     Args:
         interceptors: Stand before every call.
         options: Of gRPC's core.
+        screen: Looks at each call before them.
     """
-    acceptor = CallAcceptor(interceptors, options)
+    acceptor = CallAcceptor(interceptors, options, screen)
     server = Server.__new__(Server)
     vars(server).update(_loop=acceptor.loop, _server=acceptor)
     return cast(aio.Server, server)
@@ -84,12 +90,16 @@ class CallAcceptor(AioServer):
     Args:
         interceptors: Stand before every call.
         options: Of gRPC's core.
+        screen: Looks at each call before them.
     """
 
-    def __init__(self, interceptors: Sequence[aio.ServerInterceptor], options: Sequence[tuple[str, int]]) -> None:
+    def __init__(
+        self, interceptors: Sequence[aio.ServerInterceptor], options: Sequence[tuple[str, int]], screen: Screen
+    ) -> None:
         self.loop = asyncio.get_running_loop()
         super().__init__(self.loop, None, (), interceptors, tuple(options), None)
         self._before = tuple(interceptors)
+        self._screen = screen
         self._methods: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
         self._stopped: asyncio.Future[None] = self.loop.create_future()
         self._failures = LogRate()
@@ -157,7 +167,8 @@ class CallAcceptor(AioServer):
     def _serve(self, path: bytes | None, state: Any) -> None:
         """Run the handler of a call in a task, as the library does."""
         method = "" if path is None else path.decode()
-        handling = _handle_rpc(method, self, self._before, state, self.loop, False)
+        refusing = self._screen(_ServicerContext(state, None, None, self.loop))
+        handling = refusing or _handle_rpc(method, self, self._before, state, self.loop, False)
         context, held = contextvars.copy_context(), CallTask()
         # The handler runs in a task of its own, in a copy of this context.
         context.run(_call.set, held)

@@ -14,7 +14,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from tidings.core.limits import FRAME_BYTES
 from tidings.rpc.acceptor import acceptor_server
-from tidings.rpc.header_limit import HeaderLimit
+from tidings.rpc.header_limit import refuse_long_headers
 from tidings.rpc.health_service import HealthService
 from tidings.rpc.log_rate import guard_library_logs
 from tidings.rpc.reflection import add_reflection
@@ -71,7 +71,7 @@ class GrpcServer:
 
     def __init__(self, interceptors: Sequence[aio.ServerInterceptor]) -> None:
         guard_library_logs()
-        self.server = acceptor_server([HeaderLimit(), *interceptors], _OPTIONS)
+        self.server = acceptor_server(interceptors, _OPTIONS, refuse_long_headers)
         self._health = HealthService()
         self._names: list[str] = []
 
