@@ -371,7 +371,7 @@ class Connection:
     def _save_in_time(self) -> None:
         try:
             self._save()
-        except sqlite3.Error as error:
+        except (sqlite3.Error, OverflowError) as error:
             # Going on would promise what cannot be kept.
             self._end(error)
             if self._task is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -157,3 +158,14 @@ def test_a_quotation_is_asked_for_once_and_follows_edits() -> None:
     assert quoted is not None
     assert quoted.text == "after"
     assert [item.seq for item in timeline.items] == [9]
+
+
+@pytest.mark.parametrize("seconds", [2**63 - 1, -(2**63), 10**12, -(10**12), 253_402_300_800])
+def test_a_time_that_no_calendar_has_is_shown_as_the_first(seconds: int) -> None:
+    timeline = Timeline()
+    never = message(1)
+    never.created_at.seconds = seconds
+    timeline.add(never)
+    found = timeline.message(1)
+    assert found is not None
+    assert found.sent_at.timestamp() == 0
