@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
+from redis import DriverInfo
 from redis.asyncio import Connection, ConnectionPool
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
@@ -22,6 +23,8 @@ from tidings.core.errors import Refusal, unavailable
 from tidings.core.reasons import Reason
 
 _log = logging.getLogger(__name__)
+
+_DRIVER = DriverInfo()
 
 CONNECT_SECONDS = 1.0
 REPLY_SECONDS = 3.0
@@ -85,6 +88,8 @@ class AutoPipeline:
         """Host, port and database of the server, without secrets."""
         self._connections = ConnectionPool.from_url(
             url,
+            # What each connection would find out by itself, by reading a file on the event loop.
+            driver_info=_DRIVER,
             protocol=2,
             socket_timeout=REPLY_SECONDS,
             socket_connect_timeout=CONNECT_SECONDS,
