@@ -124,7 +124,7 @@ class Accounts:
         # Known before the hash is paid for; that it still holds is for the store to see.
         if await self._store.credentials(username) is not None:
             raise _username_taken()
-        password_hash = await self._passwords.hash(password)
+        password_hash = await self._passwords.hash(password, address)
         now = self._clock.wall_ms()
         user = User(new_user_id(), username, display_name or username, "", now)
         kept = Device(new_device_id(), user.user_id, device.device_name, device.platform, now, now, epoch=1)
@@ -155,7 +155,7 @@ class Accounts:
         await self._throttle.check(account, address)
         credentials = await self._store.credentials(account)
         password_hash = credentials.password_hash if credentials else None
-        matches = await self._passwords.verify(password_hash, password)
+        matches = await self._passwords.verify(password_hash, password, address)
         await self._throttle.check(account, address)
         if credentials is None or not matches:
             await self._throttle.failed(account, address)
@@ -241,12 +241,12 @@ class Accounts:
         account = f"change {caller.user_id}"
         await self._throttle.check(account, address)
         old_hash = await self._store.password_hash(caller.user_id)
-        matches = await self._passwords.verify(old_hash, old_password)
+        matches = await self._passwords.verify(old_hash, old_password, address)
         await self._throttle.check(account, address)
         if old_hash is None or not matches:
             await self._throttle.failed(account, address)
             raise unauthenticated("the old password is wrong", Reason.WRONG_PASSWORD)
-        new_hash = await self._passwords.hash(new_password)
+        new_hash = await self._passwords.hash(new_password, address)
         return await to_the_end(self._change_password(caller, old_hash, new_hash))
 
     async def devices(self, caller: Identity) -> Sequence[Device]:
@@ -266,7 +266,7 @@ class Accounts:
         """Sign a device in with a new refresh token, and name the servers that it may use."""
         user, password_hash = credentials.user, credentials.password_hash
         if self._passwords.is_outdated(password_hash):
-            fresh = await self._passwords.hash(password)
+            fresh = await self._passwords.hash(password, user.user_id)
             await self._store.rehash_password(user.user_id, password_hash, fresh)
             password_hash = fresh
         now = self._clock.wall_ms()
@@ -283,7 +283,7 @@ class Accounts:
         tokens = self._issue(kept, refresh_token)
         # A change of password signs out what is signed in; this device may have come just after it, with the old one.
         current = await self._store.password_hash(user.user_id)
-        if current != password_hash and not await self._passwords.verify(current, password):
+        if current != password_hash and not await self._passwords.verify(current, password, user.user_id):
             await self._revoke(user.user_id, kept.device_id)
             raise _wrong_credentials()
         return SignedIn(user, kept.device_id, tokens, self._servers())

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import secrets
+import sys
+import threading
 import unicodedata
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -13,10 +16,18 @@ from typing import TypeVar
 from argon2 import PasswordHasher, Type
 from argon2.exceptions import VerifyMismatchError
 
-from tidings.core.errors import unavailable
+from api_server.fair_queue import FairQueue
+from tidings.core.errors import Code, Refusal
 from tidings.core.reasons import Reason
 
 T = TypeVar("T")
+
+THREADS = max(1, (os.cpu_count() or 2) // 2)
+"""Half of the cores: one of two."""
+MOST_WAITING = 2_000
+MOST_OF_ADDRESS = 128
+# About a third of the time where the event loop wants the same core.
+_NICE = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,36 +48,50 @@ class PasswordCost:
 class Passwords:
     """Makes and checks the hashes of passwords. Each hash takes some 20 ms of a thread.
 
+    They wait in a queue that is fair by address: a flood from one address keeps another waiting for one hash. The
+    threads have a lower priority than the event loop, which messages depend on.
+
     Args:
         cost: The cost of new hashes.
         threads: How many hashes are computed at the same time: bounds memory and CPU.
         most_waiting: How many may wait for their turn before more are refused.
+        most_of_address: The same, from one address.
     """
 
-    def __init__(self, cost: PasswordCost | None = None, threads: int = 2, most_waiting: int = 2_000) -> None:
+    def __init__(
+        self,
+        cost: PasswordCost | None = None,
+        threads: int = THREADS,
+        most_waiting: int = MOST_WAITING,
+        most_of_address: int = MOST_OF_ADDRESS,
+    ) -> None:
         cost = cost or PasswordCost()
         self._hasher = PasswordHasher(
             time_cost=cost.iterations, memory_cost=cost.memory_kib, parallelism=cost.parallelism, type=Type.ID
         )
-        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="tidings-password")
-        self._most_waiting = most_waiting
-        self._waiting = 0
+        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="tidings-password", initializer=_be_nice)
+        self._free = threads
+        self._queue: FairQueue[asyncio.Future[None]] = FairQueue(most_waiting, most_of_address)
         # What is checked where there is no user: it costs what a check costs, and nothing matches it.
         self._nobody = self._hasher.hash(secrets.token_urlsafe(32))
 
-    async def hash(self, password: str) -> str:
+    async def hash(self, password: str, address: str) -> str:
         """A new hash of a password.
 
-        Raises:
-            Refusal: UNAVAILABLE when too many wait already.
-        """
-        return await self._run(lambda: self._hasher.hash(_normal(password)))
+        Args:
+            password: The password.
+            address: Whom it is made for, as in all methods: each has its turn.
 
-    async def verify(self, password_hash: str | None, password: str) -> bool:
+        Raises:
+            Refusal: RESOURCE_EXHAUSTED when too many wait already.
+        """
+        return await self._run(lambda: self._hasher.hash(_normal(password)), address)
+
+    async def verify(self, password_hash: str | None, password: str, address: str) -> bool:
         """Whether a password matches a hash; None, for no user, takes as long and never matches.
 
         Raises:
-            Refusal: UNAVAILABLE when too many wait already.
+            Refusal: RESOURCE_EXHAUSTED when too many wait already.
         """
 
         def work() -> bool:
@@ -75,7 +100,7 @@ class Passwords:
             except VerifyMismatchError:
                 return False
 
-        return await self._run(work) and password_hash is not None
+        return await self._run(work, address) and password_hash is not None
 
     def is_outdated(self, password_hash: str) -> bool:
         """Whether a hash was made at another cost than new ones."""
@@ -85,14 +110,45 @@ class Passwords:
         """End the threads, once the hashes under way are done."""
         await asyncio.get_running_loop().run_in_executor(None, self._threads.shutdown)
 
-    async def _run(self, work: Callable[[], T]) -> T:
-        if self._waiting >= self._most_waiting:
-            raise unavailable("too many sign-ins at the same time", Reason.TOO_MANY_SIGN_INS)
-        self._waiting += 1
-        try:
-            return await asyncio.get_running_loop().run_in_executor(self._threads, work)
-        finally:
-            self._waiting -= 1
+    async def _run(self, work: Callable[[], T], address: str) -> T:
+        """Run some work in a thread when it is its turn. Whoever hangs up before has none."""
+        loop = asyncio.get_running_loop()
+        if self._free:
+            self._free -= 1
+        else:
+            turn: asyncio.Future[None] = loop.create_future()
+            if not self._queue.add(address, turn):
+                raise Refusal(
+                    Code.RESOURCE_EXHAUSTED,
+                    "too many sign-ins at the same time",
+                    reason=Reason.TOO_MANY_SIGN_INS,
+                    retry_after=1.0,
+                )
+            try:
+                await turn
+            except asyncio.CancelledError:
+                if turn.done() and not turn.cancelled():
+                    self._next()
+                raise
+        running = loop.run_in_executor(self._threads, work)
+        # A thread is busy until the hash is made, whether or not anybody still waits for it.
+        running.add_done_callback(lambda _: self._next())
+        return await running
+
+    def _next(self) -> None:
+        """Give a thread that is free to the next in the queue."""
+        while self._queue:
+            turn = self._queue.take()
+            if not turn.done():
+                turn.set_result(None)
+                return
+        self._free += 1
+
+
+def _be_nice() -> None:
+    """Lower the priority of this thread; Linux has one for each."""
+    if sys.platform == "linux":
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
 
 
 def _normal(password: str) -> str:

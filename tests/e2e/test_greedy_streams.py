@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -17,6 +16,7 @@ from grpc import aio
 from tests.support.processes import ServerProcess
 from tests.support.raw import Api, Device, details_of, end_of
 from tests.support.settings import CHEAP_SIGN_UPS
+from tests.support.waiting import seconds_of
 from tidings.v1 import chat_pb2, presence_pb2
 
 pytestmark = pytest.mark.timeout(180)
@@ -74,14 +74,6 @@ async def attack(endpoint: str, device: Device, payload: bytes, compression: grp
             await asyncio.sleep(0.01)
 
 
-async def seconds(work: Awaitable[object]) -> float:
-    """How long it takes; on a machine on which more wants to run than can, how long it would take where it can."""
-    began = monotonic()
-    await work
-    crowd = os.getloadavg()[0] / (os.cpu_count() or 1)
-    return (monotonic() - began) / max(1.0, crowd)
-
-
 @pytest.mark.parametrize("compression", [grpc.Compression.NoCompression, grpc.Compression.Gzip])
 @pytest.mark.parametrize(
     "payload",
@@ -96,9 +88,9 @@ async def test_others_go_on(server: ServerProcess, api: Api, payload: bytes, com
         attacks = [group.create_task(attack(server.endpoint, each, payload, compression)) for each in greedy]
         until = monotonic() + _SECONDS
         while monotonic() < until:
-            assert await seconds(stream.send(channel_id, "hello")) < 1.0
-            assert await seconds(api.log_in(bob.user.username, bob.device_id)) < 1.0
-            assert await seconds(ann.group(bob)) < 1.0
+            assert await seconds_of(stream.send(channel_id, "hello")) < 1.0
+            assert await seconds_of(api.log_in(bob.user.username, bob.device_id)) < 1.0
+            assert await seconds_of(ann.group(bob)) < 1.0
         for each in attacks:
             each.cancel()
 
@@ -151,6 +143,6 @@ async def test_heartbeats_without_an_end_hold_nobody_up(api: Api) -> None:
 
     beating = asyncio.create_task(beat())
     for _ in range(20):
-        assert await seconds(bob.group()) < 1.0
+        assert await seconds_of(bob.group()) < 1.0
     beating.cancel()
     call.cancel()

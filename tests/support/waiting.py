@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Awaitable, Callable
+from time import monotonic
 
 
 async def eventually(holds: Callable[[], Awaitable[bool]], seconds: float = 15.0) -> None:
@@ -9,3 +11,11 @@ async def eventually(holds: Callable[[], Awaitable[bool]], seconds: float = 15.0
     async with asyncio.timeout(seconds):
         while not await holds():
             await asyncio.sleep(0.02)
+
+
+async def seconds_of(work: Awaitable[object]) -> float:
+    """How long it takes; on a machine on which more wants to run than can, how long it would take where it can."""
+    began = monotonic()
+    await work
+    crowd = os.getloadavg()[0] / (os.cpu_count() or 1)
+    return (monotonic() - began) / max(1.0, crowd)

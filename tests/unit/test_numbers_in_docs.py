@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from api_server import passwords
 from chat_server import server as chat
 from chat_server import service as converse
 from chat_server.channels import local, push_decider, receipts, sequencer
@@ -207,6 +208,8 @@ _STATED = {
     "limits.md": [
         f"`rates.calls`: {_rate(_SETTINGS.rates.calls)}",
         f"`rates.calls_by_address`: {_rate(_SETTINGS.rates.calls_by_address)}",
+        f"| hashes that wait, from one address | {passwords.MOST_OF_ADDRESS} |",
+        f"| hashes that wait | {passwords.MOST_WAITING:,} |",
         f"`rates.commands`: {_rate(_SETTINGS.rates.commands)}",
         f"| a frame | {_kib(limits.FRAME_BYTES)}; it costs a command more for each {_kib(limits.BYTES_A_COMMAND)} |",
         f"| commands of a frame | {limits.FRAME_COMMANDS} |",

@@ -288,12 +288,12 @@ async def test_the_old_password_signs_nobody_in_after_a_change_under_way(world: 
     store = ChangedJustBefore(world.store._database)
     accounts = world.accounts(store=store)
     signed_in = await sign_up(accounts)
-    store.new_hash = await world.passwords.hash("another password")
+    store.new_hash = await world.passwords.hash("another password", "")
     assert (await refusal(log_in(accounts))).reason == "WRONG_CREDENTIALS"
     assert await store.devices(signed_in.user.user_id) == []
     assert len(world.sessions.ended) == 1
     # The same password hashed anew is no change.
-    store.new_hash = await world.passwords.hash("another password")
+    store.new_hash = await world.passwords.hash("another password", "")
     await log_in(accounts, password="another password")
 
 
