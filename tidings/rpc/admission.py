@@ -37,9 +37,7 @@ LARGE_ANSWERS = {
     "/tidings.v1.ChannelService/ListChannels": 1 << 20,
     "/tidings.v1.ContactService/ListContacts": 1 << 20,
 }
-"""Bytes that an answer may have, which are set aside before it is made."""
-ANSWER_BYTES = 64 << 10
-"""Of other answers."""
+"""Bytes that an answer may have, which are set aside before it is made. Other answers are small."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -77,7 +77,7 @@ def serving(
         handler: The method as its service registers it. One that takes a stream without a `request_deserializer` gets
             gRPC's own context, and what it reads are bytes.
         answers: Where there has to be room for the answer of a method that gives one.
-        answer_bytes: Room for that answer, in bytes.
+        answer_bytes: Room for a large answer, which is taken before it is made; 0 where answers are small.
 
     Returns:
         The function, of the call's context and the key of its caller.
@@ -97,14 +97,17 @@ def serving(
                     if context.code() not in (None, grpc.StatusCode.OK):
                         return
                     answer = cast(Encode, encode)(response)
-                    # What is not read takes memory once. Its time is counted on its own.
+                    # What is not read takes memory once.
                     del request, response
-                    scope.reschedule(None)
-                    try:
-                        await answers.write(context.write, answer)
-                    except asyncio.CancelledError:
-                        # Its device was signed out, say. No status can follow a first message that is not read.
-                        raise Unread from None
+                    # A small answer takes room when it is there: many calls may wait for something at the same time.
+                    async with answers.room(caller, 0 if answer_bytes else len(answer)):
+                        # The time to read it is counted on its own.
+                        scope.reschedule(None)
+                        try:
+                            await answers.write(context.write, answer)
+                        except asyncio.CancelledError:
+                            # Its device was signed out, say. No status can follow a first message that is not read.
+                            raise Unread from None
             except TimeoutError:
                 if not scope.expired():
                     raise

@@ -15,7 +15,7 @@ from tidings.core.errors import Code, Refusal, unauthenticated, without_message
 from tidings.core.reasons import Reason
 from tidings.rpc.acceptor import reset_call
 from tidings.rpc.addresses import ClientAddresses
-from tidings.rpc.admission import ANSWER_BYTES, LARGE_ANSWERS, Admission, Caller
+from tidings.rpc.admission import LARGE_ANSWERS, Admission, Caller
 from tidings.rpc.answers import Answers, Unread
 from tidings.rpc.calls import Context, serving
 from tidings.rpc.live_calls import LiveCalls
@@ -109,7 +109,7 @@ class CallInterceptor(aio.ServerInterceptor):
         asks_for_token = method.startswith("/tidings.") and method not in OPEN_METHODS
         verifier = self._verifier if asks_for_token else None
         is_stream = handler.request_streaming or handler.response_streaming
-        serve = serving(handler, self._answers, LARGE_ANSWERS.get(method, ANSWER_BYTES))
+        serve = serving(handler, self._answers, LARGE_ANSWERS.get(method, 0))
         admission = self._admission
 
         async def admitted(context: Context, caller: Caller) -> None:
