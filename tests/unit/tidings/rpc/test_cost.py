@@ -1,8 +1,8 @@
 """What it costs to decide whether a call or a command may go on, in function calls, which no busy machine changes.
 
-The bounds are half as much again as what was counted when they were set: 17 for a call, 8 for a command, 2 for one to be
-counted in its frame. Measured then: a call's admission 1.9 us, and its room for an answer with the limits of time 16 us; a
-command 0.4 us, and 0.2 us to be counted in its frame.
+The bounds are half as much again as what was counted when they were set: 17 for a call, 8 for a command, 2 for one to
+be counted in its frame. Measured then: a call's admission 1.9 us, and its room for an answer with the limits of time
+16 us; a command 0.4 us, and 0.2 us to be counted in its frame.
 """
 
 from __future__ import annotations
