@@ -86,44 +86,54 @@ def serving(
     method: Any = handler.unary_unary or handler.unary_stream or handler.stream_stream
     parse, encode = cast(Parse, handler.request_deserializer), handler.response_serializer
     if handler.unary_unary is not None:
+        return _serving_unary(method, parse, cast(Encode, encode), answers, answer_bytes)
+    return _serving_stream(method, parse, encode, takes_stream=handler.request_streaming)
 
-        async def serve_unary(context: Context, caller: str) -> None:
-            request = await _only_request(context, parse)
-            try:
-                async with asyncio.timeout(HANDLING_SECONDS) as scope, answers.room(caller, answer_bytes):
-                    with carried_out():
-                        response = await method(request, context)
-                    # What the library's services say instead of raising.
-                    if context.code() not in (None, grpc.StatusCode.OK):
-                        return
-                    answer = cast(Encode, encode)(response)
-                    # What is not read takes memory once.
-                    del request, response
-                    # A small answer takes room when it is there: many calls may wait for something at the same time.
-                    async with answers.room(caller, 0 if answer_bytes else len(answer)):
-                        # The time to read it is counted on its own.
-                        scope.reschedule(None)
-                        try:
-                            await answers.write(context.write, answer)
-                        except asyncio.CancelledError:
-                            # Its device was signed out, say. No status can follow a first message that is not read.
-                            raise Unread from None
-            except TimeoutError:
-                if not scope.expired():
-                    raise
-                raise too_slow("the answer could not be made", HANDLING_SECONDS) from None
 
-        return serve_unary
+def _serving_unary(
+    method: Any, parse: Parse, encode: Encode, answers: Answers, answer_bytes: int
+) -> Callable[[Context, str], Awaitable[None]]:
+    async def serve_unary(context: Context, caller: str) -> None:
+        request = await _only_request(context, parse)
+        try:
+            async with asyncio.timeout(HANDLING_SECONDS) as scope, answers.room(caller, answer_bytes):
+                with carried_out():
+                    response = await method(request, context)
+                # What the library's services say instead of raising.
+                if context.code() not in (None, grpc.StatusCode.OK):
+                    return
+                answer = encode(response)
+                # What is not read takes memory once.
+                del request, response
+                # A small answer takes room when it is there: many calls may wait for something at the same time.
+                async with answers.room(caller, 0 if answer_bytes else len(answer)):
+                    # The time to read it is counted on its own.
+                    scope.reschedule(None)
+                    try:
+                        await answers.write(context.write, answer)
+                    except asyncio.CancelledError:
+                        # Its device was signed out, say. No status can follow a first message that is not read.
+                        raise Unread from None
+        except TimeoutError:
+            if not scope.expired():
+                raise
+            raise too_slow("the answer could not be made", HANDLING_SECONDS) from None
 
+    return serve_unary
+
+
+def _serving_stream(
+    method: Any, parse: Parse, encode: Encode | None, *, takes_stream: bool
+) -> Callable[[Context, str], Awaitable[None]]:
     async def serve_stream(context: Context, _: str) -> None:
         # Headers go alone: with a first message behind them that its client does not read, they count as not sent, and
         # no status could be sent.
         await context.send_initial_metadata(())
-        if handler.request_streaming and parse is None:
+        if takes_stream and parse is None:
             await method(context, context)
             return
         messages = MessageContext(context, parse, encode)
-        request = messages if handler.request_streaming else await _only_request(context, parse)
+        request = messages if takes_stream else await _only_request(context, parse)
         if not inspect.isasyncgenfunction(method):
             await method(request, messages)
             return
