@@ -93,6 +93,8 @@ def serving(
 def _serving_unary(
     method: Any, parse: Parse, encode: Encode, answers: Answers, answer_bytes: int
 ) -> Callable[[Context, str], Awaitable[None]]:
+    """Make the function of a method that takes one message and answers with one."""
+
     async def serve_unary(context: Context, caller: str) -> None:
         request = await _only_request(context, parse)
         try:
@@ -125,6 +127,8 @@ def _serving_unary(
 def _serving_stream(
     method: Any, parse: Parse, encode: Encode | None, *, takes_stream: bool
 ) -> Callable[[Context, str], Awaitable[None]]:
+    """Make the function of a method that takes or gives a stream."""
+
     async def serve_stream(context: Context, _: str) -> None:
         # Headers go alone: with a first message behind them that its client does not read, they count as not sent, and
         # no status could be sent.
