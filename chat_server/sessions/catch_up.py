@@ -15,6 +15,8 @@ from tidings.core.ports import ChannelLog, Inbox
 from tidings.core.reasons import Reason
 from tidings.v1 import chat_pb2
 
+# Channels whose receipts are written at a time: each has those of a hundred members at most.
+_TOGETHER = 100
 _DAY_MS = 24 * 3600 * 1000
 
 # A receipt takes its position before it is saved and told: a device may have had later events before it. And the clocks
@@ -96,5 +98,6 @@ class CatchUp:
             for channel_id, (position, seq) in chunk.heads.items():
                 replayed[channel_id] = seq
                 session.unacknowledged.sent(channel_id, position, seq)
-        for channel_id, marks in (await self.inbox.receipts_since(user_id, max(0, after - _RECEIPTS_OVERLAP))).items():
-            await write(events.receipt(channel_id, marks))
+        receipts = [*(await self.inbox.receipts_since(user_id, max(0, after - _RECEIPTS_OVERLAP))).items()]
+        for at in range(0, len(receipts), _TOGETHER):
+            await write(b"".join([events.receipt(*each) for each in receipts[at : at + _TOGETHER]]))

@@ -126,6 +126,18 @@ async def test_a_copy_of_a_text_that_has_been_deleted_since_is_not_replayed(port
     assert await _events(ports) == [b"before", b"redacted", b"redacted", b"kept", deletion.body]
 
 
+async def test_a_copy_of_an_edit_is_replayed_as_the_log_has_it_once_there_is_a_newer_one(
+    ports: Ports, scribe: Scribe
+) -> None:
+    message = await scribe.send("ann", b"first")
+    edits = [await scribe.edit(message, text) for text in (b"second", b"third", b"fourth")]
+    # The first has lost its text, the second has kept it for somebody who left.
+    await ports.log.append(LogBatch("ga", (), redactions=((edits[0].seq, b"redacted"),)))
+    for entries in ((message,), edits[:2], edits[2:]):
+        await _put(ports, *entries)
+    assert await _events(ports) == [b"first", b"redacted", b"third", b"fourth"]
+
+
 async def test_a_day_is_read_a_part_at_a_time(ports: Ports) -> None:
     # More than one answer holds, several at the same position in different channels.
     entries = []

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 from tests.conformance.costs import Cost
 from tests.conformance.engines import Ports
 from tests.conformance.scribe import Scribe, Ticker
 from tidings.core import positions
-from tidings.core.ports import PageRequest
+from tidings.core.ports import InboxCopy, PageRequest
 from tidings.core.values import Appended, EntryKind, LogBatch, LogEntry, Marks, SeqRange
 
 MANY = 10_000
@@ -20,6 +21,7 @@ class Past:
 
     def __init__(self, ports: Ports, scribe: Scribe) -> None:
         self.log = ports.log
+        self.inbox = ports.inbox
         self.channel_id = scribe.channel_id
         self.head = scribe.head.seq
         self.position = scribe.head.position
@@ -44,6 +46,8 @@ class Past:
             kept: dict[int, tuple[int, ...]] = {each.seq: () for each in batch if each.target_seq}
             outcome = await self.log.append(LogBatch(self.channel_id, tuple(batch), redactions=redactions, kept=kept))
             assert outcome == Appended()
+            # One by one, as they are when they do not come at the same moment.
+            await self.inbox.put([InboxCopy(["ann"], self.channel_id, (each,)) for each in batch])
 
     async def send(self, number: int, author_id: str = "ben") -> Sequence[int]:
         """Sends messages, and returns their seqs."""
@@ -80,6 +84,11 @@ def assert_alike(before: Cost, after: Cost) -> None:
     assert before, "nothing was counted"
     for what, number in after.items():
         assert number <= 2 * before[what], f"{what}: {before[what]} before, {number} after"
+
+
+async def replayed(ports: Ports, user_id: str = "ann") -> list[bytes]:
+    replay = await ports.inbox.replay(user_id, 0, (1 << 63) - 1)
+    return [event async for chunk in replay.chunks() for event in chunk.events]
 
 
 async def group(ports: Ports) -> Past:
@@ -160,3 +169,33 @@ async def test_an_unread_count_after_many_deletions(ports: Ports) -> None:
     before = await cost(ports, ask)
     await past.delete(await past.send(MANY))
     assert_alike(before, await cost(ports, ask))
+
+
+async def test_a_replay_has_the_last_text_of_a_message_and_reads_no_more_than_that(ports: Ports) -> None:
+    past = await group(ports)
+    (seq,) = await past.send(1)
+    await past.edit([seq] * 100)
+    text = b"text"
+    assert (await replayed(ports)).count(text) == 2
+    before = await cost(ports, lambda: replayed(ports))
+    await past.edit([seq] * 1_400)
+    assert (await replayed(ports)).count(text) == 2
+    # Each edit is still an entry, so that the log has no gap: fifteen times as many.
+    after = await cost(ports, lambda: replayed(ports))
+    assert_alike({what: 15 * number for what, number in before.items()}, after)
+
+
+async def test_a_first_connect_costs_what_it_brings_however_many_channels_that_is_from(ports: Ports) -> None:
+    ticker = Ticker(ports.clock)
+
+    async def channels(first: int, last: int) -> None:
+        scribes = [Scribe(ports.log, ticker, f"g{number}", inbox=ports.inbox) for number in range(first, last)]
+        for at in range(0, len(scribes), 200):
+            await asyncio.gather(*(each.create("ann") for each in scribes[at : at + 200]))
+
+    await channels(0, 100)
+    before = await cost(ports, lambda: replayed(ports))
+    await channels(100, 2_000)
+    assert len(await replayed(ports)) == 2_000
+    after = await cost(ports, lambda: replayed(ports))
+    assert_alike({what: 20 * number for what, number in before.items()}, after)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 from collections import defaultdict
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from cassandra.query import UNSET_VALUE
@@ -28,7 +28,7 @@ from tidings.core.errors import unavailable
 from tidings.core.framing import frame, split_frames
 from tidings.core.ports import Inbox, InboxCopy, Replay, ReplayChunk
 from tidings.core.reasons import Reason
-from tidings.core.values import EntryKind, Marks
+from tidings.core.values import EntryKind, LogEntry, Marks
 
 OVERLAP_MS = 60_000
 """How far before the cursor a replay begins."""
@@ -69,7 +69,10 @@ _ROWS = (
 _PAGE = Statement(f"{_ROWS} AND (position, channel_id, first_seq) > (?, ?, ?) AND (position) <= (?) LIMIT {_PAGE_ROWS}")
 _FIRST_STAY = Statement("SELECT min(joined_at_ms) FROM memberships_of_user WHERE user_id = ?")
 _RECEIPTS = Statement("SELECT channel_id, position, marks FROM receipts WHERE channel_id IN ?")
-_CHANGES = Statement("SELECT channel_id, target_seq, seq, kind FROM changes WHERE channel_id IN ? AND bucket = ?")
+_CHANGES = Statement(
+    "SELECT channel_id, target_seq, max(seq), max(kind) FROM changes WHERE channel_id IN ? AND bucket = ?"
+    " GROUP BY channel_id, bucket, target_seq"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,11 +257,11 @@ class _CassandraReplay(Replay):
         page, self._first_page = self._first_page, ()
         chunk = _Chunk()
         while page:
-            redacted = await self._redacted(page)
+            renewed = await self._renewed(page)
             # By the position of their events: a row that was written late stands behind its successors.
             for row in sorted(page, key=lambda each: each.first_position):
                 for first, last in self._seen[row.channel_id].add(row.first_seq, row.last_seq):
-                    async for item in self._items(row, first, last, redacted):
+                    async for item in self._items(row, first, last, renewed):
                         chunk.add(row.channel_id, *item)
                         if chunk.is_full:
                             yield chunk.closed()
@@ -279,19 +282,21 @@ class _CassandraReplay(Replay):
         return ()
 
     async def _items(
-        self, row: _InboxRow, first: int, last: int, redacted: Mapping[str, set[int]]
+        self, row: _InboxRow, first: int, last: int, renewed: Mapping[tuple[str, int], LogEntry]
     ) -> AsyncIterator[tuple[Sequence[bytes], int, int]]:
         """Yield the events of a row from `first` to `last`, with the last position and seq among them."""
-        gone = redacted.get(row.channel_id, ())
-        if row.events is None or any(first <= seq <= last for seq in gone):
+        if (row.channel_id, last) in renewed:
+            for entry in (renewed[row.channel_id, seq] for seq in range(first, last + 1)):
+                yield [entry.body], entry.position, entry.seq
+        elif row.events is None:
             for entry in await self._reader.range(row.channel_id, first, last):
                 yield [entry.body], entry.position, entry.seq
         else:
             events = list(split_frames(row.events))
             yield events[first - row.first_seq :][: last - first + 1], row.last_position, last
 
-    async def _redacted(self, page: Iterable[_InboxRow]) -> Mapping[str, set[int]]:
-        """Return the entries of a page whose text has been deleted since they were copied, by channel."""
+    async def _renewed(self, page: Iterable[_InboxRow]) -> Mapping[tuple[str, int], LogEntry]:
+        """Read the events of those rows from the log in which a text may have left it since they were copied."""
         wanted: defaultdict[int, set[str]] = defaultdict(set)
         for row in page:
             seqs = row.first_seq, row.last_seq, *(row.targets or ())
@@ -303,16 +308,40 @@ class _CassandraReplay(Replay):
             for ids in [list(channel_ids)]
             for at in range(0, len(ids), _TOGETHER)
         ]
-        changing: defaultdict[tuple[str, int], set[int]] = defaultdict(set)
-        deleted: set[tuple[str, int]] = set()
+        latest: dict[tuple[str, int], int] = {}
+        deleted: defaultdict[str, set[int]] = defaultdict(set)
         for channel_id, target_seq, seq, kind in await self._cassandra.execute_many(_CHANGES, asked):
-            changing[channel_id, target_seq].add(seq)
+            latest[channel_id, target_seq] = seq
             if kind == EntryKind.DELETION:
-                deleted.add((channel_id, target_seq))
-        redacted: defaultdict[str, set[int]] = defaultdict(set)
-        for channel_id, target_seq in deleted:
-            redacted[channel_id] |= {target_seq} | changing[channel_id, target_seq]
-        return redacted
+                deleted[channel_id].add(target_seq)
+        stale: defaultdict[str, list[int]] = defaultdict(list)
+        for row in page:
+            # A single large event is small once its text is gone; several are read when it is their turn.
+            is_small = row.events is not None or row.first_seq == row.last_seq
+            if is_small and _is_stale(row, latest, deleted[row.channel_id]):
+                stale[row.channel_id] += range(row.first_seq, row.last_seq + 1)
+        found = await asyncio.gather(*(self._reader.entries(*each) for each in stale.items()))
+        return {
+            (channel_id, seq): entry
+            for channel_id, entries in zip(stale, found, strict=True)
+            for seq, entry in entries.items()
+        }
+
+
+def _is_stale(row: _InboxRow, latest: Mapping[tuple[str, int], int], deleted: Collection[int]) -> bool:
+    """Tell whether a text of a row may have left the log: of a deleted message, or of an edit that is not the latest.
+
+    Args:
+        row: The row.
+        latest: The latest change of each message, by channel and message.
+        deleted: The deleted messages of the row's channel.
+    """
+    targets = row.targets or ()
+    return (
+        len(set(targets)) < len(targets)
+        or any(latest.get((row.channel_id, each), 0) > row.last_seq for each in targets)
+        or any(row.first_seq <= seq <= row.last_seq or seq in targets for seq in deleted)
+    )
 
 
 class _Chunk:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 import sqlite3
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from tidings.backends.rows import decode_marks
 from tidings.backends.sqlite.database import Database
@@ -15,15 +15,34 @@ from tidings.core.values import Marks
 _CHUNK_EVENTS = 1_000
 _CHUNK_BYTES = 256 << 10
 
+_LARGEST_SEQ = (1 << 63) - 1
+# One statement finds the last entry that the user sees of each stay, and leaves out what has nothing new.
+_STAYS = f"""
+SELECT m.channel_id, m.since_seq, e.seq
+FROM memberships m INDEXED BY memberships_of_user CROSS JOIN entries e
+    ON e.channel_id = m.channel_id AND e.seq = (
+        SELECT max(seq) FROM entries
+        WHERE channel_id = m.channel_id AND seq BETWEEN m.since_seq AND iif(m.until_seq, m.until_seq, {_LARGEST_SEQ})
+    )
+WHERE m.user_id = ? AND e.position > ?
+"""
+_POSITION = "SELECT position FROM entries WHERE channel_id = ? AND seq = ?"
+_ROWS = "SELECT seq, position, body FROM entries WHERE channel_id = ? AND seq BETWEEN ? AND ? ORDER BY seq"
+_RECEIPTS = """
+SELECT r.channel_id, r.marks
+FROM memberships m INDEXED BY channels_of_user CROSS JOIN receipts r ON r.channel_id = m.channel_id
+WHERE m.user_id = ? AND m.until_seq = 0 AND r.position > ?
+"""
 
-@dataclass(slots=True)
-class _Stretch:
-    """Unseen entries of one channel, from one stay of the user in it."""
 
+class _Stretch(NamedTuple):
+    """Unseen entries of one channel, from one stay of the user in it. The first entry decides the order."""
+
+    position: int
+    """Of the first entry."""
     channel_id: str
-    next_seq: int
+    first_seq: int
     last_seq: int
-    first_position: int
 
 
 class SqliteInbox(Inbox):
@@ -48,12 +67,7 @@ class SqliteInbox(Inbox):
         """See `Inbox.receipts_since`."""
         return await self._database.read(
             lambda connection: {
-                channel_id: decode_marks(marks)
-                for channel_id, marks in connection.execute(
-                    "SELECT r.channel_id, r.marks FROM memberships m JOIN receipts r USING (channel_id)"
-                    " WHERE m.user_id = ? AND m.until_seq = 0 AND r.position > ?",
-                    (user_id, after),
-                )
+                channel_id: decode_marks(marks) for channel_id, marks in connection.execute(_RECEIPTS, (user_id, after))
             }
         )
 
@@ -63,81 +77,66 @@ class _SqliteReplay(Replay):
 
     def __init__(self, database: Database, stretches: list[_Stretch], upto: int) -> None:
         self._database = database
-        self._stretches = stretches
+        self._heap = stretches
+        heapq.heapify(self._heap)
         self._upto = upto
-        self.first_position = min((each.first_position for each in stretches), default=0)
+        self.first_position = stretches[0].position if stretches else 0
 
     async def chunks(self) -> AsyncIterator[ReplayChunk]:
         """See `Replay.chunks`."""
-        while self._stretches:
-            chunk = await self._database.read(self._next_chunk)
-            if chunk.events:
-                yield chunk
+        while self._heap:
+            yield await self._database.read(self._next_chunk)
 
     def _next_chunk(self, connection: sqlite3.Connection) -> ReplayChunk:
-        """Read the next chunk, and advance the stretches beyond it."""
-        by_channel = {(each.channel_id, each.last_seq): each for each in self._stretches}
+        """Read the next chunk. Stretches that have nothing in it are not looked at, however many there are."""
+        heap = self._heap
+        reading: dict[tuple[str, int], Iterator[tuple[int, int, bytes]]] = {}
+        bodies: dict[tuple[str, int], bytes] = {}
         events: list[bytes] = []
         heads: dict[str, tuple[int, int]] = {}
-        size = 0
-        position = 0
-        rows = heapq.merge(*(self._rows(connection, each) for each in self._stretches))
-        for position, channel_id, seq, last_seq, body in rows:
-            events.append(body)
-            size += len(body)
+        size = position = 0
+        while heap and len(events) < _CHUNK_EVENTS and size < _CHUNK_BYTES:
+            position, channel_id, seq, last_seq = heap[0]
+            key = channel_id, last_seq
+            if key not in reading:
+                reading[key] = connection.execute(_ROWS, (channel_id, seq, last_seq))
+                _, _, bodies[key] = next(reading[key])
+            events.append(bodies[key])
+            size += len(bodies[key])
             heads[channel_id] = position, seq
-            by_channel[channel_id, last_seq].next_seq = seq + 1
-            if len(events) >= _CHUNK_EVENTS or size >= _CHUNK_BYTES:
-                break
-        else:
-            self._stretches = []
+            following = next(reading[key], None)
+            if following is None or following[1] > self._upto:
+                heapq.heappop(heap)
+            else:
+                next_seq, next_position, bodies[key] = following
+                heapq.heapreplace(heap, _Stretch(next_position, channel_id, next_seq, last_seq))
         return ReplayChunk(events, position, heads)
-
-    def _rows(self, connection: sqlite3.Connection, stretch: _Stretch) -> Iterator[tuple[int, str, int, int, bytes]]:
-        rows = connection.execute(
-            "SELECT position, seq, body FROM entries WHERE channel_id = ? AND seq BETWEEN ? AND ? ORDER BY seq",
-            (stretch.channel_id, stretch.next_seq, stretch.last_seq),
-        )
-        for position, seq, body in rows:
-            if position > self._upto:
-                return
-            yield position, stretch.channel_id, seq, stretch.last_seq, body
 
 
 def _stretches(connection: sqlite3.Connection, user_id: str, after: int, upto: int) -> list[_Stretch]:
     """Find the entries that a user has not seen: one stretch for each stay in a channel with any."""
     found = []
-    stays = connection.execute(
-        "SELECT channel_id, since_seq, until_seq FROM memberships WHERE user_id = ?", (user_id,)
-    ).fetchall()
-    for channel_id, since_seq, until_seq in stays:
-        until = "AND seq <= ?3" if until_seq else ""
-        last = connection.execute(
-            f"SELECT seq, position FROM entries WHERE channel_id = ?1 AND seq >= ?2 {until} ORDER BY seq DESC LIMIT 1",
-            (channel_id, since_seq, until_seq) if until_seq else (channel_id, since_seq),
-        ).fetchone()
-        if last is None or last[1] <= after:
-            continue
-        first_seq, first_position = _first_beyond(connection, channel_id, since_seq, last[0], after)
-        if first_position <= upto:
-            found.append(_Stretch(channel_id, first_seq, last[0], first_position))
+    for channel_id, since_seq, last_seq in connection.execute(_STAYS, (user_id, after)).fetchall():
+        first_seq, position = _first_beyond(connection, channel_id, since_seq, last_seq, after)
+        if position <= upto:
+            found.append(_Stretch(position, channel_id, first_seq, last_seq))
     return found
 
 
 def _first_beyond(connection: sqlite3.Connection, channel_id: str, low: int, high: int, after: int) -> tuple[int, int]:
     """Find the first entry from `low` to `high` whose position is beyond `after`, with its position.
 
-    Positions grow with seq, so this is a bisection.
+    Positions grow with seq, so this is a bisection. The first try is the lowest: a new device has seen nothing.
     """
 
     def position_at(seq: int) -> int:
-        row = connection.execute("SELECT position FROM entries WHERE channel_id = ? AND seq = ?", (channel_id, seq))
-        return int(row.fetchone()[0])
+        return int(connection.execute(_POSITION, (channel_id, seq)).fetchone()[0])
 
+    middle = low
     while low < high:
-        middle = (low + high) // 2
         if position_at(middle) > after:
             high = middle
         else:
             low = middle + 1
+        middle = (low + high) // 2
     return low, position_at(low)
