@@ -38,8 +38,8 @@ class Contacts:
                 are as many as allowed; those added at the same time are not counted.
         """
         contact = await self._other(user_id, contact_id)
-        contacts = [each.user for each in await self._store.contacts(user_id)]
-        _check_room(contacts, contact_id, CONTACTS, "contacts", Reason.TOO_MANY_CONTACTS)
+        others = await self._store.contact_count(user_id, contact_id)
+        _check_room(others, CONTACTS, "contacts", Reason.TOO_MANY_CONTACTS)
         return Contact(contact, await self._store.add(user_id, contact_id, self._clock.wall_ms()))
 
     async def remove(self, user_id: str, contact_id: str) -> None:
@@ -65,8 +65,8 @@ class Contacts:
                 many as allowed are blocked; those blocked at the same time are not counted.
         """
         await self._other(user_id, blocked_id)
-        blocked = await self._store.blocked(user_id)
-        _check_room(blocked, blocked_id, BLOCKED_USERS, "blocked users", Reason.TOO_MANY_BLOCKED)
+        others = await self._store.blocked_count(user_id, blocked_id)
+        _check_room(others, BLOCKED_USERS, "blocked users", Reason.TOO_MANY_BLOCKED)
         await to_the_end(self._block(user_id, blocked_id))
 
     async def unblock(self, user_id: str, blocked_id: str) -> None:
@@ -90,7 +90,7 @@ class Contacts:
         return found
 
 
-def _check_room(users: Sequence[User], new_id: str, most: int, what: str, reason: Reason) -> None:
-    if len(users) >= most and all(each.user_id != new_id for each in users):
+def _check_room(others: int, most: int, what: str, reason: Reason) -> None:
+    if others >= most:
         message = f"a user has at most {most:,} {what}: remove one first"
-        raise precondition(message, reason, field="user_id", limit=most, actual=len(users))
+        raise precondition(message, reason, field="user_id", limit=most, actual=others)

@@ -37,6 +37,10 @@ class AnnouncedContacts(ContactStore):
         """See `ContactStore.contacts`."""
         return await self._contacts.contacts(user_id)
 
+    async def contact_count(self, user_id: str, besides: str) -> int:
+        """See `ContactStore.contact_count`."""
+        return await self._contacts.contact_count(user_id, besides)
+
     async def watchers(self, user_id: str) -> Collection[str]:
         """See `ContactStore.watchers`."""
         return await self._contacts.watchers(user_id)
@@ -54,6 +58,10 @@ class AnnouncedContacts(ContactStore):
     async def blocked(self, user_id: str) -> Sequence[User]:
         """See `ContactStore.blocked`."""
         return await self._contacts.blocked(user_id)
+
+    async def blocked_count(self, user_id: str, besides: str) -> int:
+        """See `ContactStore.blocked_count`."""
+        return await self._contacts.blocked_count(user_id, besides)
 
     async def blocked_either_way(self, user_id: str, others: Collection[str]) -> Collection[str]:
         """See `ContactStore.blocked_either_way`."""

@@ -104,6 +104,23 @@ async def test_blocking_leaves_the_contacts(store: ContactStore) -> None:
     assert await store.contacts("u-ada") == [Contact(user("bob"), NOW)]
 
 
+async def test_contacts_and_blocks_are_counted_besides_one(store: ContactStore) -> None:
+    for add, remove, count in (
+        (store.add, store.remove, store.contact_count),
+        (store.block, store.unblock, store.blocked_count),
+    ):
+        assert await count("u-ada", "u-bob") == 0
+        for other in ("u-bob", "u-carl", "u-bob"):
+            await add("u-ada", other, NOW)
+        await add("u-zoe", "u-ada", NOW)
+        assert [await count("u-ada", each) for each in ("u-bob", "u-zoe", "")] == [1, 2, 2]
+        for other in ("u-bob", "u-bob", "u-zoe"):
+            await remove("u-ada", other)
+        assert [await count("u-ada", each) for each in ("u-bob", "u-carl")] == [1, 0]
+        await add("u-ada", "u-bob", NOW)
+        assert await count("u-ada", "u-zoe") == 2
+
+
 async def test_related_are_contacts_either_way(store: ContactStore) -> None:
     everyone = ["u-ada", "u-bob", "u-carl", "u-zoe"]
     await store.add("u-ada", "u-bob", NOW)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 
+import pytest
+
 from tests.conformance.costs import Cost
 from tests.conformance.engines import Ports
 from tests.conformance.scribe import Scribe, Ticker
 from tidings.core import positions
 from tidings.core.ports import InboxCopy, PageRequest
-from tidings.core.values import Appended, EntryKind, LogBatch, LogEntry, Marks, SeqRange
+from tidings.core.values import Appended, Device, EntryKind, LogBatch, LogEntry, Marks, Platform, SeqRange, User
 
 MANY = 10_000
 ALL = (SeqRange(1),)
@@ -199,3 +201,50 @@ async def test_a_first_connect_costs_what_it_brings_however_many_channels_that_i
     assert len(await replayed(ports)) == 2_000
     after = await cost(ports, lambda: replayed(ports))
     assert_alike({what: 20 * number for what, number in before.items()}, after)
+
+
+async def people(ports: Ports, first: int, last: int) -> None:
+    """Makes users whose display names begin alike."""
+
+    async def make(number: int) -> None:
+        user = User(f"u{number}", f"user{number:05}", f"Zoë {number}", "", 1)
+        device = Device(f"v{number}", user.user_id, "", Platform.WEB, 1, 1)
+        await ports.accounts.create_user(user, "hash", device, str(number).encode())
+
+    for at in range(first, last, 50):
+        await asyncio.gather(*map(make, range(at, min(at + 50, last))))
+
+
+@pytest.mark.parametrize("typed", ["zoe", "user"])
+async def test_a_search_after_many_people_of_that_name(ports: Ports, typed: str) -> None:
+    async def ask() -> None:
+        found = await ports.accounts.search(typed, "user00005", 10, "u1")
+        assert [each.user_id for each in found] == [f"u{number}" for number in range(6, 16)]
+
+    await people(ports, 0, 30)
+    before = await cost(ports, ask)
+    await people(ports, 30, 600)
+    assert_alike(before, await cost(ports, ask))
+
+
+async def test_adding_a_contact_or_blocking_somebody_after_many(ports: Ports) -> None:
+    store = ports.contacts
+
+    async def relate(first: int, last: int) -> None:
+        for number in range(first, last):
+            await store.add("u1", f"w{number}", 1)
+            await store.block("u1", f"w{number}", 1)
+
+    async def ask() -> None:
+        assert await store.contact_count("u1", "nobody") == await store.blocked_count("u1", "nobody") == related
+        await store.add("u1", "v", 1)
+        await store.block("u1", "v", 1)
+        await store.remove("u1", "v")
+        await store.unblock("u1", "v")
+
+    related = 10
+    await relate(0, related)
+    before = await cost(ports, ask)
+    await relate(related, 500)
+    related = 500
+    assert_alike(before, await cost(ports, ask))

@@ -28,6 +28,9 @@ class FakeContacts(ContactStore):
         self._check()
         return [Contact(_user(other), 0) for one, other in sorted(self.entries) if one == user_id]
 
+    async def contact_count(self, user_id: str, besides: str) -> int:
+        return sum(one == user_id and other != besides for one, other in self.entries)
+
     async def watchers(self, user_id: str) -> Collection[str]:
         self._check()
         return {one for one, other in self.entries if other == user_id}
@@ -40,6 +43,9 @@ class FakeContacts(ContactStore):
 
     async def blocked(self, user_id: str) -> Sequence[User]:
         return [_user(other) for one, other in sorted(self.blocks) if one == user_id]
+
+    async def blocked_count(self, user_id: str, besides: str) -> int:
+        return sum(one == user_id and other != besides for one, other in self.blocks)
 
     async def blocked_either_way(self, user_id: str, others: Collection[str]) -> Collection[str]:
         self._check()

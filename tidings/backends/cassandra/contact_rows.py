@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import enum
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
@@ -27,6 +28,7 @@ REVERSE = {
 
 _ONE = Statement("SELECT since_ms, writetime(since_ms) FROM relations WHERE user_id = ? AND kind = ? AND other_id = ?")
 _ALL = Statement("SELECT other_id, since_ms FROM relations WHERE user_id = ? AND kind = ?")
+_COUNT = Statement("SELECT count(*) FROM relations WHERE user_id = ? AND kind = ? AND since_ms > 0 ALLOW FILTERING")
 _SOME = Statement("SELECT other_id, since_ms FROM relations WHERE user_id = ? AND kind IN ? LIMIT ?")
 _AMONG = Statement("SELECT other_id, since_ms FROM relations WHERE user_id = ? AND kind IN ? AND other_id IN ?")
 _BEGIN = Statement(
@@ -87,6 +89,13 @@ class ContactRows:
         """Return the users to whom a user has a relation, with since when, in ms since 1970."""
         rows = await self._cassandra.execute(_ALL, (user_id, relation))
         return {other_id: since_ms for other_id, since_ms in rows if since_ms}
+
+    async def count(self, user_id: str, relation: Relation, besides: str) -> int:
+        """Count the users to whom a user has a relation, besides one."""
+        ((number,),), (since_ms, _) = await asyncio.gather(
+            self._cassandra.execute(_COUNT, (user_id, relation)), self._one(user_id, relation, besides)
+        )
+        return int(number) - bool(since_ms)
 
     async def blocks(self, user_id: str, most: int) -> frozenset[str] | None:
         """Return the users whom a user blocks or who block the user; None when there are more than `most`."""

@@ -60,6 +60,10 @@ class CassandraContactStore(ContactStore):
         since = await self._contact_rows.all(user_id, Relation.HAS_CONTACT)
         return [Contact(user, since[user.user_id]) for user in await self._by_username(since)]
 
+    async def contact_count(self, user_id: str, besides: str) -> int:
+        """See `ContactStore.contact_count`."""
+        return await self._contact_rows.count(user_id, Relation.HAS_CONTACT, besides)
+
     async def watchers(self, user_id: str) -> Collection[str]:
         """See `ContactStore.watchers`."""
         return set(await self._contact_rows.all(user_id, Relation.CONTACT_OF))
@@ -81,6 +85,10 @@ class CassandraContactStore(ContactStore):
     async def blocked(self, user_id: str) -> Sequence[User]:
         """See `ContactStore.blocked`."""
         return await self._by_username(await self._contact_rows.all(user_id, Relation.BLOCKS))
+
+    async def blocked_count(self, user_id: str, besides: str) -> int:
+        """See `ContactStore.blocked_count`."""
+        return await self._contact_rows.count(user_id, Relation.BLOCKS, besides)
 
     async def blocked_either_way(self, user_id: str, others: Collection[str]) -> Collection[str]:
         """See `ContactStore.blocked_either_way`."""

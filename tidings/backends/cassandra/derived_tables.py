@@ -25,7 +25,7 @@ _MEMBERSHIP_OF_USER = Statement(
 )
 _TITLE = Statement("UPDATE memberships USING TIMESTAMP ? SET title = ? WHERE channel_id = ?")
 _REDACTED = Statement(
-    "UPDATE log SET body = ?, gone = true WHERE channel_id = ? AND bucket = ? AND seq = ? IF EXISTS", conditional=True
+    "UPDATE log SET body = ?, live = false WHERE channel_id = ? AND bucket = ? AND seq = ? IF EXISTS", conditional=True
 )
 
 

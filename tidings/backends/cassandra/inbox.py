@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -56,6 +56,8 @@ _MERGED_MS = 5_000
 _CHUNK_EVENTS = 1_000
 _CHUNK_BYTES = 256 << 10
 _PAGE_ROWS = 250
+# A message may have any number of changes, of which the latest alone tells.
+_CHANGES_READ = 50
 _TOGETHER = 50
 
 _PUT = Statement(
@@ -70,8 +72,13 @@ _PAGE = Statement(f"{_ROWS} AND (position, channel_id, first_seq) > (?, ?, ?) AN
 _FIRST_STAY = Statement("SELECT min(joined_at_ms) FROM memberships_of_user WHERE user_id = ?")
 _RECEIPTS = Statement("SELECT channel_id, position, marks FROM receipts WHERE channel_id IN ?")
 _CHANGES = Statement(
-    "SELECT channel_id, target_seq, max(seq), max(kind) FROM changes WHERE channel_id IN ? AND bucket = ?"
-    " GROUP BY channel_id, bucket, target_seq"
+    "SELECT channel_id, target_seq, seq, kind FROM changes WHERE channel_id IN ? AND bucket = ?"
+    f" PER PARTITION LIMIT {_CHANGES_READ}"
+)
+# Of the partitions that have more. Cassandra warns of asking several of them in this way.
+_LATEST_CHANGES = Statement(
+    "SELECT channel_id, target_seq, max(seq), max(kind) FROM changes WHERE channel_id = ? AND bucket = ?"
+    " GROUP BY target_seq"
 )
 
 
@@ -310,8 +317,11 @@ class _CassandraReplay(Replay):
         ]
         latest: dict[tuple[str, int], int] = {}
         deleted: defaultdict[str, set[int]] = defaultdict(set)
-        for channel_id, target_seq, seq, kind in await self._cassandra.execute_many(_CHANGES, asked):
-            latest[channel_id, target_seq] = seq
+        rows = await self._cassandra.execute_many(_CHANGES, asked)
+        together = Counter((channel_id, bucket_of(target_seq)) for channel_id, target_seq, *_ in rows)
+        long = [partition for partition, number in together.items() if number == _CHANGES_READ]
+        for channel_id, target_seq, seq, kind in rows + await self._cassandra.execute_many(_LATEST_CHANGES, long):
+            latest[channel_id, target_seq] = max(seq, latest.get((channel_id, target_seq), 0))
             if kind == EntryKind.DELETION:
                 deleted[channel_id].add(target_seq)
         stale: defaultdict[str, list[int]] = defaultdict(list)

@@ -63,15 +63,14 @@ _CHANNEL = Statement(
 )
 _FIRST_ENTRY = Statement(
     "INSERT INTO log (channel_id, bucket, seq, position, kind, author_id, client_message_id, target_seq, body,"
-    " members, title, redactions) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) IF NOT EXISTS",
+    " live, members, title, redactions) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) IF NOT EXISTS",
     conditional=True,
 )
 _ENTRY = Statement(
-    "INSERT INTO log (channel_id, bucket, seq, position, kind, author_id, client_message_id, target_seq, body)"
-    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    "INSERT INTO log (channel_id, bucket, seq, position, kind, author_id, client_message_id, target_seq, body,"
+    " live) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
-_REDACT = Statement("UPDATE log SET body = ?, gone = true WHERE channel_id = ? AND bucket = ? AND seq = ?")
-_GONE = Statement("UPDATE log SET gone = true WHERE channel_id = ? AND bucket = ? AND seq = ?")
+_REDACT = Statement("UPDATE log SET body = ?, live = false WHERE channel_id = ? AND bucket = ? AND seq = ?")
 _WRITTEN = Statement(
     "SELECT seq, position, kind, author_id, client_message_id, target_seq FROM log"
     " WHERE channel_id = ? AND bucket = ? AND seq >= ? AND seq <= ? ORDER BY seq ASC",
@@ -340,7 +339,6 @@ def _statements(batch: LogBatch) -> tuple[list[tuple[Statement, Row]], Mapping[i
     """Return the writes of a batch, and the bodies to replace afterwards in other partitions."""
     channel_id, bucket = batch.channel_id, bucket_of(batch.entries[0].seq)
     redactions = dict(batch.redactions)
-    gone = [each.seq for each in batch.entries if each.seq in redactions]
     rows = [
         (
             channel_id,
@@ -352,10 +350,13 @@ def _statements(batch: LogBatch) -> tuple[list[tuple[Statement, Row]], Mapping[i
             each.client_message_id,
             each.target_seq,
             # If a body were written twice in one batch, the larger value would win.
-            redactions.pop(each.seq, each.body),
+            redactions.get(each.seq, each.body),
+            True if each.kind is EntryKind.MESSAGE and each.seq not in redactions else UNSET_VALUE,
         )
         for each in batch.entries
     ]
+    for each in batch.entries:
+        redactions.pop(each.seq, None)
     elsewhere = {seq: body for seq, body in redactions.items() if bucket_of(seq) != bucket}
     members = [(each.user_id, each.role, each.since_seq, each.joined_at_ms, each.until_seq) for each in batch.members]
     besides = (
@@ -367,7 +368,6 @@ def _statements(batch: LogBatch) -> tuple[list[tuple[Statement, Row]], Mapping[i
         (_FIRST_ENTRY, (*rows[0], *besides)),
         *((_ENTRY, row) for row in rows[1:]),
         *((_REDACT, (body, channel_id, bucket, seq)) for seq, body in redactions.items() if seq not in elsewhere),
-        *((_GONE, (channel_id, bucket, seq)) for seq in gone),
     ], elsewhere
 
 

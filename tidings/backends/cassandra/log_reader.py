@@ -39,6 +39,7 @@ _LOOKED_THROUGH = 32
 # How many changes of a message are read at once: mostly the first is in the log.
 _CHANGES_READ = 3
 _LARGEST_SEQ = (1 << 63) - 1
+_ANY_NUMBER = (1 << 31) - 1
 
 # A text may have 400 kB. So the first answer has few entries, and each next one as many as fit, going by the size of
 # those before.
@@ -92,7 +93,7 @@ class LogReader:
             return ()
         change, kept = latest
         if kept is None:
-            asked = channel_id, bucket_of(target_seq), target_seq, 1, change.seq - 1, BUCKET << 31
+            asked = channel_id, bucket_of(target_seq), target_seq, 1, change.seq - 1, _ANY_NUMBER
             kept = [seq for seq, _ in await self._cassandra.execute(_CHANGES_DOWN, asked)]
         earlier = await self.entries(channel_id, kept)
         return [*(earlier[seq] for seq in sorted(earlier) if is_change(earlier[seq], target_seq)), change]

@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from tidings.backends.cassandra.buckets import BUCKET, bucket_of
+from tidings.backends.cassandra.buckets import bucket_of
 from tidings.backends.cassandra.client import CassandraClient, Row, Statement
 from tidings.backends.rows import decode_marks, in_order
 from tidings.core.limits import UNREAD_COUNT
@@ -17,7 +17,6 @@ from tidings.core.values import (
     ChannelRecord,
     ChannelSnapshot,
     ChannelView,
-    EntryKind,
     Marks,
     Member,
     Role,
@@ -39,17 +38,17 @@ _MUTED_BY = Statement("SELECT user_id FROM mutes WHERE channel_id = ?")
 _MUTE = Statement("INSERT INTO mutes (channel_id, user_id) VALUES (?, ?)")
 _UNMUTE = Statement("DELETE FROM mutes WHERE channel_id = ? AND user_id = ?")
 
-# CQL has no "other than", so the user's own messages are subtracted from all. Each count is one row.
-# count(gone) counts those that are deleted: of others it is null.
-_MESSAGES = (
-    "SELECT count(*), count(gone) FROM log"
-    f" WHERE channel_id = ? AND bucket IN ? AND seq > ? AND kind = {EntryKind.MESSAGE:d}"
-)
+# CQL has no "other than", so the user's own messages are subtracted from all. Both are counted within one partition.
+_MESSAGES = "SELECT count(*) FROM log WHERE channel_id = ? AND bucket = ? AND seq > ? AND live = true"
 _ALL_SINCE = Statement(f"{_MESSAGES} ALLOW FILTERING")
+_BUCKETS_SINCE = Statement(
+    "SELECT bucket FROM log WHERE channel_id = ? AND bucket IN ? AND seq > ? AND live = true"
+    " PER PARTITION LIMIT 1 ALLOW FILTERING"
+)
 _OWN_SINCE = Statement(f"{_MESSAGES} AND author_id = ? ALLOW FILTERING")
 
-# Most often the last partition has what is unread. Where it has too little, so many are counted in one request.
-_COUNTED_TOGETHER = 32
+# How many partitions are looked through for messages in one request. Most often the last one has what is unread.
+_LOOKED_THROUGH = 32
 
 # How many partitions one request asks for: far fewer requests, and still a small one for the node that takes it.
 _TOGETHER = 50
@@ -165,18 +164,25 @@ class CassandraMemberships(Memberships):
 
     async def _unread(self, user_id: str, channel: _Channel, me: Member, marks: Mapping[str, Marks] | None) -> int:
         read_seq = max((marks or {}).get(user_id, Marks()).read_seq, me.since_seq - 1)
-        found, last = 0, channel.head_seq
-        most = 1
-        while last > read_seq and found < UNREAD_COUNT:
-            high = bucket_of(last)
-            low = max(bucket_of(read_seq + 1), high - most + 1)
-            asked = channel.record.channel_id, list(range(low, high + 1)), read_seq
-            ((everyones, gone),), ((own, own_gone),) = await asyncio.gather(
-                self._cassandra.execute(_ALL_SINCE, asked), self._cassandra.execute(_OWN_SINCE, (*asked, user_id))
-            )
-            found += everyones - gone - (own - own_gone)
-            last, most = low * BUCKET, _COUNTED_TOGETHER
+        first, last = bucket_of(read_seq + 1), bucket_of(channel.head_seq)
+        found = await self._count_unread(user_id, channel, last, read_seq) if channel.head_seq > read_seq else 0
+        while last > first and found < UNREAD_COUNT:
+            low = max(first, last - _LOOKED_THROUGH)
+            asked = channel.record.channel_id, list(range(low, last)), read_seq
+            buckets = [bucket for (bucket,) in await self._cassandra.execute(_BUCKETS_SINCE, asked)]
+            for bucket in sorted(buckets, reverse=True):
+                found += await self._count_unread(user_id, channel, bucket, read_seq)
+                if found >= UNREAD_COUNT:
+                    break
+            last = low
         return min(found, UNREAD_COUNT)
+
+    async def _count_unread(self, user_id: str, channel: _Channel, bucket: int, read_seq: int) -> int:
+        asked = channel.record.channel_id, bucket, read_seq
+        ((everyones,),), ((own,),) = await asyncio.gather(
+            self._cassandra.execute(_ALL_SINCE, asked), self._cassandra.execute(_OWN_SINCE, (*asked, user_id))
+        )
+        return int(everyones - own)
 
     async def _of_channels(self, statement: Statement, channel_ids: Sequence[str], *values: object) -> Sequence[Row]:
         asked = [(channel_ids[at : at + _TOGETHER], *values) for at in range(0, len(channel_ids), _TOGETHER)]

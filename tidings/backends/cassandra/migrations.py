@@ -17,6 +17,7 @@ from importlib.resources import files
 from cassandra import InvalidRequest
 from cassandra.cluster import NoHostAvailable, ResultSet, Session
 
+from tidings.backends.cassandra.live_migration import mark_live
 from tidings.backends.cassandra.search_key_migration import enter_search_keys
 
 # The holder of the lock renews it before every statement. If it is killed, the others wait this long.
@@ -37,7 +38,10 @@ _TABLES = (
 )
 
 # What follows the statements of a migration.
-_THEN: Mapping[int, Callable[[Session, Callable[[], None]], None]] = {6: enter_search_keys}
+_THEN: Mapping[int, Callable[[Session, Callable[[], None]], None]] = {
+    6: enter_search_keys,
+    7: mark_live,
+}
 
 
 class CassandraError(Exception):

@@ -27,6 +27,16 @@ UNION SELECT theirs.user_id FROM memberships mine JOIN memberships theirs USING 
 """
 
 
+_CONTACT_COUNT = """
+SELECT contacts - EXISTS (SELECT 1 FROM contacts WHERE user_id = :user AND contact_id = :besides)
+FROM relation_counts WHERE user_id = :user
+"""
+_BLOCKED_COUNT = """
+SELECT blocks - EXISTS (SELECT 1 FROM blocks WHERE user_id = :user AND blocked_id = :besides)
+FROM relation_counts WHERE user_id = :user
+"""
+
+
 class SqliteContactStore(ContactStore):
     """The contacts in SQLite.
 
@@ -41,7 +51,9 @@ class SqliteContactStore(ContactStore):
         """See `ContactStore.add`."""
 
         def work(connection: sqlite3.Connection) -> int:
-            connection.execute("INSERT OR IGNORE INTO contacts VALUES (?, ?, ?)", (user_id, contact_id, now_ms))
+            connection.execute(
+                "INSERT INTO contacts VALUES (?, ?, ?) ON CONFLICT DO NOTHING", (user_id, contact_id, now_ms)
+            )
             (added_at_ms,) = connection.execute(
                 "SELECT added_at_ms FROM contacts WHERE user_id = ? AND contact_id = ?", (user_id, contact_id)
             ).fetchone()
@@ -71,6 +83,10 @@ class SqliteContactStore(ContactStore):
             ]
         )
 
+    async def contact_count(self, user_id: str, besides: str) -> int:
+        """See `ContactStore.contact_count`. Triggers keep the count."""
+        return await self._count(_CONTACT_COUNT, user_id, besides)
+
     async def watchers(self, user_id: str) -> Collection[str]:
         """See `ContactStore.watchers`."""
         return await self._database.read(
@@ -84,7 +100,7 @@ class SqliteContactStore(ContactStore):
         """See `ContactStore.block`."""
         row = (user_id, blocked_id, now_ms)
         await self._database.write(
-            lambda connection: connection.execute("INSERT OR IGNORE INTO blocks VALUES (?, ?, ?)", row)
+            lambda connection: connection.execute("INSERT INTO blocks VALUES (?, ?, ?) ON CONFLICT DO NOTHING", row)
         )
 
     async def unblock(self, user_id: str, blocked_id: str) -> None:
@@ -108,6 +124,10 @@ class SqliteContactStore(ContactStore):
             ]
         )
 
+    async def blocked_count(self, user_id: str, besides: str) -> int:
+        """See `ContactStore.blocked_count`. Triggers keep the count."""
+        return await self._count(_BLOCKED_COUNT, user_id, besides)
+
     async def blocked_either_way(self, user_id: str, others: Collection[str]) -> Collection[str]:
         """See `ContactStore.blocked_either_way`."""
         return await self._ids(_BLOCKED_EITHER_WAY, user_id, others)
@@ -115,6 +135,11 @@ class SqliteContactStore(ContactStore):
     async def related(self, user_id: str, others: Collection[str]) -> Collection[str]:
         """See `ContactStore.related`."""
         return await self._ids(_RELATED, user_id, others)
+
+    async def _count(self, query: str, user_id: str, besides: str) -> int:
+        asked = {"user": user_id, "besides": besides}
+        row = await self._database.read(lambda connection: connection.execute(query, asked).fetchone())
+        return row[0] if row else 0
 
     async def _ids(self, query: str, user_id: str, others: Collection[str]) -> Collection[str]:
         asked = {"user": user_id, "others": json.dumps(list(others))}

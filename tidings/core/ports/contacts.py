@@ -24,6 +24,10 @@ class ContactStore(abc.ABC):
         """Return a user's contacts, by username."""
 
     @abc.abstractmethod
+    async def contact_count(self, user_id: str, besides: str) -> int:
+        """Return how many contacts a user has besides one. It costs the same however many there are."""
+
+    @abc.abstractmethod
     async def watchers(self, user_id: str) -> Collection[str]:
         """Return the users who have a user in their contacts."""
 
@@ -38,6 +42,10 @@ class ContactStore(abc.ABC):
     @abc.abstractmethod
     async def blocked(self, user_id: str) -> Sequence[User]:
         """Return the users whom a user blocks, by username."""
+
+    @abc.abstractmethod
+    async def blocked_count(self, user_id: str, besides: str) -> int:
+        """Return how many users a user blocks besides one. It costs the same however many there are."""
 
     @abc.abstractmethod
     async def blocked_either_way(self, user_id: str, others: Collection[str]) -> Collection[str]:

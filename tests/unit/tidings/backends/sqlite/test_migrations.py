@@ -8,6 +8,7 @@ from contextlib import closing
 from importlib.resources import files
 from pathlib import Path
 
+from tidings.backends.sqlite.contacts import SqliteContactStore
 from tidings.backends.sqlite.database import Database
 from tidings.backends.sqlite.history import SqliteHistory
 from tidings.backends.sqlite.log import SqliteChannelLog
@@ -86,4 +87,21 @@ async def test_what_was_deleted_before_there_was_a_mark_for_it_is_not_unread(tmp
     assert {seq: [each.seq for each in entries] for seq, entries in changes.items()} == {2: [2, 6], 3: [3, 5]}
     page = await SqliteHistory(database).messages("ga", [SeqRange(1)], PageRequest())
     assert [(row.message.seq, row.latest_change and row.latest_change.seq) for row in page] == [(2, 6), (3, 5)]
+    await database.close()
+
+
+async def test_relations_are_counted_that_were_there_before(tmp_path: Path) -> None:
+    with closing(made_by_schema(tmp_path, 5)) as connection:
+        insert(
+            connection,
+            "contacts",
+            [{"user_id": "u-ann", "contact_id": each, "added_at_ms": 1} for each in ("u-ben", "u-cas")],
+        )
+        insert(connection, "blocks", [{"user_id": "u-ben", "blocked_id": "u-cas", "blocked_at_ms": 1}])
+    database = Database(tmp_path)
+    contacts = SqliteContactStore(database)
+    assert [await contacts.contact_count(each, "u-ben") for each in ("u-ann", "u-ben")] == [1, 0]
+    assert [await contacts.blocked_count(each, "") for each in ("u-ann", "u-ben")] == [0, 1]
+    await contacts.remove("u-ann", "u-cas")
+    assert await contacts.contact_count("u-ann", "") == 1
     await database.close()
