@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 
 from tidings.backends.rows import decode_marks
+from tidings.core import positions
 from tidings.core.values import (
     ChannelKind,
     ChannelRecord,
@@ -23,6 +24,10 @@ CHANGES_OF_MESSAGE = (
     "entries INDEXED BY changes WHERE channel_id = :channel AND target_seq = :seq"
     f" AND kind IN ({EntryKind.EDIT:d}, {EntryKind.DELETION:d}) AND gone = {{gone}}"
 )
+
+ACTIVE_WITHIN = positions.span(1_000)
+"""How far the end of a log may be beyond `memberships.active`. A busy group of 100 writes those 100 rows once a second,
+not with every message."""
 
 
 def load_snapshot(connection: sqlite3.Connection, channel_id: str) -> ChannelSnapshot | None:

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from tidings.backends.rows import decode_marks
+from tidings.backends.sqlite.channel_rows import ACTIVE_WITHIN
 from tidings.backends.sqlite.database import Database
 from tidings.core.ports import Inbox, InboxCopy, Replay, ReplayChunk
 from tidings.core.values import Marks
@@ -16,15 +17,23 @@ _CHUNK_EVENTS = 1_000
 _CHUNK_BYTES = 256 << 10
 
 _LARGEST_SEQ = (1 << 63) - 1
-# One statement finds the last entry that the user sees of each stay, and leaves out what has nothing new.
+# One statement finds the last entry that the user sees of each stay, and leaves out what has nothing new: most of it by
+# the index.
+_ACTIVE_STAYS = """
+SELECT channel_id, since_seq, until_seq FROM memberships INDEXED BY {index}
+WHERE user_id = :user AND until_seq {until} AND active > :after - :within
+"""
 _STAYS = f"""
 SELECT m.channel_id, m.since_seq, e.seq
-FROM memberships m INDEXED BY memberships_of_user CROSS JOIN entries e
+FROM (
+    {_ACTIVE_STAYS.format(index="channels_of_user", until="= 0")}
+    UNION ALL {_ACTIVE_STAYS.format(index="past_stays_of_user", until="> 0")}
+) m CROSS JOIN entries e
     ON e.channel_id = m.channel_id AND e.seq = (
         SELECT max(seq) FROM entries
         WHERE channel_id = m.channel_id AND seq BETWEEN m.since_seq AND iif(m.until_seq, m.until_seq, {_LARGEST_SEQ})
     )
-WHERE m.user_id = ? AND e.position > ?
+WHERE e.position > :after
 """
 _POSITION = "SELECT position FROM entries WHERE channel_id = ? AND seq = ?"
 _ROWS = "SELECT seq, position, body FROM entries WHERE channel_id = ? AND seq BETWEEN ? AND ? ORDER BY seq"
@@ -116,7 +125,8 @@ class _SqliteReplay(Replay):
 def _stretches(connection: sqlite3.Connection, user_id: str, after: int, upto: int) -> list[_Stretch]:
     """Find the entries that a user has not seen: one stretch for each stay in a channel with any."""
     found = []
-    for channel_id, since_seq, last_seq in connection.execute(_STAYS, (user_id, after)).fetchall():
+    asked = {"user": user_id, "after": after, "within": ACTIVE_WITHIN}
+    for channel_id, since_seq, last_seq in connection.execute(_STAYS, asked).fetchall():
         first_seq, position = _first_beyond(connection, channel_id, since_seq, last_seq, after)
         if position <= upto:
             found.append(_Stretch(position, channel_id, first_seq, last_seq))

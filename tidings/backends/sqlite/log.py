@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Collection, Mapping, Sequence
 
 from tidings.backends.rows import ENTRY_COLUMNS, encode_marks, log_entry
-from tidings.backends.sqlite.channel_rows import CHANGES_OF_MESSAGE, load_snapshot
+from tidings.backends.sqlite.channel_rows import ACTIVE_WITHIN, CHANGES_OF_MESSAGE, load_snapshot
 from tidings.backends.sqlite.database import Database
 from tidings.core.ports import ChannelLog
 from tidings.core.values import (
@@ -27,6 +27,8 @@ _INSERT_ENTRY = f"INSERT INTO entries ({ENTRY_COLUMNS}, channel_id) VALUES (?, ?
 _INSERT_SENT = "INSERT INTO sent VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
 _REDACT = "UPDATE entries SET body = ?, gone = 1 WHERE channel_id = ? AND seq = ?"
 _WITH_TEXT = f"SELECT {ENTRY_COLUMNS} FROM {CHANGES_OF_MESSAGE.format(gone=0)} ORDER BY seq"
+_ACTIVE = "UPDATE memberships INDEXED BY members SET active = ? WHERE channel_id = ? AND until_seq = 0"
+_ACTIVE_KEPT = 100_000
 _ANY_NUMBER = 1 << 62
 
 
@@ -47,6 +49,8 @@ class SqliteChannelLog(ChannelLog):
     def __init__(self, database: Database) -> None:
         self._database = database
         self._committed = 0
+        # Up to where the members of a channel were told that it is active.
+        self._active: dict[str, int] = {}
 
     async def ready(self) -> None:
         """See `ChannelLog.ready`."""
@@ -55,12 +59,28 @@ class SqliteChannelLog(ChannelLog):
     async def append(self, batch: LogBatch) -> AppendOutcome:
         """See `ChannelLog.append`."""
         try:
-            await self._database.write(lambda connection: _append(connection, batch))
+            await self._database.write(lambda connection: self._append(connection, batch))
         except _NotAppended as refused:
             return refused.outcome
         if batch.entries:
             self._committed = max(self._committed, batch.entries[-1].position)
+            if self._is_newly_active(batch):
+                self._note_active(batch)
         return Appended()
+
+    def _append(self, connection: sqlite3.Connection, batch: LogBatch) -> None:
+        _append(connection, batch)
+        if batch.entries and self._is_newly_active(batch):
+            connection.execute(_ACTIVE, (batch.entries[-1].position, batch.channel_id))
+
+    def _is_newly_active(self, batch: LogBatch) -> bool:
+        return batch.entries[-1].position > self._active.get(batch.channel_id, -ACTIVE_WITHIN) + ACTIVE_WITHIN
+
+    def _note_active(self, batch: LogBatch) -> None:
+        if len(self._active) >= _ACTIVE_KEPT:
+            # Without them, the members are told again.
+            self._active.clear()
+        self._active[batch.channel_id] = batch.entries[-1].position
 
     def batch_capacity(self, head_seq: int) -> int:
         """See `ChannelLog.batch_capacity`. A transaction takes any number of entries."""
@@ -140,11 +160,12 @@ def _append(connection: sqlite3.Connection, batch: LogBatch) -> None:
             ],
         )
         connection.execute("UPDATE high_water SET position = max(position, ?)", (entries[-1].position,))
+    active = entries[-1].position if entries else 0
     for change in batch.members:
         connection.execute(
-            "REPLACE INTO memberships (channel_id, user_id, since_seq, until_seq, role, joined_at_ms)"
-            " VALUES (?, ?, ?, ?, ?, ?)",
-            (channel_id, change.user_id, change.since_seq, change.until_seq, change.role, change.joined_at_ms),
+            "REPLACE INTO memberships (channel_id, user_id, since_seq, until_seq, role, joined_at_ms, active)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (channel_id, change.user_id, change.since_seq, change.until_seq, change.role, change.joined_at_ms, active),
         )
     for seq, body in batch.redactions:
         connection.execute(_REDACT, (body, channel_id, seq))

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
+import heapq
 import sqlite3
 from collections.abc import Collection, Sequence
 
-from tidings.backends.sqlite.channel_rows import MESSAGES, load_snapshot
+from tidings.backends.sqlite.channel_rows import ACTIVE_WITHIN, MESSAGES, load_snapshot
 from tidings.backends.sqlite.database import Database
 from tidings.core.limits import UNREAD_COUNT
 from tidings.core.ports import Memberships
 from tidings.core.values import ChannelView, Marks
 
-# The head is found in the log itself, by one descent of its tree. Keeping it elsewhere would cost a write a message.
+_LARGEST_POSITION = (1 << 63) - 1
+# The index has them by about when they were active; the log says where it ends.
 _CHANNELS = """
-SELECT channel_id, coalesce(
+SELECT channel_id, active, coalesce(
     (SELECT position FROM entries e WHERE e.channel_id = m.channel_id ORDER BY seq DESC LIMIT 1), 0
-) AS head_position
-FROM memberships m
-WHERE user_id = :user AND until_seq = 0 AND (:all OR (head_position, channel_id) < (:position, :channel))
-ORDER BY head_position DESC, channel_id DESC LIMIT :limit
+)
+FROM memberships m INDEXED BY channels_of_user
+WHERE user_id = ? AND until_seq = 0 AND active <= ? ORDER BY active DESC, channel_id DESC
 """
 _UNREAD = f"""
 SELECT count(*) FROM (SELECT 1 FROM {MESSAGES.format(gone=0)} AND seq > :read AND author_id <> :user LIMIT :most)
@@ -41,12 +42,10 @@ class SqliteMemberships(Memberships):
 
     async def channels_of(self, user_id: str, after: tuple[int, str] | None, limit: int) -> Sequence[ChannelView]:
         """See `Memberships.channels_of`."""
-        position, channel = after or (0, "")
-        asked = {"user": user_id, "all": after is None, "position": position, "channel": channel, "limit": limit}
 
         def work(connection: sqlite3.Connection) -> Sequence[ChannelView]:
-            found = [channel_id for channel_id, _ in connection.execute(_CHANNELS, asked)]
-            views = (_view(connection, user_id, channel_id) for channel_id in found)
+            found = _page(connection, user_id, after, limit)
+            views = (_view(connection, user_id, channel_id) for _, channel_id in found)
             return [view for view in views if view is not None]
 
         return await self._database.read(work)
@@ -69,6 +68,21 @@ class SqliteMemberships(Memberships):
             }
         )
         return muting & set(user_ids)
+
+
+def _page(
+    connection: sqlite3.Connection, user_id: str, after: tuple[int, str] | None, limit: int
+) -> Sequence[tuple[int, str]]:
+    """Find the channels of a page, as (head_position, channel_id), without reading those that come after it."""
+    page: list[tuple[int, str]] = []
+    for channel_id, active, head in connection.execute(_CHANNELS, (user_id, after[0] if after else _LARGEST_POSITION)):
+        # No channel that follows has its head beyond this. One that has no entry yet is where it belongs.
+        most = (active + ACTIVE_WITHIN, channel_id) if active else (0, channel_id)
+        if len(page) == limit and most < page[0]:
+            break
+        if after is None or (head, channel_id) < after:
+            (heapq.heappushpop if len(page) == limit else heapq.heappush)(page, (head, channel_id))
+    return sorted(page, reverse=True)
 
 
 def _view(connection: sqlite3.Connection, user_id: str, channel_id: str) -> ChannelView | None:
