@@ -47,7 +47,8 @@ def reset_call() -> None:
     what is written stays in memory. The library has no other way to cancel a call from this side.
     """
     call = _call.get(None)
-    if call is not None:
+    # Once the call is closed, the library's task only waits for the handler, and would print a traceback.
+    if call is not None and getattr(call.task, "_fut_waiter", None) is not asyncio.current_task():
         call.task.cancel()
 
 

@@ -7,6 +7,8 @@ import re
 from collections.abc import Hashable
 from time import monotonic
 
+from grpc import aio
+
 from tidings.core.errors import without_message
 
 _SECONDS = 1.0
@@ -51,13 +53,16 @@ class LibraryLogFilter(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Take from a record all but its first words and its traceback; False when it is not to be logged."""
+        error = record.exc_info[1] if record.exc_info else None
+        if isinstance(error, aio.InternalError):
+            # What was to be written could not be, since the client is gone, which is no fault.
+            return False
         text = record.msg if isinstance(record.msg, str) else type(record.msg).__name__
         text = _PLACEHOLDER.sub("…", text.partition("\n")[0].partition("(")[0])
         unsaid = self._rate.unsaid((record.name, text))
         if unsaid is None:
             return False
         record.msg, record.args = (f"{text} [{unsaid:,} more since the last such line]" if unsaid else text), ()
-        error = record.exc_info[1] if record.exc_info else None
         if isinstance(error, UnicodeDecodeError):
             # The client's fault, and none that a traceback explains.
             record.exc_info = None

@@ -89,12 +89,17 @@ class Turn:
 async def to_the_end(work: Coroutine[Any, Any, T]) -> T:
     """Run some work to its end even when the call that waits for it is cancelled: a client may hang up at any moment.
 
-    For steps that belong together, such as signing a device out in the storage and then ending its stream.
+    For steps that belong together, such as signing a device out in the storage and then ending its stream. What they
+    raise when nobody waits any more is logged, unless it is a refusal.
     """
     task = asyncio.get_running_loop().create_task(work)
     _begun.add(task)
     task.add_done_callback(_begun.discard)
-    return await asyncio.shield(task)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        task.add_done_callback(_ended_unheard)
+        raise
 
 
 class TaskSet:
@@ -118,6 +123,12 @@ async def _round(work: Callable[[], Awaitable[object]]) -> bool:
         _log.error("%s failed", work.__qualname__, exc_info=without_message(error))
         return False
     return True
+
+
+def _ended_unheard(task: asyncio.Task[Any]) -> None:
+    error = None if task.cancelled() else task.exception()
+    if error is not None and not isinstance(error, Refusal):
+        _log.error("work that was begun for a call failed after its end", exc_info=without_message(error))
 
 
 async def _without_refusal(work: Coroutine[Any, Any, None]) -> None:

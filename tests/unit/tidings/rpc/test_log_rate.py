@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Iterator
 from functools import partial
 
 import pytest
+from grpc import aio
 
 from tests.support.clock import FakeClock
 from tests.support.http2 import CHECK, Http2, is_well
@@ -84,3 +86,14 @@ def fresh_filter(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
     monkeypatch.setattr(log_rate._filter, "_rate", LogRate())
     yield
+
+
+def test_that_a_client_is_gone_is_no_fault(caplog: pytest.LogCaptureFixture) -> None:
+    guard_library_logs()
+    try:
+        raise aio.InternalError("Failed execute_batch")
+    except aio.InternalError:
+        logging.getLogger("grpc._cython.cygrpc").exception(
+            "ExecuteBatchError raised in core by servicer method [%s]", ""
+        )
+    assert caplog.records == []

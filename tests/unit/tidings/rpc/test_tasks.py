@@ -127,6 +127,36 @@ async def test_work_goes_to_its_end_although_its_caller_is_gone() -> None:
     assert await to_the_end(work()) == "done"
 
 
+@pytest.mark.parametrize(
+    ("error", "logged"),
+    [(unavailable("the engine is away", Reason.ENGINE_UNAVAILABLE), 0), (ValueError("a secret"), 1)],
+)
+async def test_what_goes_on_without_its_caller_tells_only_of_faults(
+    error: Exception, logged: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    begun, go_on = asyncio.Event(), asyncio.Event()
+
+    async def work() -> None:
+        begun.set()
+        await go_on.wait()
+        raise error
+
+    unhandled: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: unhandled.append(context))
+    before = asyncio.all_tasks()
+    caller = asyncio.create_task(to_the_end(work()))
+    await begun.wait()
+    caller.cancel()
+    await asyncio.wait([caller])
+    go_on.set()
+    await asyncio.wait(asyncio.all_tasks() - before)
+    gc.collect()
+
+    assert unhandled == []
+    assert len(caplog.records) == logged
+    assert "a secret" not in caplog.text
+
+
 async def test_a_task_beside_ends_quietly_with_a_refusal() -> None:
     async def work() -> None:
         raise unavailable("the engine is away", Reason.ENGINE_UNAVAILABLE)
