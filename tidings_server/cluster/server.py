@@ -37,8 +37,13 @@ class TidingsServer(Engine):
         """HOST:PORT for clients."""
         return self._address("client")
 
+    @property
+    def internal_address(self) -> str:
+        """HOST:PORT for other servers."""
+        return self._address("internal")
+
     def _command(self) -> list[str]:
-        mesh = {**self.settings.get("mesh", {}), "listen": self._address("internal")}
+        mesh = {**self.settings.get("mesh", {}), "listen": self.internal_address}
         settings = {
             **self.settings,
             "backend": "mesh",
