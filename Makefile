@@ -15,7 +15,7 @@ STUBS := protos/stubs/tidings/v1/chat_pb2.py
 DEMO_LOG := clients/python/tidings_replay/data/2017-07-15.txt
 
 .DELETE_ON_ERROR:
-.PHONY: setup run demo bench examples test engines toolchains lint docs tools wheels lock clean
+.PHONY: setup run demo bench examples test fuzz engines toolchains lint docs tools wheels lock clean
 
 # What a server needs: the locked packages, the stubs and this tree, installed so that edits count at once.
 setup: $(VENV)/.server $(STUBS)
@@ -37,6 +37,12 @@ examples: $(foreach language,go kotlin rust typescript,.build/examples/$(languag
 
 test: setup $(VENV)/.dev $(TOOLS)/.built $(TOOLS)/loadgen engines examples
 	@$(PYTHON) -m pytest -n 2 --dist loadgroup
+
+# Hostile inputs by the hundred thousand, others each time; `make fuzz FUZZ="--seed 7"` makes those of a run before.
+FUZZ :=
+
+fuzz: setup $(VENV)/.dev
+	$(PYTHON) -m tests.fuzz run $(FUZZ)
 
 # etcd, Redis, Java and Cassandra, as far as they are missing; a moment when nothing is.
 engines: | $(VENV)/.dev
