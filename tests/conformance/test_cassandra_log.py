@@ -455,6 +455,23 @@ async def test_an_owner_that_is_paused_after_its_commit_does_not_bring_back_what
     assert view is not None and view.snapshot == await other.load()
 
 
+async def test_that_a_channel_is_active_is_noted_by_whoever_loads_it_when_its_writer_did_not_come_so_far(
+    one: Owner, other: Owner, ports: Ports
+) -> None:
+    snapshot = await one.load()
+    await Scribe(one.log, ticker := Ticker(), "gb").create("ann")
+    later = Scribe(one.log, ticker, "gc")
+    await later.create("ann")
+    (entry,) = one.draft(snapshot, "last")
+    entry = replace(entry, position=later.head.position + 1)
+    one.session.concerns = lambda cql: "SET active" in cql
+    with pytest.raises(Refusal):
+        await one.log.append(LogBatch("ga", (entry,)))
+    await other.load()
+    (latest,) = await ports.directory.channels_of("ann", None, 1)
+    assert latest.snapshot.record.channel_id == "ga"
+
+
 async def test_what_has_been_derived_is_not_derived_again_by_whoever_loads(one: Owner, other: Owner) -> None:
     asked: list[str] = []
 

@@ -7,12 +7,13 @@ does no harm: a value from a later entry stays.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from tidings.backends.cassandra.buckets import by_bucket
 from tidings.backends.cassandra.client import CassandraClient, Row, Statement
-from tidings.core.values import MembershipChange
+from tidings.core import positions
+from tidings.core.values import Member, MembershipChange
 
 _DERIVED = Statement("UPDATE channels USING TIMESTAMP ? SET derived_seq = ? WHERE channel_id = ?")
 _MEMBERSHIP = Statement(
@@ -20,9 +21,19 @@ _MEMBERSHIP = Statement(
     " VALUES (?, ?, ?, ?, ?, ?) USING TIMESTAMP ?"
 )
 _MEMBERSHIP_OF_USER = Statement(
-    "INSERT INTO memberships_of_user (user_id, channel_id, since_seq, until_seq, joined_at_ms)"
-    " VALUES (?, ?, ?, ?, ?) USING TIMESTAMP ?"
+    "INSERT INTO memberships_of_user (user_id, channel_id, since_seq, until_seq, joined_at_ms, active)"
+    " VALUES (?, ?, ?, ?, ?, ?) USING TIMESTAMP ?"
 )
+_ACTIVE = Statement(
+    "UPDATE memberships_of_user USING TIMESTAMP ? SET active = ? WHERE user_id = ? AND channel_id = ? AND since_seq = ?"
+)
+_ACTIVE_OF = Statement("SELECT until_seq, active FROM memberships_of_user WHERE user_id IN ? AND channel_id = ?")
+# Rows of several partitions in one request: with more, Cassandra warns.
+_PARTITIONS = 10
+
+ACTIVE_WITHIN = positions.span(10_000)
+"""How far the end of a log may be beyond `memberships_of_user.active`, so that a busy group does not write those rows
+with every message."""
 _TITLE = Statement("UPDATE memberships USING TIMESTAMP ? SET title = ? WHERE channel_id = ?")
 _REDACTED = Statement(
     "UPDATE log SET body = ?, live = false WHERE channel_id = ? AND bucket = ? AND seq = ? IF EXISTS", conditional=True
@@ -63,13 +74,14 @@ class DerivedTables:
     def __init__(self, cassandra: CassandraClient) -> None:
         self._cassandra = cassandra
 
-    async def write(self, channel_id: str, effects: Effects, upto: int) -> None:
+    async def write(self, channel_id: str, effects: Effects, upto: int, position: int) -> None:
         """Write the effects of batches, and note in the channel's row that this is done.
 
         Args:
             channel_id: The channel.
             effects: The effects. Nothing is written when there are none.
             upto: The last entry of the batches.
+            position: Its position.
         """
         if not effects:
             return
@@ -82,7 +94,8 @@ class DerivedTables:
             of_channel.append((_TITLE, (at, effects.title, channel_id)))
         writes = [
             self._cassandra.execute(
-                _MEMBERSHIP_OF_USER, (each.user_id, channel_id, each.since_seq, each.until_seq, each.joined_at_ms, at)
+                _MEMBERSHIP_OF_USER,
+                (each.user_id, channel_id, each.since_seq, each.until_seq, each.joined_at_ms, position, at),
             )
             for each in effects.members
         ]
@@ -90,6 +103,18 @@ class DerivedTables:
             writes.append(self._cassandra.batch(of_channel))
         await asyncio.gather(*writes, self.redact(channel_id, effects.redactions))
         await self._cassandra.execute(_DERIVED, (at, effects.seq, channel_id))
+
+    async def active(self, channel_id: str, user_ids: Collection[str]) -> int:
+        """Return up to where all members of a channel have been told that it is active; 0 when one has not been."""
+        rows = await self._cassandra.execute(_ACTIVE_OF, (list(user_ids), channel_id))
+        return min((active or 0 for until_seq, active in rows if not until_seq), default=0)
+
+    async def note_active(self, channel_id: str, members: Iterable[Member], position: int) -> None:
+        """Note for the members of a channel that its log ends at a position, or soon after it."""
+        # The position is the time of writing as well: it is beyond that of the row, which is a seq.
+        writes = [(_ACTIVE, (position, position, each.user_id, channel_id, each.since_seq)) for each in members]
+        requests = (writes[at : at + _PARTITIONS] for at in range(0, len(writes), _PARTITIONS))
+        await asyncio.gather(*map(self._cassandra.batch, requests))
 
     async def redact(self, channel_id: str, redactions: Mapping[int, bytes]) -> None:
         """Replace the bodies of entries in the log."""

@@ -20,7 +20,7 @@ from cassandra.query import UNSET_VALUE
 
 from tidings.backends.cassandra.buckets import bucket_of
 from tidings.backends.cassandra.client import CassandraClient, Row, Statement
-from tidings.backends.cassandra.derived_tables import DerivedTables, Effects, latest
+from tidings.backends.cassandra.derived_tables import ACTIVE_WITHIN, DerivedTables, Effects, latest
 from tidings.backends.cassandra.inflight_limit import InflightLimit
 from tidings.backends.cassandra.log_reader import LogReader
 from tidings.backends.cassandra.log_tail import MOST_SENT, REMEMBERED_MS, Key, LogTail, LogTails, batch_capacity
@@ -83,6 +83,9 @@ _OPEN = Statement(
 )
 _SENT = Statement("SELECT seq, position, author_id, client_message_id FROM log WHERE channel_id = ? AND bucket = ?")
 _CHANGE = Statement("INSERT INTO changes (channel_id, bucket, target_seq, seq, kind, kept) VALUES (?, ?, ?, ?, ?, ?)")
+
+# Of channels that were written to so lately, whoever loads them sees to it that it is noted that they are active.
+_LATELY_MS = 3600 * 1000
 
 _SAVE_MARKS = Statement("INSERT INTO receipts (channel_id, position, marks) VALUES (?, ?, ?) USING TIMESTAMP ?")
 _MARKS = Statement("SELECT marks FROM receipts WHERE channel_id = ?")
@@ -201,9 +204,9 @@ class CassandraChannelLog(ChannelLog):
             return refusal
         if bucket_of(batch.entries[0].seq) != tail.bucket and not await self._open_bucket(tail):
             return HeadMoved()
-        return await self._commit(batch)
+        return await self._commit(batch, tail)
 
-    async def _commit(self, batch: LogBatch) -> AppendOutcome:
+    async def _commit(self, batch: LogBatch, tail: LogTail) -> AppendOutcome:
         """Write a batch to its partition, then to the tables that follow from the log."""
         wake = await self._announce(batch)
         statements, redactions = _statements(batch)
@@ -222,10 +225,16 @@ class CassandraChannelLog(ChannelLog):
             return HeadMoved()
         last = batch.entries[-1]
         effects = Effects(batch.entries[0].seq, latest(batch.members), batch.title, redactions)
-        await self._derived.write(batch.channel_id, effects, last.seq)
+        await self._derived.write(batch.channel_id, effects, last.seq, last.position)
+        await self._note_active(tail, last.position)
         self._committed = max(self._committed, last.position)
         self._tails.add(batch)
         return Appended()
+
+    async def _note_active(self, tail: LogTail, position: int) -> None:
+        if position > tail.active + ACTIVE_WITHIN:
+            await self._derived.note_active(tail.record.channel_id, tail.members.values(), position)
+            tail.active = position
 
     async def _announce(self, batch: LogBatch) -> Wake | None:
         """Write the rows that must be there before the entries, and do no harm if the entries never come."""
@@ -275,7 +284,7 @@ class CassandraChannelLog(ChannelLog):
             return None
         tail = LogTail(record, 0)
         if direct:
-            await self._derived.write(batch.channel_id, Effects(0, batch.members), 0)
+            await self._derived.write(batch.channel_id, Effects(0, batch.members), 0, 0)
             tail.change(batch.members, None)
         self._tails.keep(tail)
         return tail
@@ -314,7 +323,11 @@ class CassandraChannelLog(ChannelLog):
         if entries:
             tail.head_seq, tail.head_position = entries[0][:2]
         tail.sent.update(await self._sent_lately(tail, [row[:4] for row in entries]))
-        await self._derived.write(channel_id, missing, tail.head_seq)
+        await self._derived.write(channel_id, missing, tail.head_seq, tail.head_position)
+        # A server that ended in the middle of a batch may not have come so far.
+        if tail.head_position > positions.at(self._clock.now_ms() - _LATELY_MS):
+            tail.active = await self._derived.active(channel_id, tail.members)
+            await self._note_active(tail, tail.head_position)
         self._tails.keep(tail)
         return tail
 

@@ -45,6 +45,8 @@ class LogTail:
     members: dict[str, Member] = field(default_factory=dict)
     sent: OrderedDict[Key, tuple[int, int]] = field(default_factory=OrderedDict)
     """Seq and position of each known message, in order of seq."""
+    active: int = 0
+    """Up to where its members were told that the channel is active; 0 when that is not known."""
 
     def check(self, batch: LogBatch) -> AlreadySent | HeadMoved | None:
         """Check whether a batch can be written.

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from tidings.backends.cassandra.buckets import bucket_of
 from tidings.backends.cassandra.client import CassandraClient, Row, Statement
+from tidings.backends.cassandra.derived_tables import ACTIVE_WITHIN
 from tidings.backends.rows import decode_marks, in_order
 from tidings.core.limits import UNREAD_COUNT
 from tidings.core.ports import ContactStore, Memberships
@@ -23,6 +24,8 @@ from tidings.core.values import (
 )
 
 _STAYS = Statement("SELECT channel_id, until_seq FROM memberships_of_user WHERE user_id = ?")
+_ACTIVE = Statement("SELECT channel_id, until_seq, active FROM memberships_of_user WHERE user_id = ?")
+_LARGEST_POSITION = (1 << 63) - 1
 _CHANNELS = Statement(
     "SELECT channel_id, kind, created_at_ms, head_bucket, state_seq, state_position FROM channels WHERE channel_id IN ?"
 )
@@ -83,10 +86,26 @@ class CassandraMemberships(Memberships):
 
     async def channels_of(self, user_id: str, after: tuple[int, str] | None, limit: int) -> Sequence[ChannelView]:
         """See `Memberships.channels_of`."""
-        channels = await self._channels(await channels_with(self._cassandra, user_id))
-        by_activity = sorted(channels, key=_activity, reverse=True)
-        page = [each for each in by_activity if after is None or _activity(each) < after][:limit]
+        candidates = await self._by_activity(user_id, after)
+        page: list[_Channel] = []
+        read = 0
+        while read < len(candidates) and (len(page) < limit or _at_most(*candidates[read]) > _activity(page[-1])):
+            some = [channel_id for _, channel_id in candidates[read : read + limit]]
+            read += len(some)
+            page += [each for each in await self._channels(some) if after is None or _activity(each) < after]
+            page = sorted(page, key=_activity, reverse=True)[:limit]
         return await self._views(user_id, page)
+
+    async def _by_activity(self, user_id: str, after: tuple[int, str] | None) -> Sequence[tuple[int, str]]:
+        """Return the channels that may come after a place, as (active, channel_id), the latest first."""
+        rows = await self._cassandra.execute(_ACTIVE, (user_id,))
+        # Of those that were written to last before there was that column only their log can tell.
+        found = [
+            (_LARGEST_POSITION if active is None else active, channel_id)
+            for channel_id, until_seq, active in rows
+            if not until_seq and (after is None or active is None or active <= after[0])
+        ]
+        return sorted(found, reverse=True)
 
     async def set_mute(self, user_id: str, channel_id: str, muted: bool) -> None:
         """See `Memberships.set_mute`."""
@@ -192,6 +211,12 @@ class CassandraMemberships(Memberships):
 async def channels_with(cassandra: CassandraClient, user_id: str) -> Sequence[str]:
     """Return the ids of the channels that a user is in."""
     return [channel_id for channel_id, until_seq in await cassandra.execute(_STAYS, (user_id,)) if not until_seq]
+
+
+def _at_most(active: int, channel_id: str) -> tuple[int, str]:
+    """Return the highest activity that a channel may have, and all that were active before it."""
+    # One that has no entry yet is where it belongs.
+    return (active + ACTIVE_WITHIN, "\uffff") if active else (0, channel_id)
 
 
 def _activity(channel: _Channel) -> tuple[int, str]:
