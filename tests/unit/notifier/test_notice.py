@@ -17,7 +17,7 @@ from tidings.backends.sqlite.contacts import SqliteContactStore
 from tidings.backends.sqlite.database import Database
 from tidings.backends.sqlite.log import SqliteChannelLog
 from tidings.backends.sqlite.memberships import SqliteMemberships
-from tidings.core.actions import Action, CreateChannel, MarkRead, RemoveMember, Send
+from tidings.core.actions import Action, CreateChannel, Delete, Edit, MarkRead, RemoveMember, Send
 from tidings.core.ids import direct_channel_id
 from tidings.core.positions import Positions
 from tidings.core.values import ChannelKind, Device, Platform, PushPreview, PushRequest, User
@@ -125,6 +125,14 @@ async def test_all_channels_are_counted_but_muted_ones(world: World) -> None:
     await world.directory.set_mute("bob", "g3", muted=True)
     notice = await world.notice(request, counts_all=True)
     assert notice is not None and notice.unread_in_all == 3
+
+
+async def test_deleted_messages_are_counted_neither_in_the_channel_nor_on_the_badge(world: World) -> None:
+    deleted, edited = await world.say("ann"), await world.say("ann")
+    await world.do("ann", Edit(edited.seq, "again"))
+    await world.do("ann", Delete(deleted.seq))
+    notice = await world.notice(edited, counts_all=True)
+    assert notice is not None and (notice.unread, notice.unread_in_all) == (1, 1)
 
 
 async def test_what_has_been_read_meanwhile_is_not_wanted(world: World) -> None:
