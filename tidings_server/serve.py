@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import math
 import resource
 import signal
 from pathlib import Path
@@ -50,7 +51,7 @@ def serve(
 async def _serve(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT, then stop gracefully. Print where it listens once clients can connect."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    raise_file_limit(settings.capacity)
+    files = raise_file_limit()
     manager = ServiceManager()
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -61,6 +62,7 @@ async def _serve(settings: Settings) -> None:
         endpoint = await node.start()
         spare_collector()
         print(f"listening on {endpoint}", flush=True)
+        say_if_too_few(files, settings.capacity)
         manager.tell("READY=1")
         watching = asyncio.ensure_future(manager.watch(node.listeners))
         failure = asyncio.ensure_future(node.wait())
@@ -90,8 +92,12 @@ async def _open_node(settings: Settings) -> Node:
     return await Node.open(settings, await EmbeddedEngines.open(settings, clock), EmbeddedServices, clock)
 
 
-def raise_file_limit(capacity: int) -> None:
-    """Let the process open as many files as it may, and say so when they are not enough: each client takes one."""
+def raise_file_limit() -> float:
+    """Let the process open as many files as it may: each client takes one.
+
+    Returns:
+        How many that are.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
         try:
@@ -99,12 +105,17 @@ def raise_file_limit(capacity: int) -> None:
             soft = hard
         except (OSError, ValueError) as error:
             _log.warning("the limit of open files cannot be raised to %s: %s", hard, error)
+    return math.inf if soft == resource.RLIM_INFINITY else soft
+
+
+def say_if_too_few(files: float, capacity: int) -> None:
+    """Warn the operator when the files that may be open are not enough for `capacity` clients."""
     needed = capacity + _OTHER_FILES
-    if soft != resource.RLIM_INFINITY and soft < needed:
+    if files < needed:
         _log.warning(
             "this process may open %d files, and capacity = %d needs %d: raise the limit (LimitNOFILE, ulimit -Hn), or "
             "lower capacity",
-            soft,
+            files,
             capacity,
             needed,
         )
