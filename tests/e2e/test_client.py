@@ -203,7 +203,7 @@ async def test_a_device_that_was_revoked_is_signed_out_until_it_logs_in_again(
     channel_id = (await ann.create_group("of one")).channel_id
     async with await Tidings.log_in(endpoint, name, PASSWORD, data=data) as phone, phone.connect() as stream:
         device_id = phone.device_id
-        seen = set()
+        seen: set[str | None] = set()
         # In the mesh, what was made a moment ago may come behind the replay.
         while not seen >= {"sync_complete", "channel_updated"}:
             seen.add((await anext(stream)).WhichOneof("body"))
