@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from api_server.account_values import DeviceToSignIn, SignedIn, Tokens, UsersPage
 from api_server.passwords import Passwords
-from api_server.throttle import AccountLimits, FailureThrottle, SharedCounts
+from api_server.throttle import AccountLimits, Allowance, FailureThrottle, SharedCounts
 from tidings.core.clock import Clock
 from tidings.core.errors import (
     Code,
@@ -20,7 +20,6 @@ from tidings.core.errors import (
     invalid,
     not_found,
     precondition,
-    too_fast,
     unauthenticated,
 )
 from tidings.core.ids import check_client_id, new_device_id, new_user_id
@@ -47,7 +46,6 @@ from tidings.core.ports import (
     TooManyDevices,
     UsernameTaken,
 )
-from tidings.core.rate import RateLimiter
 from tidings.core.reasons import Reason
 from tidings.core.search_keys import search_key
 from tidings.core.shown_text import cleaned_line, shown_line
@@ -93,10 +91,9 @@ class Accounts:
         self._streams = streams
         self._recommender = recommender
         self._clock = clock
-        self._sign_up_rate = limits.sign_ups
-        self._sign_ups = RateLimiter(limits.sign_ups, clock)
-        self._shared = SharedCounts(shared_rates)
-        self._throttle = FailureThrottle(limits, clock, self._shared)
+        shared = SharedCounts(shared_rates)
+        self._sign_ups = Allowance("new accounts from this address", limits.sign_ups, clock, shared)
+        self._throttle = FailureThrottle(limits, clock, shared)
 
     async def sign_up(
         self, username: str, password: str, display_name: str, device: DeviceToSignIn, address: str
@@ -117,9 +114,7 @@ class Accounts:
         check_text("password", password, PASSWORD_CHARACTERS[1], PASSWORD_CHARACTERS[0])
         display_name = shown_line("display_name", display_name, NAME_CHARACTERS, least=0)
         device = _with_clean_name(device)
-        wait = self._sign_ups.take(address) or await self._shared.take(f"sign-ups from {address}", self._sign_up_rate)
-        if wait:
-            raise too_fast("new accounts from this address", wait)
+        await self._sign_ups.spend(address)
         username = _folded(username)
         # Known before the hash is paid for; that it still holds is for the store to see.
         if await self._store.credentials(username) is not None:

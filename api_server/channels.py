@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
+from api_server.channel_limits import ChannelLimits
 from tidings.core import actions
 from tidings.core.errors import Code, Refusal, denied, invalid, not_found
 from tidings.core.ids import direct_channel_id, new_group_id
@@ -43,15 +44,22 @@ class ChannelCalls:
         memberships: Reads them.
         accounts: Knows which users exist.
         contacts: Knows who blocks whom.
+        limits: Refuse what would be too many channels for somebody.
     """
 
     def __init__(
-        self, writer: ChannelWriter, memberships: Memberships, accounts: AccountStore, contacts: ContactStore
+        self,
+        writer: ChannelWriter,
+        memberships: Memberships,
+        accounts: AccountStore,
+        contacts: ContactStore,
+        limits: ChannelLimits,
     ) -> None:
         self._writer = writer
         self._memberships = memberships
         self._accounts = accounts
         self._contacts = contacts
+        self._limits = limits
 
     async def open_direct(self, caller_id: str, user_id: str) -> ChannelView:
         """The direct channel of two people, made unless it is there.
@@ -62,7 +70,8 @@ class ChannelCalls:
 
         Raises:
             Refusal: INVALID_ARGUMENT for oneself, NOT_FOUND for an unknown user, PERMISSION_DENIED (BLOCKED) when it
-                would have to be made and either has blocked the other.
+                would have to be made and either has blocked the other; then also RESOURCE_EXHAUSTED for too many in a
+                while, and FAILED_PRECONDITION (TOO_MANY_CHANNELS) when either is in too many.
         """
         if user_id == caller_id:
             raise invalid("user_id", "a direct channel is with somebody else")
@@ -74,6 +83,7 @@ class ChannelCalls:
             raise not_found("user", "user_id")
         if await self._contacts.blocked_either_way(caller_id, [user_id]):
             raise denied("one of you has blocked the other", Reason.BLOCKED)
+        await self._limits.check_direct(caller_id, user_id)
         await self._writer.submit(channel_id, caller_id, actions.CreateChannel(ChannelKind.DIRECT, "", (user_id,)))
         return await self.get(caller_id, channel_id)
 
@@ -82,12 +92,14 @@ class ChannelCalls:
 
         Raises:
             Refusal: INVALID_ARGUMENT for the title or for a member who does not exist, FAILED_PRECONDITION
-                (GROUP_FULL) for too many, PERMISSION_DENIED (BLOCKED) for one whom a block separates from the caller.
+                (GROUP_FULL, TOO_MANY_CHANNELS, TOO_MANY_GROUPS) for too many, RESOURCE_EXHAUSTED for too many added in
+                a while, PERMISSION_DENIED (BLOCKED) for one whom a block separates from the caller.
         """
         title = shown_line("title", title, TITLE_CHARACTERS)
         others = tuple(each for each in dict.fromkeys(member_ids) if each != caller_id)
         check_group_size(1 + len(others))
         await self._check_addable(caller_id, others)
+        await self._limits.check_group(caller_id, others)
         channel_id = new_group_id()
         await self._writer.submit(channel_id, caller_id, actions.CreateChannel(ChannelKind.GROUP, title, others))
         return await self.get(caller_id, channel_id)
@@ -140,6 +152,7 @@ class ChannelCalls:
         if view.snapshot.record.kind is ChannelKind.GROUP:
             check_group_size(len(members) + len(new))
             await self._check_addable(caller_id, new)
+            await self._limits.check_added(caller_id, new)
         await self._writer.submit(channel_id, caller_id, actions.AddMembers(new))
         return await self.get(caller_id, channel_id)
 
@@ -172,8 +185,9 @@ class ChannelCalls:
             role_change: A member and the number of their new role, if one is to change.
 
         Raises:
-            Refusal: INVALID_ARGUMENT for the title, the role, or when neither is there, and what the channel's rules
-                say. Nothing has changed then.
+            Refusal: INVALID_ARGUMENT for the title, the role, or when neither is there, FAILED_PRECONDITION
+                (TOO_MANY_GROUPS) for a new owner who owns too many, and what the channel's rules say. Nothing has
+                changed then.
         """
         if title is None and role_change is None:
             raise invalid("title", "title or role_change must be set")
@@ -182,6 +196,9 @@ class ChannelCalls:
         # Roles first: who may give one may also retitle, before and after. So a refusal comes before any change.
         if role_change is not None:
             user_id, role = role_change
+            if _role(role) is Role.OWNER:
+                await self.get(caller_id, channel_id)
+                await self._limits.check_owner(user_id, "role_change.user_id")
             await self._writer.submit(channel_id, caller_id, actions.ChangeRole(user_id, _role(role)))
         if title is not None:
             await self._writer.submit(channel_id, caller_id, actions.Retitle(title))

@@ -1,4 +1,4 @@
-"""Limits on how often a password may be guessed."""
+"""Limits on how often something may be done, over all api servers."""
 
 from __future__ import annotations
 
@@ -43,9 +43,9 @@ class SharedCounts:
     def __init__(self, rates: SharedRates | None) -> None:
         self._rates = rates
 
-    async def take(self, key: str, rate: Rate) -> float:
-        """Take a token; return the seconds until there is one, 0 when it was there or nobody knows."""
-        return await _known(self._rates.take(key, rate)) if self._rates is not None else 0.0
+    async def take(self, key: str, rate: Rate, count: float = 1.0) -> float:
+        """Take tokens; return the seconds until there are so many, 0 when they were there or nobody knows."""
+        return await _known(self._rates.take(key, rate, count)) if self._rates is not None else 0.0
 
     async def wait(self, key: str, rate: Rate) -> float:
         """The seconds until there is a token; 0 when there is one or nobody knows."""
@@ -59,6 +59,40 @@ async def _known(asked: Awaitable[float]) -> float:
     except (Refusal, TimeoutError) as error:
         _log.warning("the counts of the other servers are not known: %r", error)
         return 0.0
+
+
+class Allowance:
+    """How often each user, or each address, may do one thing.
+
+    Args:
+        what: The thing, as a refusal calls it.
+        rate: The rate of each.
+        clock: Gives monotonic seconds.
+        shared: Counts of all servers.
+    """
+
+    def __init__(self, what: str, rate: Rate, clock: Clock, shared: SharedCounts) -> None:
+        self._what = what
+        self._rate = rate
+        self._here = RateLimiter(rate, clock)
+        self._shared = shared
+
+    async def spend(self, key: str, field: str = "", count: int = 1) -> None:
+        """Do it once, or `count` times at once. What is more than may ever be done at once needs all of that.
+
+        Args:
+            key: The user's id, or the address.
+            field: The field of the request that asks for it, where there is one.
+            count: How many times.
+
+        Raises:
+            Refusal: RESOURCE_EXHAUSTED with the seconds after which there is enough; nothing is done.
+        """
+        tokens = min(count, self._rate.burst)
+        wait = self._here.take(key, tokens) or await self._shared.take(f"{self._what} of {key}", self._rate, tokens)
+        if wait:
+            named = {"field": field, "limit": f"{self._rate.burst:.0f}", "actual": str(count)} if field else {}
+            raise too_fast(self._what, wait, **named)
 
 
 class FailureThrottle:

@@ -36,6 +36,14 @@ burst = 1e9
 per_second = 1e9
 burst = 1e9
 
+[rates.direct_channels]
+per_second = 1e9
+burst = 1e9
+
+[rates.added_members]
+per_second = 1e9
+burst = 1e9
+
 [rates.sign_ups]
 per_second = 1e9
 burst = 1e9

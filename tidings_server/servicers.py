@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from api_server.account_service import AccountService, ContactService
 from api_server.accounts import Accounts
+from api_server.channel_limits import ChannelLimits, ChannelRates
 from api_server.channel_service import ChannelService, HistoryService, PushService
 from api_server.channels import ChannelCalls
 from api_server.contacts import Contacts
@@ -127,7 +128,13 @@ def add_api(listener: GrpcServer, parts: ApiParts, settings: Settings) -> None:
         parts.shared_rates,
     )
     contacts = Contacts(parts.contacts, parts.accounts, parts.writer, parts.clock)
-    channels = ChannelCalls(parts.writer, parts.memberships, parts.accounts, parts.contacts)
+    limits = ChannelLimits(
+        parts.memberships,
+        ChannelRates(_rate(rates.direct_channels), _rate(rates.added_members)),
+        parts.clock,
+        parts.shared_rates,
+    )
+    channels = ChannelCalls(parts.writer, parts.memberships, parts.accounts, parts.contacts, limits)
     server = listener.server
     account_pb2_grpc.add_AccountServiceServicer_to_server(AccountService(accounts), server)
     contact_pb2_grpc.add_ContactServiceServicer_to_server(ContactService(contacts), server)

@@ -62,6 +62,10 @@ class Rates(BaseModel):
     """Of wrong passwords for one account."""
     failed_log_ins_by_address: RateSettings = RateSettings(per_second=1, burst=100)
     """Of wrong passwords from one address."""
+    direct_channels: RateSettings = RateSettings(per_second=0.006, burst=500)
+    """Of direct channels that one user opens and that were not there."""
+    added_members: RateSettings = RateSettings(per_second=0.058, burst=5_000)
+    """Of people whom one user adds to groups."""
 
 
 class PasswordSettings(BaseModel):

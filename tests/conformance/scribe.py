@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from tests.support.clock import FakeClock
 from tidings.core import positions
@@ -121,6 +122,10 @@ class Scribe:
         return await self._enter(
             entry, MembershipChange(user_id, stay.role, stay.since_seq, stay.joined_at_ms, until_seq=entry.seq)
         )
+
+    async def give(self, user_id: str, role: Role) -> LogEntry:
+        self.members[user_id] = stay = replace(self.members[user_id], role=role)
+        return await self._enter(self.draft(EntryKind.MEMBERSHIP, "somebody"), stay)
 
     async def _enter(
         self, entry: LogEntry, *members: MembershipChange, kept: Mapping[int, tuple[int, ...]] | None = None

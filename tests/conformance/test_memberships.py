@@ -9,7 +9,7 @@ import pytest
 from tests.conformance.engines import Ports
 from tests.conformance.scribe import Scribe, Ticker
 from tidings.core.limits import UNREAD_COUNT
-from tidings.core.values import Appended, ChannelKind, ChannelView, EntryKind, LogBatch, Marks
+from tidings.core.values import Appended, ChannelKind, ChannelView, EntryKind, LogBatch, Marks, Role
 
 
 @pytest.fixture
@@ -99,6 +99,38 @@ async def test_the_unread_count_stops_at_its_bound(ports: Ports, ticker: Ticker)
         assert await ports.log.append(LogBatch("ga", tuple(entries[:room]))) == Appended()
         del entries[:room]
     assert (await _view(ports, "ann")).unread_count == UNREAD_COUNT
+
+
+# --- how many ---------------------------------------------------------------------------------------------------------
+
+
+async def test_channels_are_counted_while_one_is_in_them(ports: Ports, ticker: Ticker) -> None:
+    scribes = [Scribe(ports.log, ticker, f"g{letter}") for letter in "abc"]
+    for scribe in scribes:
+        await scribe.create("ann", "ben")
+    await Scribe(ports.log, ticker, "dx", ChannelKind.DIRECT).create("ann", "ben")
+    assert await ports.directory.channel_counts(["ann", "ben", "eve"]) == {"ann": 4, "ben": 4, "eve": 0}
+    assert await ports.directory.channel_counts([]) == {}
+    await scribes[0].remove("ben")
+    await scribes[1].remove("ben")
+    await scribes[1].add("ben", "cas")
+    await scribes[1].remove("ben")
+    await scribes[1].add("ben")
+    assert await ports.directory.channel_counts(["ann", "ben", "cas"]) == {"ann": 4, "ben": 3, "cas": 1}
+
+
+async def test_groups_are_counted_while_one_owns_them(ports: Ports, ticker: Ticker) -> None:
+    scribes = [Scribe(ports.log, ticker, f"g{letter}") for letter in "ab"]
+    for scribe in scribes:
+        await scribe.create("ann", "ben")
+    await Scribe(ports.log, ticker, "gc").create("ben", "ann")
+    await Scribe(ports.log, ticker, "dx", ChannelKind.DIRECT).create("ann", "ben")
+    assert [await ports.directory.owned_count(each) for each in ("ann", "ben", "eve")] == [2, 1, 0]
+    await scribes[0].give("ben", Role.OWNER)
+    await scribes[0].give("ann", Role.ADMIN)
+    assert [await ports.directory.owned_count(each) for each in ("ann", "ben")] == [1, 2]
+    await scribes[1].remove("ann")
+    assert [await ports.directory.owned_count(each) for each in ("ann", "ben")] == [0, 2]
 
 
 # --- the list ---------------------------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from api_server.channel_limits import ChannelLimits, ChannelRates
 from api_server.channels import ChannelCalls
 from api_server.history import HistoryReader
 from api_server.push_tokens import PushTokens
@@ -22,7 +23,10 @@ from tidings.backends.sqlite.log import SqliteChannelLog
 from tidings.backends.sqlite.memberships import SqliteMemberships
 from tidings.backends.sqlite.push_tokens import SqlitePushTokenStore
 from tidings.core.positions import Positions
+from tidings.core.rate import Rate
 from tidings.core.values import Device, Platform, User
+
+UNLIMITED = ChannelRates(Rate(1e9, 1e9), Rate(1e9, 1e9))
 
 
 @dataclass(frozen=True)
@@ -34,6 +38,7 @@ class World:
     owner: Sequencer
     accounts: SqliteAccountStore
     contacts: SqliteContactStore
+    memberships: SqliteMemberships
     clock: FakeClock
 
     async def sign_up(self, *user_ids: str) -> None:
@@ -51,20 +56,22 @@ class World:
 
 
 @asynccontextmanager
-async def open_world(folder: Path) -> AsyncIterator[World]:
+async def open_world(folder: Path, rates: ChannelRates = UNLIMITED) -> AsyncIterator[World]:
     database = Database(folder)
     clock = FakeClock()
     owner = Sequencer(SqliteChannelLog(database), SessionRegistry(), Positions(clock), clock)
+    memberships = SqliteMemberships(database)
     accounts, contacts = SqliteAccountStore(database), SqliteContactStore(database)
     tokens = SqlitePushTokenStore(database)
     yield World(
-        ChannelCalls(owner, SqliteMemberships(database), accounts, contacts),
+        ChannelCalls(owner, memberships, accounts, contacts, ChannelLimits(memberships, rates, clock)),
         HistoryReader(SqliteHistory(database)),
         PushTokens(tokens),
         tokens,
         owner,
         accounts,
         contacts,
+        memberships,
         clock,
     )
     await owner.close()

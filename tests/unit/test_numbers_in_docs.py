@@ -59,6 +59,10 @@ def _rate(rate: RateSettings | Rate) -> str:
     return f"{rate.per_second:g} a second, {rate.burst:,.0f} at once"
 
 
+def _a_day(rate: RateSettings) -> str:
+    return f"{rate.burst:,.0f} at once, then some {round(rate.per_second * 86_400, -2):,.0f} a day"
+
+
 # What a sentence says in a word. A number without one is written in figures.
 _TIMES = {1.0: "second", 60.0: "minute"}
 _PARTS = {5.0: "fifth", 10.0: "tenth"}
@@ -211,6 +215,10 @@ _STATED = {
         f"| hashes that wait, from one address | {passwords.MOST_OF_ADDRESS} |",
         f"| hashes that wait | {passwords.MOST_WAITING:,} |",
         f"`rates.commands`: {_rate(_SETTINGS.rates.commands)}",
+        f"| groups that a user owns | {limits.GROUPS_OWNED:,} |",
+        f"| channels that a user is in | {limits.CHANNELS:,}; {limits.CHANNELS_BY_OTHERS:,} before others",
+        f"| direct channels that a user opens | `rates.direct_channels`: {_a_day(_SETTINGS.rates.direct_channels)} |",
+        f"| people whom a user adds to groups | `rates.added_members`: {_a_day(_SETTINGS.rates.added_members)} |",
         f"| a frame | {_kib(limits.FRAME_BYTES)}; it costs a command more for each {_kib(limits.BYTES_A_COMMAND)} |",
         f"| commands of a frame | {limits.FRAME_COMMANDS} |",
         f"| commands without a result | {_SESSION.commands_in_flight} |",

@@ -100,12 +100,13 @@ def denied(message: str, reason: Reason) -> Refusal:
     return Refusal(Code.PERMISSION_DENIED, message, reason=reason)
 
 
-def too_fast(what: str, retry_after: float) -> Refusal:
-    """Make a refusal with RESOURCE_EXHAUSTED and the seconds after which to try again."""
+def too_fast(what: str, retry_after: float, **metadata: str) -> Refusal:
+    """Make a refusal with RESOURCE_EXHAUSTED and the seconds after which to try again; see `precondition` for more."""
     return Refusal(
         Code.RESOURCE_EXHAUSTED,
         f"too many {what}; try again in {retry_after:.1f} s",
         reason=Reason.RATE_LIMITED,
+        metadata=metadata,
         retry_after=retry_after,
     )
 

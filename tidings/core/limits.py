@@ -11,6 +11,12 @@ TEXT_CHARACTERS = 100_000
 """Code points in a message's text."""
 CLIENT_MESSAGE_ID_CHARACTERS = 128
 GROUP_MEMBERS = 100
+GROUPS_OWNED = 1_000
+"""By one user."""
+CHANNELS = 10_000
+"""That one user is in, groups and direct ones."""
+CHANNELS_BY_OTHERS = 8_000
+"""Beyond that nobody else brings a user into one more: the rest is for those that the user opens or makes."""
 USER_DEVICES = 10
 SIGNED_OUT_DEVICES = 100
 """How many of a user's signed-out devices stay known, so that they can come back under their ids. A client that signs

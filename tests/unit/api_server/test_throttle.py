@@ -10,38 +10,12 @@ import pytest
 
 from api_server.throttle import AccountLimits
 from tests.support.accounts import World, log_in, open_world, sign_up
-from tidings.core.clock import Clock
+from tests.support.rates import MemoryRates
 from tidings.core.errors import Code, Refusal, unavailable
-from tidings.core.ports import SharedRates
-from tidings.core.rate import Rate, TokenBucket
+from tidings.core.rate import Rate
 from tidings.core.reasons import Reason
 
 LIMITS = AccountLimits(sign_ups=Rate(0.1, 2), failures_per_account=Rate(0.1, 3), failures_per_address=Rate(0.1, 6))
-
-
-class Rates(SharedRates):
-    """Buckets of several servers in this process, which may be away."""
-
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
-        self._buckets: dict[str, TokenBucket] = {}
-        self.away: Refusal | None = None
-        self.never: asyncio.Event | None = None
-
-    async def take(self, key: str, rate: Rate, count: float = 1.0) -> float:
-        return (await self._bucket(key, rate)).take(rate, self._clock.monotonic(), count)
-
-    async def wait(self, key: str, rate: Rate, count: float = 1.0) -> float:
-        return (await self._bucket(key, rate)).wait(rate, self._clock.monotonic(), count)
-
-    async def _bucket(self, key: str, rate: Rate) -> TokenBucket:
-        # As with an engine, others run meanwhile.
-        await asyncio.sleep(0)
-        if self.never is not None:
-            await self.never.wait()
-        if self.away is not None:
-            raise self.away
-        return self._buckets.setdefault(key, TokenBucket(rate, self._clock.monotonic()))
 
 
 @pytest.fixture
@@ -60,7 +34,7 @@ async def code(attempt: object) -> Code | None:
 
 
 async def test_sign_ups_are_counted_over_all_servers(world: World) -> None:
-    rates = Rates(world.clock)
+    rates = MemoryRates(world.clock)
     one, two = (world.accounts(LIMITS, shared_rates=rates) for _ in range(2))
     await sign_up(one, "ada")
     await sign_up(two, "bob")
@@ -69,7 +43,7 @@ async def test_sign_ups_are_counted_over_all_servers(world: World) -> None:
 
 
 async def test_failures_are_counted_over_all_servers(world: World) -> None:
-    rates = Rates(world.clock)
+    rates = MemoryRates(world.clock)
     one, two = (world.accounts(LIMITS, shared_rates=rates) for _ in range(2))
     await sign_up(one)
     for accounts in (one, two, one):
@@ -80,7 +54,7 @@ async def test_failures_are_counted_over_all_servers(world: World) -> None:
 
 
 async def test_guesses_made_at_several_servers_at_once_get_no_more_answers_than_allowed(world: World) -> None:
-    rates = Rates(world.clock)
+    rates = MemoryRates(world.clock)
     servers = [world.accounts(LIMITS, shared_rates=rates) for _ in range(4)]
     await sign_up(servers[0])
     codes = await asyncio.gather(*(code(log_in(server, password="wrong password")) for server in servers * 3))
@@ -93,7 +67,7 @@ async def test_without_the_engine_each_server_counts_for_itself(
     world: World, monkeypatch: pytest.MonkeyPatch, stands: bool
 ) -> None:
     monkeypatch.setattr("api_server.throttle._ANSWER_SECONDS", 0.01)
-    rates = Rates(world.clock)
+    rates = MemoryRates(world.clock)
     if stands:
         rates.never = asyncio.Event()
     else:

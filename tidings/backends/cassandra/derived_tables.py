@@ -21,8 +21,8 @@ _MEMBERSHIP = Statement(
     " VALUES (?, ?, ?, ?, ?, ?) USING TIMESTAMP ?"
 )
 _MEMBERSHIP_OF_USER = Statement(
-    "INSERT INTO memberships_of_user (user_id, channel_id, since_seq, until_seq, joined_at_ms, active)"
-    " VALUES (?, ?, ?, ?, ?, ?) USING TIMESTAMP ?"
+    "INSERT INTO memberships_of_user (user_id, channel_id, since_seq, until_seq, role, joined_at_ms, active)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?) USING TIMESTAMP ?"
 )
 _ACTIVE = Statement(
     "UPDATE memberships_of_user USING TIMESTAMP ? SET active = ? WHERE user_id = ? AND channel_id = ? AND since_seq = ?"
@@ -95,7 +95,7 @@ class DerivedTables:
         writes = [
             self._cassandra.execute(
                 _MEMBERSHIP_OF_USER,
-                (each.user_id, channel_id, each.since_seq, each.until_seq, each.joined_at_ms, position, at),
+                (each.user_id, channel_id, each.since_seq, each.until_seq, each.role, each.joined_at_ms, position, at),
             )
             for each in effects.members
         ]

@@ -26,6 +26,11 @@ from tidings.core.values import (
 _STAYS = Statement("SELECT channel_id, until_seq FROM memberships_of_user WHERE user_id = ?")
 _ACTIVE = Statement("SELECT channel_id, until_seq, active FROM memberships_of_user WHERE user_id = ?")
 _LARGEST_POSITION = (1 << 63) - 1
+# Counted within one partition, whose rows are about as many as the limit allows.
+_COUNT = Statement("SELECT count(*) FROM memberships_of_user WHERE user_id = ? AND until_seq = 0 ALLOW FILTERING")
+_OWNED = Statement(
+    "SELECT count(*) FROM memberships_of_user WHERE user_id = ? AND until_seq = 0 AND role = ? ALLOW FILTERING"
+)
 _CHANNELS = Statement(
     "SELECT channel_id, kind, created_at_ms, head_bucket, state_seq, state_position FROM channels WHERE channel_id IN ?"
 )
@@ -106,6 +111,16 @@ class CassandraMemberships(Memberships):
             if not until_seq and (after is None or active is None or active <= after[0])
         ]
         return sorted(found, reverse=True)
+
+    async def channel_counts(self, user_ids: Collection[str]) -> Mapping[str, int]:
+        """See `Memberships.channel_counts`."""
+        counts = await asyncio.gather(*(self._cassandra.execute(_COUNT, (each,)) for each in user_ids))
+        return {user_id: number for user_id, ((number,),) in zip(user_ids, counts, strict=True)}
+
+    async def owned_count(self, user_id: str) -> int:
+        """See `Memberships.owned_count`."""
+        ((number,),) = await self._cassandra.execute(_OWNED, (user_id, Role.OWNER))
+        return int(number)
 
     async def set_mute(self, user_id: str, channel_id: str, muted: bool) -> None:
         """See `Memberships.set_mute`."""

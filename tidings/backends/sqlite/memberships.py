@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import heapq
 import sqlite3
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from tidings.backends.sqlite.channel_rows import ACTIVE_WITHIN, MESSAGES, load_snapshot
 from tidings.backends.sqlite.database import Database
 from tidings.core.limits import UNREAD_COUNT
 from tidings.core.ports import Memberships
-from tidings.core.values import ChannelView, Marks
+from tidings.core.values import ChannelView, Marks, Role
 
 _LARGEST_POSITION = (1 << 63) - 1
 # The index has them by about when they were active; the log says where it ends.
@@ -20,6 +20,10 @@ SELECT channel_id, active, coalesce(
 )
 FROM memberships m INDEXED BY channels_of_user
 WHERE user_id = ? AND until_seq = 0 AND active <= ? ORDER BY active DESC, channel_id DESC
+"""
+_COUNT = "SELECT count(*) FROM memberships INDEXED BY channels_of_user WHERE user_id = ? AND until_seq = 0"
+_OWNED = f"""
+SELECT count(*) FROM memberships INDEXED BY owned WHERE user_id = ? AND until_seq = 0 AND role = {Role.OWNER:d}
 """
 _UNREAD = f"""
 SELECT count(*) FROM (SELECT 1 FROM {MESSAGES.format(gone=0)} AND seq > :read AND author_id <> :user LIMIT :most)
@@ -49,6 +53,19 @@ class SqliteMemberships(Memberships):
             return [view for view in views if view is not None]
 
         return await self._database.read(work)
+
+    async def channel_counts(self, user_ids: Collection[str]) -> Mapping[str, int]:
+        """See `Memberships.channel_counts`. Each is a stretch of an index, as long as the limit allows."""
+
+        def work(connection: sqlite3.Connection) -> Mapping[str, int]:
+            return {each: connection.execute(_COUNT, (each,)).fetchone()[0] for each in user_ids}
+
+        return await self._database.read(work)
+
+    async def owned_count(self, user_id: str) -> int:
+        """See `Memberships.owned_count`."""
+        row = await self._database.read(lambda connection: connection.execute(_OWNED, (user_id,)).fetchone())
+        return int(row[0])
 
     async def set_mute(self, user_id: str, channel_id: str, muted: bool) -> None:
         """See `Memberships.set_mute`."""

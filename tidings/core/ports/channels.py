@@ -122,6 +122,14 @@ class Memberships(abc.ABC):
         """Return the channels that a user is in, by (head_position, channel_id) descending, beginning after `after`."""
 
     @abc.abstractmethod
+    async def channel_counts(self, user_ids: Collection[str]) -> Mapping[str, int]:
+        """Return how many channels each of some users is in, also for users who do not exist."""
+
+    @abc.abstractmethod
+    async def owned_count(self, user_id: str) -> int:
+        """Return how many groups a user owns."""
+
+    @abc.abstractmethod
     async def set_mute(self, user_id: str, channel_id: str, muted: bool) -> None:
         """Mute or unmute a channel for a user."""
 
