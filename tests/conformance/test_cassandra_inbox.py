@@ -195,7 +195,9 @@ async def test_receipts_of_many_channels_are_found(ports: Ports, ticker: Ticker)
     assert sorted(await ports.inbox.receipts_since("ann", 0)) == ids
 
 
-async def test_receipts_of_an_owner_who_comes_late_change_nothing(ports: Ports, scribe: Scribe, ticker: Ticker) -> None:
+async def test_receipts_of_a_sequencer_that_comes_late_change_nothing(
+    ports: Ports, scribe: Scribe, ticker: Ticker
+) -> None:
     early, late = ticker.next(), ticker.next()
     await ports.log.save_marks("ga", late, {})
     await ports.log.save_marks("ga", early, {})

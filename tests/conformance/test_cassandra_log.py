@@ -1,4 +1,4 @@
-"""What is special about logs in Cassandra: several owners, answers that never come, and partitions."""
+"""What is special about logs in Cassandra: several writers, answers that never come, and partitions."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ HOUR = 3600
 
 
 @dataclass
-class Owner:
-    """One that writes to the log as the owner of channels does, over a connection of its own."""
+class Writer:
+    """One that writes to the log as the writer of channels does, over a connection of its own."""
 
     log: CassandraChannelLog
     cassandra: CassandraClient
@@ -93,45 +93,45 @@ class Owner:
             assert await self.send(*names, after=head) == Appended()
 
 
-class Owners:
-    """Makes owners, each with a worker id of its own."""
+class Writers:
+    """Makes writers, each with a worker id of its own."""
 
     def __init__(self, engine: CassandraEngine, ports: Ports) -> None:
         self._settings = engine.settings
         self._ports = ports
-        self._made: list[Owner] = []
+        self._made: list[Writer] = []
 
-    async def another(self) -> Owner:
+    async def another(self) -> Writer:
         cassandra, session = await unreliable(self._settings)
         clock = self._ports.clock
         log = CassandraChannelLog(cassandra, self._ports.contacts, CassandraPendingPush(cassandra), clock)
-        self._made.append(Owner(log, cassandra, session, Positions(clock, len(self._made) + 1)))
+        self._made.append(Writer(log, cassandra, session, Positions(clock, len(self._made) + 1)))
         return self._made[-1]
 
     async def close(self) -> None:
-        for owner in self._made:
-            await owner.cassandra.close()
+        for writer in self._made:
+            await writer.cassandra.close()
 
 
 @pytest.fixture
-async def owners(engine: CassandraEngine, ports: Ports) -> AsyncIterator[Owners]:
-    owners = Owners(engine, ports)
-    yield owners
-    await owners.close()
+async def writers(engine: CassandraEngine, ports: Ports) -> AsyncIterator[Writers]:
+    writers = Writers(engine, ports)
+    yield writers
+    await writers.close()
 
 
 @pytest.fixture
-async def one(owners: Owners) -> Owner:
-    """The owner of a group of ann and ben."""
-    owner = await owners.another()
-    await Scribe(owner.log, Ticker(), "ga").create("ann", "ben", title="tea")
-    return owner
+async def one(writers: Writers) -> Writer:
+    """The writer of a group of ann and ben."""
+    writer = await writers.another()
+    await Scribe(writer.log, Ticker(), "ga").create("ann", "ben", title="tea")
+    return writer
 
 
 @pytest.fixture
-async def other(owners: Owners, one: Owner) -> Owner:
+async def other(writers: Writers, one: Writer) -> Writer:
     """Another one, who takes over."""
-    return await owners.another()
+    return await writers.another()
 
 
 async def _names(ports: Ports) -> list[str]:
@@ -147,25 +147,25 @@ async def _names(ports: Ports) -> list[str]:
     return [each.client_message_id for each in entries if each.kind is EntryKind.MESSAGE]
 
 
-# --- two owners -------------------------------------------------------------------------------------------------------
+# --- two writers ------------------------------------------------------------------------------------------------------
 
 
-async def test_two_who_race_write_each_message_once_and_leave_no_gap(ports: Ports, one: Owner, other: Owner) -> None:
+async def test_two_who_race_write_each_message_once_and_leave_no_gap(ports: Ports, one: Writer, other: Writer) -> None:
     chance = random.Random(7)
     refused = 0
 
-    async def write(owner: Owner, name: str) -> None:
+    async def write(writer: Writer, name: str) -> None:
         nonlocal refused
         numbers = itertools.count()
-        snapshot = await owner.load()
+        snapshot = await writer.load()
         while snapshot.head_seq < 301:
             names = [f"{name} {next(numbers)}" for _ in range(chance.randint(1, 5))]
-            while (outcome := await owner.send(*names, after=snapshot)) == HeadMoved():
+            while (outcome := await writer.send(*names, after=snapshot)) == HeadMoved():
                 refused += 1
-                snapshot = await owner.load()
+                snapshot = await writer.load()
             assert outcome == Appended()
             accepted.extend(names)
-            snapshot = replace(snapshot, head_seq=snapshot.head_seq + len(names), head_position=owner.positions.next())
+            snapshot = replace(snapshot, head_seq=snapshot.head_seq + len(names), head_position=writer.positions.next())
 
     accepted: list[str] = []
     await asyncio.gather(write(one, "one"), write(other, "other"))
@@ -175,7 +175,7 @@ async def test_two_who_race_write_each_message_once_and_leave_no_gap(ports: Port
 
 
 async def test_who_has_been_replaced_cannot_write_until_it_has_loaded_again(
-    ports: Ports, one: Owner, other: Owner
+    ports: Ports, one: Writer, other: Writer
 ) -> None:
     before = await one.load()
     assert await other.send("second") == Appended()
@@ -188,7 +188,7 @@ async def test_who_has_been_replaced_cannot_write_until_it_has_loaded_again(
     assert await _names(ports) == ["second", "late"]
 
 
-async def test_a_resend_after_a_takeover_gives_the_first_result(one: Owner, other: Owner) -> None:
+async def test_a_resend_after_a_takeover_gives_the_first_result(one: Writer, other: Writer) -> None:
     assert await one.send("first", "second") == Appended()
     snapshot = await other.load()
     first = AlreadySent({("ann", "second"): (3, snapshot.head_position)})
@@ -199,7 +199,7 @@ async def test_a_resend_after_a_takeover_gives_the_first_result(one: Owner, othe
 
 @pytest.mark.parametrize("hours", [0, 23])
 async def test_a_resend_gives_the_first_result_across_a_boundary(
-    ports: Ports, one: Owner, other: Owner, hours: int
+    ports: Ports, one: Writer, other: Writer, hours: int
 ) -> None:
     await one.fill(BUCKET - 1)
     seq, position = await one.settle("last of its partition")
@@ -209,7 +209,7 @@ async def test_a_resend_gives_the_first_result_across_a_boundary(
     assert await other.send("last of its partition") == AlreadySent({("ann", "last of its partition"): (seq, position)})
 
 
-async def test_a_resend_is_recognised_by_who_wrote_all_of_it(ports: Ports, one: Owner) -> None:
+async def test_a_resend_is_recognised_by_who_wrote_all_of_it(ports: Ports, one: Writer) -> None:
     place = await one.settle("early")
     await one.fill(BUCKET + 10)
     ports.clock.advance(23 * HOUR)
@@ -224,14 +224,14 @@ def _is_commit(cql: str) -> bool:
     return cql.startswith("INSERT INTO log") and cql.endswith("IF NOT EXISTS")
 
 
-async def _unavailable(owner: Owner, *names: str) -> None:
+async def _unavailable(writer: Writer, *names: str) -> None:
     with pytest.raises(Refusal) as refused:
-        await owner.send(*names)
+        await writer.send(*names)
     assert refused.value.code is Code.UNAVAILABLE
     assert refused.value.retry_after is not None
 
 
-async def test_a_batch_that_was_written_is_acknowledged_though_the_answer_was_lost(ports: Ports, one: Owner) -> None:
+async def test_a_batch_that_was_written_is_acknowledged_though_the_answer_was_lost(ports: Ports, one: Writer) -> None:
     one.session.concerns, one.session.is_sent = _is_commit, True
     snapshot = await one.load()
     assert await one.send("first", "second", after=snapshot) == Appended()
@@ -242,7 +242,7 @@ async def test_a_batch_that_was_written_is_acknowledged_though_the_answer_was_lo
 
 
 async def test_a_lost_answer_to_one_who_was_replaced_is_no_acknowledgement(
-    ports: Ports, one: Owner, other: Owner
+    ports: Ports, one: Writer, other: Writer
 ) -> None:
     snapshot = await one.load()
     assert await other.send("other's") == Appended()
@@ -252,7 +252,7 @@ async def test_a_lost_answer_to_one_who_was_replaced_is_no_acknowledgement(
 
 
 async def test_a_lost_answer_is_no_acknowledgement_though_somebody_wrote_at_the_same_position(
-    ports: Ports, one: Owner, other: Owner
+    ports: Ports, one: Writer, other: Writer
 ) -> None:
     # For a moment two servers may have the same number, and give out the same positions.
     snapshot = await one.load()
@@ -265,7 +265,7 @@ async def test_a_lost_answer_is_no_acknowledgement_though_somebody_wrote_at_the_
     assert await _names(ports) == ["first", "another"]
 
 
-async def test_a_batch_that_never_arrived_is_refused_and_can_be_sent_again(ports: Ports, one: Owner) -> None:
+async def test_a_batch_that_never_arrived_is_refused_and_can_be_sent_again(ports: Ports, one: Writer) -> None:
     one.session.concerns = _is_commit
     await _unavailable(one, "first")
     one.session.recover()
@@ -275,7 +275,7 @@ async def test_a_batch_that_never_arrived_is_refused_and_can_be_sent_again(ports
 
 
 async def test_a_batch_that_arrives_after_it_was_refused_is_found_by_the_resend(
-    ports: Ports, one: Owner, other: Owner
+    ports: Ports, one: Writer, other: Writer
 ) -> None:
     one.session.concerns = _is_commit
     await _unavailable(one, "first")
@@ -289,7 +289,7 @@ async def test_a_batch_that_arrives_after_it_was_refused_is_found_by_the_resend(
 
 
 async def test_a_batch_that_arrives_after_its_resend_was_written_changes_nothing(
-    ports: Ports, one: Owner, other: Owner
+    ports: Ports, one: Writer, other: Writer
 ) -> None:
     one.session.concerns = _is_commit
     await _unavailable(one, "first", "second")
@@ -301,7 +301,7 @@ async def test_a_batch_that_arrives_after_its_resend_was_written_changes_nothing
     assert await _names(ports) == ["first"]
 
 
-async def test_nobody_is_told_anything_when_the_storage_cannot_be_asked_either(ports: Ports, one: Owner) -> None:
+async def test_nobody_is_told_anything_when_the_storage_cannot_be_asked_either(ports: Ports, one: Writer) -> None:
     snapshot = await one.load()
     one.session.concerns, one.session.is_sent = (lambda cql: "log" in cql), True
     with pytest.raises(Refusal):
@@ -312,14 +312,14 @@ async def test_nobody_is_told_anything_when_the_storage_cannot_be_asked_either(p
     assert await _names(ports) == ["first"]
 
 
-async def test_whatever_is_lost_each_message_is_there_once(ports: Ports, one: Owner, other: Owner) -> None:
+async def test_whatever_is_lost_each_message_is_there_once(ports: Ports, one: Writer, other: Writer) -> None:
     chance = random.Random(11)
 
-    async def write(owner: Owner, names: list[str]) -> None:
+    async def write(writer: Writer, names: list[str]) -> None:
         for name in names:
             while True:
                 try:
-                    await owner.settle(name)
+                    await writer.settle(name)
                 except Refusal:
                     continue
                 break
@@ -333,18 +333,18 @@ async def test_whatever_is_lost_each_message_is_there_once(ports: Ports, one: Ow
 
         session.concerns = concerns
 
-    names = [[f"{owner} {number}" for number in range(30)] for owner in "ab"]
+    names = [[f"{writer} {number}" for number in range(30)] for writer in "ab"]
     at_random(one.session)
     at_random(other.session)
     await asyncio.gather(write(one, names[0]), write(other, names[1]))
-    for owner in (one, other):
-        owner.session.recover()
-        await owner.session.deliver()
+    for writer in (one, other):
+        writer.session.recover()
+        await writer.session.deliver()
     assert one.session.lost and other.session.lost
     assert sorted(await _names(ports)) == sorted(names[0] + names[1])
 
 
-async def test_a_channel_whose_making_was_not_answered_is_made_once(ports: Ports, one: Owner, other: Owner) -> None:
+async def test_a_channel_whose_making_was_not_answered_is_made_once(ports: Ports, one: Writer, other: Writer) -> None:
     record = ChannelRecord("dx", ChannelKind.DIRECT, CREATED_AT_MS)
     members = tuple(MembershipChange(each, Role.MEMBER, 1, CREATED_AT_MS) for each in ("ann", "ben"))
     one.session.concerns, one.session.is_sent = (lambda cql: cql.startswith("INSERT INTO channels")), True
@@ -356,8 +356,8 @@ async def test_a_channel_whose_making_was_not_answered_is_made_once(ports: Ports
     assert await ports.history.visible("dx", "ben") == [SeqRange(1)]
 
 
-async def test_a_group_that_was_not_made_to_the_end_is_none_and_can_be_made(ports: Ports, owners: Owners) -> None:
-    one, other = await owners.another(), await owners.another()
+async def test_a_group_that_was_not_made_to_the_end_is_none_and_can_be_made(ports: Ports, writers: Writers) -> None:
+    one, other = await writers.another(), await writers.another()
     one.session.concerns = _is_commit
     with pytest.raises(Refusal):
         await Scribe(one.log, Ticker(), "gb").create("ann", "ben")
@@ -369,11 +369,11 @@ async def test_a_group_that_was_not_made_to_the_end_is_none_and_can_be_made(port
     assert (snapshot.title, [each.user_id for each in snapshot.members]) == ("hers", ["eve"])
 
 
-async def test_a_batch_that_was_refused_leaves_no_wake_of_its_own(ports: Ports, one: Owner, other: Owner) -> None:
+async def test_a_batch_that_was_refused_leaves_no_wake_of_its_own(ports: Ports, one: Writer, other: Writer) -> None:
     snapshot = await one.load()
 
-    async def wake(owner: Owner, name: str) -> AppendOutcome:
-        return await owner.log.append(LogBatch("ga", owner.draft(snapshot, name), wakes_push=True))
+    async def wake(writer: Writer, name: str) -> AppendOutcome:
+        return await writer.log.append(LogBatch("ga", writer.draft(snapshot, name), wakes_push=True))
 
     assert await wake(other, "other's") == Appended()
     assert await wake(one, "one's") == HeadMoved()
@@ -389,8 +389,8 @@ def _is_derived(cql: str) -> bool:
     return "memberships" in cql or (cql.startswith("UPDATE log") and "IF EXISTS" in cql)
 
 
-async def test_who_loads_the_channel_writes_what_its_owner_did_not_come_to(
-    ports: Ports, one: Owner, other: Owner
+async def test_who_loads_the_channel_writes_what_its_last_writer_did_not_come_to(
+    ports: Ports, one: Writer, other: Writer
 ) -> None:
     snapshot = await one.load()
     entry = replace(one.draft(snapshot, "")[0], kind=EntryKind.MEMBERSHIP)
@@ -424,8 +424,8 @@ async def test_who_loads_the_channel_writes_what_its_owner_did_not_come_to(
     assert view is not None and view.snapshot.title == "tea"
 
 
-async def test_an_owner_that_is_paused_after_its_commit_does_not_bring_back_what_has_ended_since(
-    ports: Ports, one: Owner, other: Owner, monkeypatch: pytest.MonkeyPatch
+async def test_a_writer_that_is_paused_after_its_commit_does_not_bring_back_what_has_ended_since(
+    ports: Ports, one: Writer, other: Writer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     snapshot = await one.load()
     committed, resumed = asyncio.Event(), asyncio.Event()
@@ -456,7 +456,7 @@ async def test_an_owner_that_is_paused_after_its_commit_does_not_bring_back_what
 
 
 async def test_that_a_channel_is_active_is_noted_by_whoever_loads_it_when_its_writer_did_not_come_so_far(
-    one: Owner, other: Owner, ports: Ports
+    one: Writer, other: Writer, ports: Ports
 ) -> None:
     snapshot = await one.load()
     await Scribe(one.log, ticker := Ticker(), "gb").create("ann")
@@ -472,21 +472,21 @@ async def test_that_a_channel_is_active_is_noted_by_whoever_loads_it_when_its_wr
     assert latest.snapshot.record.channel_id == "ga"
 
 
-async def test_what_has_been_derived_is_not_derived_again_by_whoever_loads(one: Owner, other: Owner) -> None:
+async def test_what_has_been_derived_is_not_derived_again_by_whoever_loads(one: Writer, other: Writer) -> None:
     asked: list[str] = []
 
     def note(cql: str) -> bool:
         asked.append(cql)
         return False
 
-    for owner in (one, other):
-        owner.session.concerns = note
-        await owner.load()
+    for writer in (one, other):
+        writer.session.concerns = note
+        await writer.load()
     assert asked and all(cql.startswith("SELECT") for cql in asked)
 
 
 async def test_a_deleted_text_in_an_earlier_partition_is_gone_after_a_takeover(
-    ports: Ports, one: Owner, other: Owner
+    ports: Ports, one: Writer, other: Writer
 ) -> None:
     await one.settle("secret")
     await one.fill(BUCKET + 1)
@@ -503,7 +503,7 @@ async def test_a_deleted_text_in_an_earlier_partition_is_gone_after_a_takeover(
     assert row.message.body == b"redacted" and row.message.client_message_id == "secret"
 
 
-async def test_a_message_that_is_edited_and_deleted_in_one_batch_leaves_no_text(ports: Ports, one: Owner) -> None:
+async def test_a_message_that_is_edited_and_deleted_in_one_batch_leaves_no_text(ports: Ports, one: Writer) -> None:
     await one.settle("secret")
     edit, deletion = one.draft(await one.load(), "", "")
     edit = replace(edit, kind=EntryKind.EDIT, target_seq=2, body=b"zzz secret")
@@ -515,7 +515,7 @@ async def test_a_message_that_is_edited_and_deleted_in_one_batch_leaves_no_text(
 
 
 async def test_a_change_that_was_announced_and_never_written_changes_nothing(
-    ports: Ports, one: Owner, other: Owner
+    ports: Ports, one: Writer, other: Writer
 ) -> None:
     await one.settle("message")
     snapshot = await one.load()
@@ -540,14 +540,14 @@ def test_a_batch_goes_up_to_the_boundary_and_not_beyond(ports: Ports) -> None:
     ]  # fmt: skip
 
 
-async def test_a_batch_beyond_the_boundary_is_a_mistake_of_the_caller(ports: Ports, one: Owner) -> None:
+async def test_a_batch_beyond_the_boundary_is_a_mistake_of_the_caller(ports: Ports, one: Writer) -> None:
     await one.fill(BUCKET - 1)
     with pytest.raises(ValueError, match="1000 to 1001"):
         await one.send("last", "first")
     assert len(await _names(ports)) == BUCKET - 2
 
 
-async def test_a_channel_of_several_partitions_loads_as_it_was_left(ports: Ports, one: Owner, other: Owner) -> None:
+async def test_a_channel_of_several_partitions_loads_as_it_was_left(ports: Ports, one: Writer, other: Writer) -> None:
     scribe = Scribe(one.log, Ticker(ports.clock), "gb")
     await scribe.create("ann", "ben", title="tea")
     await scribe.add("cas")
@@ -580,7 +580,7 @@ async def test_a_channel_of_several_partitions_loads_as_it_was_left(ports: Ports
 
 
 async def test_a_partition_that_was_opened_and_not_written_to_is_taken_up(
-    ports: Ports, one: Owner, other: Owner
+    ports: Ports, one: Writer, other: Writer
 ) -> None:
     await one.fill(BUCKET)
     one.session.concerns = _is_commit
@@ -598,7 +598,7 @@ async def test_a_partition_that_was_opened_and_not_written_to_is_taken_up(
     assert isinstance(await other.send(f"filler {BUCKET}"), AlreadySent)
 
 
-async def test_two_who_open_a_partition_at_the_same_time_open_one(ports: Ports, one: Owner, other: Owner) -> None:
+async def test_two_who_open_a_partition_at_the_same_time_open_one(ports: Ports, one: Writer, other: Writer) -> None:
     await one.fill(BUCKET)
     snapshots = await asyncio.gather(one.load(), other.load())
     outcomes = await asyncio.gather(one.send("one's", after=snapshots[0]), other.send("other's", after=snapshots[1]))
@@ -606,7 +606,7 @@ async def test_two_who_open_a_partition_at_the_same_time_open_one(ports: Ports, 
     assert len(await _names(ports)) == BUCKET
 
 
-async def test_who_missed_the_opening_of_two_partitions_is_refused(one: Owner, other: Owner) -> None:
+async def test_who_missed_the_opening_of_two_partitions_is_refused(one: Writer, other: Writer) -> None:
     await one.fill(BUCKET)
     before = await one.load()
     await other.fill(2 * BUCKET + 1)
@@ -614,7 +614,7 @@ async def test_who_missed_the_opening_of_two_partitions_is_refused(one: Owner, o
     assert await one.send("in time") == Appended()
 
 
-async def test_unread_messages_are_counted_over_partitions(ports: Ports, one: Owner) -> None:
+async def test_unread_messages_are_counted_over_partitions(ports: Ports, one: Writer) -> None:
     await one.fill(BUCKET + 20)
     view = await ports.directory.channel_of("ben", "ga")
     assert view is not None

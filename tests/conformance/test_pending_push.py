@@ -41,7 +41,7 @@ async def test_a_batch_that_was_not_written_wakes_nobody(ports: Ports) -> None:
 
 
 async def test_a_channel_that_waits_already_keeps_its_earlier_seq(ports: Ports) -> None:
-    # A new owner does not know yet that the channel waits.
+    # A new sequencer does not know yet that the channel waits.
     scribe = await _group(ports)
     await _wake(scribe)
     await _wake(scribe)

@@ -68,7 +68,7 @@ async def test_many_users_at_once(routes: Routes) -> None:
     assert sets(await routes.lookup(users)) == {"one": set(users), "two": set(users[:7])}
 
 
-async def test_the_generation_stays_while_nothing_is_lost(routes: Routes) -> None:
-    generation = await routes.epoch()
+async def test_the_epoch_stays_while_nothing_is_lost(routes: Routes) -> None:
+    epoch = await routes.epoch()
     await routes.add("a", "one")
-    assert await routes.epoch() == generation
+    assert await routes.epoch() == epoch

@@ -1,4 +1,4 @@
-"""Channels across servers: links, owners, routes. One storage, many servers; the engines come in tests/faults."""
+"""Channels across servers: links, sequencers, routes. One storage, many servers; the engines come in tests/faults."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ async def group(mesh: Mesh, channel_id: str, *members: str) -> None:
     await mesh.router.submit(channel_id, members[0], CreateChannel(ChannelKind.GROUP, "a group", members[1:]))
 
 
-async def test_two_people_on_different_servers_with_the_owner_on_a_third(folder: Path) -> None:
+async def test_two_people_on_different_servers_with_the_sequencer_on_a_third(folder: Path) -> None:
     async with little_mesh(folder, 3) as mesh:
-        here, there, owner = mesh.nodes
-        channel_id = mesh.channel_of(owner)
+        here, there, sequencer = mesh.nodes
+        channel_id = mesh.channel_of(sequencer)
         await group(mesh, channel_id, "ann", "bob")
         async with mesh.device(here, "ann").stream() as a, mesh.device(there, "bob").stream() as b:
             result = await a.send(channel_id, "across", "first")
@@ -38,8 +38,8 @@ async def test_two_people_on_different_servers_with_the_owner_on_a_third(folder:
 
 async def test_results_and_events_come_in_the_order_of_the_log(folder: Path) -> None:
     async with little_mesh(folder, 3) as mesh:
-        here, there, owner = mesh.nodes
-        channel_id = mesh.channel_of(owner)
+        here, there, sequencer = mesh.nodes
+        channel_id = mesh.channel_of(sequencer)
         await group(mesh, channel_id, "ann", "bob")
         async with mesh.device(here, "ann").stream() as a, mesh.device(there, "bob").stream() as b:
             for stream in (a, b):
@@ -71,8 +71,8 @@ async def test_results_and_events_come_in_the_order_of_the_log(folder: Path) -> 
 
 async def test_receipts_and_typing_cross_servers(folder: Path) -> None:
     async with little_mesh(folder, 3) as mesh:
-        here, there, owner = mesh.nodes
-        channel_id = mesh.channel_of(owner)
+        here, there, sequencer = mesh.nodes
+        channel_id = mesh.channel_of(sequencer)
         await group(mesh, channel_id, "ann", "bob")
         async with mesh.device(here, "ann").stream() as a, mesh.device(there, "bob").stream() as b:
             sent = (await a.send(channel_id, "did it arrive?")).accepted
@@ -97,18 +97,18 @@ async def test_a_newer_stream_on_another_server_ends_the_older(folder: Path) -> 
 
 async def test_who_is_no_member_shows_no_typing(folder: Path) -> None:
     async with little_mesh(folder, 2) as mesh:
-        here, owner = mesh.nodes
-        channel_id = mesh.channel_of(owner)
+        here, sequencer = mesh.nodes
+        channel_id = mesh.channel_of(sequencer)
         await group(mesh, channel_id, "ann")
         async with mesh.device(here, "eve").stream() as e:
             result = await e.ask(set_typing=chat_pb2.SetTyping(channel_id=channel_id, typing=True))
             assert CODES[result.error.code].name == "NOT_FOUND"
 
 
-async def test_a_no_from_the_owner_names_the_field(folder: Path) -> None:
+async def test_a_no_from_the_sequencer_names_the_field(folder: Path) -> None:
     async with little_mesh(folder, 2) as mesh:
-        here, owner = mesh.nodes
-        channel_id = mesh.channel_of(owner)
+        here, sequencer = mesh.nodes
+        channel_id = mesh.channel_of(sequencer)
         await group(mesh, channel_id, "ann")
         async with mesh.device(here, "eve").stream() as e:
             error = (await e.send(channel_id, "x")).error
@@ -120,18 +120,18 @@ async def test_a_no_from_the_owner_names_the_field(folder: Path) -> None:
         await mesh.router.submit(channel_id, "ann", Leave())
 
 
-async def test_the_owner_vanishes_and_another_goes_on(folder: Path) -> None:
+async def test_the_sequencer_vanishes_and_another_goes_on(folder: Path) -> None:
     async with little_mesh(folder, 3) as mesh:
-        here, there, owner = mesh.nodes
-        channel_id = mesh.channel_of(owner)
+        here, there, sequencer = mesh.nodes
+        channel_id = mesh.channel_of(sequencer)
         await group(mesh, channel_id, "ann", "bob")
         async with mesh.device(here, "ann").stream() as a, mesh.device(there, "bob").stream() as b:
             first = (await a.send(channel_id, "before", "1")).accepted
             assert (await b.next("message")).seq == first.seq
-            await owner.vanish()
+            await sequencer.vanish()
             refused = (await a.send(channel_id, "meanwhile", "2")).error
             assert CODES[refused.code].name == "UNAVAILABLE"
-            await mesh.registry.unregister(owner.server_id, ServerKind.CHAT)
+            await mesh.registry.unregister(sequencer.server_id, ServerKind.CHAT)
             again = (await a.send(channel_id, "meanwhile", "2")).accepted
             assert again.seq == first.seq + 1
             # What may have been left undone is handed out again: a client drops what it has, by seq.
@@ -145,12 +145,12 @@ async def test_the_owner_vanishes_and_another_goes_on(folder: Path) -> None:
 
 async def test_a_server_that_drains_hands_over_without_an_error(folder: Path) -> None:
     async with little_mesh(folder, 3) as mesh:
-        here, there, owner = mesh.nodes
-        channel_id = mesh.channel_of(owner)
+        here, there, sequencer = mesh.nodes
+        channel_id = mesh.channel_of(sequencer)
         await group(mesh, channel_id, "ann", "bob")
         async with mesh.device(here, "ann").stream() as a, mesh.device(there, "bob").stream() as b:
             last = (await a.send(channel_id, "before")).accepted.seq
-            await owner.leave()
+            await sequencer.leave()
             for n in range(20):
                 last += 1
                 assert (await a.send(channel_id, f"after {n}")).accepted.seq == last
@@ -160,8 +160,8 @@ async def test_a_server_that_drains_hands_over_without_an_error(folder: Path) ->
 
 async def test_routes_that_were_wiped_lose_no_event(folder: Path) -> None:
     async with little_mesh(folder, 3) as mesh:
-        here, there, owner = mesh.nodes
-        channel_id = mesh.channel_of(owner)
+        here, there, sequencer = mesh.nodes
+        channel_id = mesh.channel_of(sequencer)
         await group(mesh, channel_id, "ann", "bob")
         async with mesh.device(here, "ann").stream() as a, mesh.device(there, "bob").stream() as b:
             first = (await a.send(channel_id, "0")).accepted.seq
@@ -174,8 +174,8 @@ async def test_routes_that_were_wiped_lose_no_event(folder: Path) -> None:
 async def test_what_another_server_asks_is_checked_too(folder: Path) -> None:
     largest = 2**64 - 1
     async with little_mesh(folder, 1) as mesh:
-        (owner,) = mesh.nodes
-        channel_id = mesh.channel_of(owner)
+        (sequencer,) = mesh.nodes
+        channel_id = mesh.channel_of(sequencer)
         await group(mesh, channel_id, "ann", "bob")
         typical: dict[str, Any] = {"channel_id": channel_id, "actor_id": "ann"}
         asked: list[tuple[dict[str, Any], str, str]] = [
@@ -196,7 +196,7 @@ async def test_what_another_server_asks_is_checked_too(folder: Path) -> None:
             peer_pb2.PeerRequest(channel_request=peer_pb2.ChannelRequest(request_id=number, **{**typical, **what}))
             for number, (what, _, _) in enumerate(asked, 1)
         ]
-        async with aio.insecure_channel(owner.internal) as channel:
+        async with aio.insecure_channel(sequencer.internal) as channel:
             link: Any = peer_pb2_grpc.PeerServiceStub(channel).Link
             call = link()
             received = peer_pb2.Received(channel_id=channel_id, user_id="ann", seq=largest)

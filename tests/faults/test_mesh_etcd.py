@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tests.support.crowd import Member
-from tests.support.load import owner_of, under_load, until_accepted
+from tests.support.load import sequencer_of, under_load, until_accepted
 from tests.support.waiting import eventually
 from tidings.backends.etcd.client import EtcdClient
 from tidings.backends.etcd.registry import EtcdRegistry
@@ -51,8 +51,8 @@ async def test_etcd_is_away_for_a_minute(cluster: Cluster, tmp_path: Path) -> No
         ServerKind.NOTIFIER: {server.address for server in cluster.of_kind("notifier")},
     }
     async with under_load(cluster, tmp_path / "etcd", people=4) as members:
-        owner = await owner_of(cluster, members)
-        victim = next(server for server in cluster.of_kind("chat") if server is not owner)
+        sequencer = await sequencer_of(cluster, members)
+        victim = next(server for server in cluster.of_kind("chat") if server is not sequencer)
         client = members[0].client
 
         async def recommended() -> set[str]:

@@ -9,17 +9,17 @@ from pathlib import Path
 
 from redis.asyncio import Redis
 
-from tests.support.load import owner_of, under_load, until_accepted
+from tests.support.load import sequencer_of, under_load, until_accepted
 from tidings_server.cluster.cluster import Cluster
 
 
 async def test_chat_servers_are_killed_again_and_again(cluster: Cluster, tmp_path: Path) -> None:
     async with under_load(cluster, tmp_path / "killed", people=25) as members:
         for round_ in range(4):
-            # The owner of the channel every other time; a server that just holds streams in between.
-            owner = await owner_of(cluster, members)
-            others = [server for server in cluster.of_kind("chat") if server is not owner]
-            victim = owner if round_ % 2 == 0 else random.choice(others)
+            # The sequencer of the channel every other time; a server that just holds streams in between.
+            sequencer = await sequencer_of(cluster, members)
+            others = [server for server in cluster.of_kind("chat") if server is not sequencer]
+            victim = sequencer if round_ % 2 == 0 else random.choice(others)
             await asyncio.sleep(random.uniform(0.0, 0.1))
             await victim.kill()
             async with asyncio.timeout(10):
@@ -28,21 +28,21 @@ async def test_chat_servers_are_killed_again_and_again(cluster: Cluster, tmp_pat
             await victim.start()
 
 
-async def test_an_owner_that_was_paused_writes_nothing_twice(cluster: Cluster, tmp_path: Path) -> None:
+async def test_a_sequencer_that_was_paused_writes_nothing_twice(cluster: Cluster, tmp_path: Path) -> None:
     async with under_load(cluster, tmp_path / "zombie", people=4) as members:
-        owner = await owner_of(cluster, members)
-        owner.signal(signal.SIGSTOP)
+        sequencer = await sequencer_of(cluster, members)
+        sequencer.signal(signal.SIGSTOP)
         # Another one has taken over when more is accepted; and then the paused one wakes with work in its hands.
         await until_accepted(members, 100)
-        owner.signal(signal.SIGCONT)
+        sequencer.signal(signal.SIGCONT)
         await until_accepted(members, 100)
 
 
 async def test_a_server_drains_under_load(cluster: Cluster, tmp_path: Path) -> None:
     async with under_load(cluster, tmp_path / "drain", people=4) as members:
-        owner = await owner_of(cluster, members)
-        await owner.stop()
-        await owner.start()
+        sequencer = await sequencer_of(cluster, members)
+        await sequencer.stop()
+        await sequencer.start()
 
 
 async def test_redis_is_wiped_and_killed_under_load(cluster: Cluster, tmp_path: Path) -> None:

@@ -172,7 +172,7 @@ async def test_a_server_that_has_become_a_replica_is_left(servers: list[Redis], 
 
 
 @pytest.mark.parametrize("fault", [flush, restart])
-async def test_the_generation_tells_that_routes_were_lost(
+async def test_the_epoch_tells_that_routes_were_lost(
     servers: list[Redis], shards: Shards, fault: Callable[[Shards, list[Redis]], Coroutine[Any, Any, None]]
 ) -> None:
     routes, other = RedisRoutes(shards), RedisRoutes(shards)

@@ -39,7 +39,7 @@ class RecordingStreams(DeviceStreams):
         self.ended += revoked
 
 
-class RecordingOwner(ChannelWriter):
+class RecordingWriter(ChannelWriter):
     def __init__(self) -> None:
         self.refreshed: list[str] = []
 
@@ -71,7 +71,7 @@ class World:
     revocations: Revocations
     verifier: TokenVerifier
     sessions: RecordingStreams
-    owner: RecordingOwner
+    writer: RecordingWriter
 
     def accounts(
         self,
@@ -94,7 +94,7 @@ class World:
         )
 
     def contacts(self) -> Contacts:
-        return Contacts(self.contact_store, self.store, self.owner, self.clock)
+        return Contacts(self.contact_store, self.store, self.writer, self.clock)
 
     def identity(self, signed_in: SignedIn) -> Identity:
         return self.verifier.verify(signed_in.tokens.access_token)
@@ -116,7 +116,7 @@ async def open_world(folder: Path) -> AsyncIterator[World]:
         revocations,
         TokenVerifier({"k1": key.public_key()}, clock, revocations),
         RecordingStreams(),
-        RecordingOwner(),
+        RecordingWriter(),
     )
     await passwords.close()
     await database.close()

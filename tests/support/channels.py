@@ -1,4 +1,4 @@
-"""The rules of channels and their history on a database of their own, with the real owner of the channels."""
+"""The rules of channels and their history on a database of their own, with the real sequencer of the channels."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class World:
     history: HistoryReader
     push_tokens: PushTokens
     push_token_store: SqlitePushTokenStore
-    owner: Sequencer
+    sequencer: Sequencer
     accounts: SqliteAccountStore
     contacts: SqliteContactStore
     memberships: SqliteMemberships
@@ -59,20 +59,20 @@ class World:
 async def open_world(folder: Path, rates: ChannelRates = UNLIMITED) -> AsyncIterator[World]:
     database = Database(folder)
     clock = FakeClock()
-    owner = Sequencer(SqliteChannelLog(database), SessionRegistry(), Positions(clock), clock)
+    sequencer = Sequencer(SqliteChannelLog(database), SessionRegistry(), Positions(clock), clock)
     memberships = SqliteMemberships(database)
     accounts, contacts = SqliteAccountStore(database), SqliteContactStore(database)
     tokens = SqlitePushTokenStore(database)
     yield World(
-        ChannelCalls(owner, memberships, accounts, contacts, ChannelLimits(memberships, rates, clock)),
+        ChannelCalls(sequencer, memberships, accounts, contacts, ChannelLimits(memberships, rates, clock)),
         HistoryReader(SqliteHistory(database)),
         PushTokens(tokens),
         tokens,
-        owner,
+        sequencer,
         accounts,
         contacts,
         memberships,
         clock,
     )
-    await owner.close()
+    await sequencer.close()
     await database.close()

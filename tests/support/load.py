@@ -47,7 +47,7 @@ async def until_accepted(members: Sequence[Member], more: int) -> None:
     await asyncio.gather(*others, return_exceptions=True)
 
 
-async def owner_of(cluster: Cluster, members: Sequence[Member]) -> TidingsServer:
+async def sequencer_of(cluster: Cluster, members: Sequence[Member]) -> TidingsServer:
     """The chat server that owns the members' group."""
     addresses = {server.address for server in cluster.of_kind("chat")}
     servers: Sequence[discovery_pb2.Server] = ()
@@ -59,8 +59,8 @@ async def owner_of(cluster: Cluster, members: Sequence[Member]) -> TidingsServer
         return len(servers) == len(addresses) and {server.endpoint for server in servers} == addresses
 
     await eventually(is_whole, 15)
-    owner = Placement(server.server_id for server in servers).server_of(members[0].channel_id)
-    endpoint = next(server.endpoint for server in servers if server.server_id == owner)
+    sequencer = Placement(server.server_id for server in servers).server_of(members[0].channel_id)
+    endpoint = next(server.endpoint for server in servers if server.server_id == sequencer)
     return next(server for server in cluster.of_kind("chat") if server.address == endpoint)
 
 

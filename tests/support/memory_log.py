@@ -1,4 +1,4 @@
-"""A channel log in memory that can be slow, fail, or answer what another owner would make it answer."""
+"""A channel log in memory that can be slow, fail, or answer what another sequencer would make it answer."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ class MemoryLog(ChannelLog):
         self.fail_load: list[Exception] = []
         self.fail_save: list[Exception] = []
         self.rivals: list[LogBatch] = []
-        """Written by another owner just before the next append."""
+        """Written by another sequencer just before the next append."""
 
     def entries(self, channel_id: str) -> list[LogEntry]:
         return self.channels[channel_id].entries

@@ -147,14 +147,14 @@ class Mesh:
         )
         return Device(Api(node.endpoint), answer)
 
-    def owner(self, channel_id: str) -> Node:
+    def sequencer(self, channel_id: str) -> Node:
         """The server that owns a channel."""
-        owner = self.router.placement.server_of(channel_id)
-        return next(node for node in self.nodes if node.server_id == owner)
+        sequencer = self.router.placement.server_of(channel_id)
+        return next(node for node in self.nodes if node.server_id == sequencer)
 
     def channel_of(self, node: Node, kind: str = "g") -> str:
         """A name for a channel that a server owns."""
-        return next(name for n in range(1_000) if self.owner(name := f"{kind}{n}") is node)
+        return next(name for n in range(1_000) if self.sequencer(name := f"{kind}{n}") is node)
 
     async def until_known(self) -> None:
         """Waits until every server is linked to every other, and so is the way in from here."""

@@ -135,8 +135,8 @@ async def test_the_list_of_channels(client: Client) -> None:
 async def test_history(client: Client) -> None:
     channel_id = (await client.call("ann", c.OpenDirectChannelRequest(user_id="ben"))).channel.channel_id
     for text in ("one", "two", "three"):
-        await client.world.owner.submit(channel_id, "ann", actions.Send(text, text))
-    await client.world.owner.submit(channel_id, "ann", actions.Edit(1, "first"))
+        await client.world.sequencer.submit(channel_id, "ann", actions.Send(text, text))
+    await client.world.sequencer.submit(channel_id, "ann", actions.Edit(1, "first"))
     latest = await client.call("ben", h.ListMessagesRequest(channel_id=channel_id, page_size=2))
     assert [each.text for each in latest.messages] == ["two", "three"]
     before = await client.call("ben", h.ListMessagesRequest(channel_id=channel_id, before_seq=2))

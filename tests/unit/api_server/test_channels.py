@@ -286,7 +286,7 @@ async def test_channels_are_listed_in_pages_latest_activity_first(world: World) 
     assert (found, pages) == (expected, 3)
     everything = await world.channels.list("ann", 0, "")
     assert ([_id(each) for each in everything.channels], everything.next_page_token) == (expected, "")
-    await world.owner.submit(made[0], "ann", actions.Send("one", "hello"))
+    await world.sequencer.submit(made[0], "ann", actions.Send("one", "hello"))
     assert _id((await world.channels.list("ann", 1, "")).channels[0]) == made[0]
 
 
@@ -331,9 +331,9 @@ async def test_a_channel_in_the_contract(world: World) -> None:
     channel_id = await _group(world, "ben")
     world.clock.advance(1.5)
     await world.channels.add_members("ann", channel_id, ["cas"])
-    sent = await world.owner.submit(channel_id, "ann", actions.Send("one", "hello"))
-    await world.owner.submit(channel_id, "cas", actions.MarkRead(3))
-    await world.owner.submit(channel_id, "ben", actions.MarkRead(2))
+    sent = await world.sequencer.submit(channel_id, "ann", actions.Send("one", "hello"))
+    await world.sequencer.submit(channel_id, "cas", actions.MarkRead(3))
+    await world.sequencer.submit(channel_id, "ben", actions.MarkRead(2))
     await world.channels.set_mute("cas", channel_id, True)
     found = channel_convert.channel(await world.channels.get("cas", channel_id), "cas")
     assert (found.channel_id, found.kind, found.title) == (channel_id, channel_pb2.CHANNEL_KIND_GROUP, "tea")

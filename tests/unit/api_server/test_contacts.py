@@ -59,7 +59,7 @@ async def test_nobody_cannot_be_added_or_blocked(world: World, contacts: Contact
             await getattr(contacts, call)(ada, user_id)
         assert (refused.value.code, refused.value.reason) == (Code.NOT_FOUND, "NOT_FOUND")
         assert [each.field for each in refused.value.violations] == ["user_id"]
-    assert world.owner.refreshed == []
+    assert world.writer.refreshed == []
 
 
 @pytest.mark.parametrize("call", ["add", "block"])
@@ -95,12 +95,12 @@ async def test_a_block_is_kept_and_the_direct_channel_hears_of_it(
     await contacts.block(ada, bob)
     assert [each.user_id for each in await contacts.blocked(ada)] == [bob]
     assert await contacts.blocked(bob) == []
-    assert world.owner.refreshed == [direct_channel_id(ada, bob)]
+    assert world.writer.refreshed == [direct_channel_id(ada, bob)]
     await contacts.block(ada, bob)
     await contacts.unblock(ada, bob)
     await contacts.unblock(ada, bob)
     assert await contacts.blocked(ada) == []
-    assert world.owner.refreshed == 4 * [direct_channel_id(bob, ada)]
+    assert world.writer.refreshed == 4 * [direct_channel_id(bob, ada)]
 
 
 async def test_the_direct_channel_hears_of_a_block_once_it_is_kept(
@@ -111,7 +111,7 @@ async def test_the_direct_channel_hears_of_a_block_once_it_is_kept(
     async def refresh(channel_id: str) -> None:
         blocked_then.append(bool(await world.contact_store.blocked_either_way(ada, [bob])))
 
-    world.owner.refresh = refresh  # type: ignore[method-assign] # Looks at the storage when it is called.
+    world.writer.refresh = refresh  # type: ignore[method-assign] # Looks at the storage when it is called.
     await contacts.block(bob, ada)
     await contacts.unblock(bob, ada)
     assert blocked_then == [True, False]

@@ -29,7 +29,7 @@ class Group:
     async def do(self, user_id: str, action: Action) -> int:
         """Has somebody do something in the group, a second later; the seq that it got."""
         self.world.clock.advance(1)
-        return (await self.world.owner.submit("ga", user_id, action)).seq
+        return (await self.world.sequencer.submit("ga", user_id, action)).seq
 
     async def send(self, user_id: str, text: str) -> int:
         return await self.do(user_id, actions.Send(text[:20], text))

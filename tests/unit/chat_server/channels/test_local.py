@@ -114,7 +114,7 @@ async def servers(tmp_path: Path) -> AsyncIterator[tuple[Server, Server]]:
     await database.close()
 
 
-async def test_what_the_last_owner_may_have_left_is_handed_out(servers: tuple[Server, Server]) -> None:
+async def test_what_the_last_sequencer_may_have_left_is_handed_out(servers: tuple[Server, Server]) -> None:
     dead, heir = servers
     last = await dead.say("before it died")
     await heir.channels.change_hands()
@@ -157,11 +157,11 @@ async def test_a_channel_that_comes_back_is_read_anew(servers: tuple[Server, Ser
 
 
 async def test_a_batch_whose_answer_was_lost_is_handed_out_once_it_is_found(servers: tuple[Server, Server]) -> None:
-    owner, _ = servers
-    seq = await owner.say("an answer comes")
-    owner.log.lose_next = True
+    first, _ = servers
+    seq = await first.say("an answer comes")
+    first.log.lose_next = True
     with pytest.raises(Refusal):
-        await owner.say("no answer comes")
-    assert await owner.say("another") == seq + 2
-    await owner.handed.until(seq + 1)
-    assert owner.channels.sequencer.loaded("g") is not None
+        await first.say("no answer comes")
+    assert await first.say("another") == seq + 2
+    await first.handed.until(seq + 1)
+    assert first.channels.sequencer.loaded("g") is not None

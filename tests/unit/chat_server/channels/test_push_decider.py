@@ -84,22 +84,22 @@ class Server:
             is_awake=lambda channel_id: self.pushes.is_awake(channel_id),
             is_unsaved=lambda channel_id: False,
         )
-        self.owner = Sequencer(self.log, SessionRegistry(), Positions(clock), clock, events)
-        self.pushes = PushDecider(SqliteHistory(database), ports, clock, DELAY, self.owner.channel)
+        self.sequencer = Sequencer(self.log, SessionRegistry(), Positions(clock), clock, events)
+        self.pushes = PushDecider(SqliteHistory(database), ports, clock, DELAY, self.sequencer.channel)
         self._sent = 0
 
     async def group(self, *members: str, channel: str = "g1") -> None:
         await self.do(members[0], CreateChannel(ChannelKind.GROUP, "a title", members[1:]), channel)
 
     async def do(self, user: str, action: Action, channel: str = "g1") -> int:
-        return (await self.owner.submit(channel, user, action)).seq
+        return (await self.sequencer.submit(channel, user, action)).seq
 
     async def say(self, user: str, text: str = "hello", channel: str = "g1") -> int:
         self._sent += 1
         return await self.do(user, Send(f"{self.clock.now_ms()}-{self._sent}", text), channel)
 
     async def acknowledge(self, user: str, seq: int, channel: str = "g1") -> None:
-        state = await self.owner.channel(channel)
+        state = await self.sequencer.channel(channel)
         assert state is not None
         assert state.delivered(user, seq)
 

@@ -1,4 +1,4 @@
-"""The owner of channels: batches, results and deliveries in order, and what becomes of them when the storage fails."""
+"""The sequencer: batches, results and deliveries in order, and what becomes of them when the storage fails."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ from tidings.v1 import chat_pb2
 
 
 class Scene:
-    """An owner on a log in memory, and what it told."""
+    """A sequencer on a log in memory, and what it told."""
 
     def __init__(self) -> None:
         self.log = MemoryLog()
@@ -54,18 +54,18 @@ class Scene:
         self.awake: set[str] = set()
         self.unsaved: set[str] = set()
         self.revoked: dict[str, int] = {}
-        self.owner = self.restarted()
+        self.sequencer = self.restarted()
 
     def restarted(self) -> Sequencer:
-        """Another owner on the same log, which knows nothing yet."""
+        """Another sequencer on the same log, which knows nothing yet."""
         told_of = Listening(
             marked=lambda _, user_ids: self.marked.append(set(user_ids)),
             written=self._written,
             is_awake=lambda channel_id: channel_id in self.awake,
             is_unsaved=lambda channel_id: channel_id in self.unsaved,
         )
-        self.owner = Sequencer(self.log, self.live, self.positions, self.clock, told_of, self.revoked)
-        return self.owner
+        self.sequencer = Sequencer(self.log, self.live, self.positions, self.clock, told_of, self.revoked)
+        return self.sequencer
 
     def _written(self, _: Channel, draft: Draft) -> None:
         self.written.append([entry.seq for entry in draft.entries()])
@@ -78,11 +78,11 @@ class Scene:
     def post(self, of: Session, command_id: int, action: Action, channel_id: str = "g") -> None:
         of.start_command()
         reply = SessionReply(of, command_id)
-        self.owner.post(ChannelRequest(channel_id, of.identity.user_id, action, reply, of.identity))
+        self.sequencer.post(ChannelRequest(channel_id, of.identity.user_id, action, reply, of.identity))
 
     async def group(self, *members: str, channel_id: str = "g") -> None:
         """A group of `ann` and members: its log has two entries."""
-        await self.owner.submit(channel_id, "ann", CreateChannel(ChannelKind.GROUP, "t", members))
+        await self.sequencer.submit(channel_id, "ann", CreateChannel(ChannelKind.GROUP, "t", members))
         await self.settled(channel_id)
         self.log.batches.clear()
         self.written.clear()
@@ -92,8 +92,8 @@ class Scene:
         # What is asked now may still come into the last batch; what is asked after its answer comes into the next one.
         for _ in range(2):
             with pytest.raises(Refusal):
-                await self.owner.submit(channel_id, "a stranger", Leave())
-        channel = await self.owner.channel(channel_id)
+                await self.sequencer.submit(channel_id, "a stranger", Leave())
+        channel = await self.sequencer.channel(channel_id)
         assert channel is not None
         return channel
 
@@ -114,7 +114,7 @@ def scene() -> Iterator[Scene]:
 
 async def refusal_of(scene: Scene, actor_id: str, action: Action, channel_id: str = "g") -> Refusal:
     with pytest.raises(Refusal) as caught:
-        await scene.owner.submit(channel_id, actor_id, action)
+        await scene.sequencer.submit(channel_id, actor_id, action)
     return caught.value
 
 
@@ -172,7 +172,7 @@ async def test_a_batch_is_bounded_by_size_since_it_goes_out_as_one_frame(scene: 
     scene.live.add(bob)
     for n in range(12):
         action = Send(f"m{n}", "😀" * (100_000 if n % 3 == 0 else 20_000))
-        scene.owner.post(ChannelRequest("g", "ann", action, FutureReply()))
+        scene.sequencer.post(ChannelRequest("g", "ann", action, FutureReply()))
     await scene.settled()
     assert max(map(len, frames)) < 600_000
     assert [len(chat_pb2.ConverseResponse.FromString(each).events) for each in frames] == [2] * 6
@@ -183,9 +183,9 @@ async def test_channels_do_not_wait_for_each_other(scene: Scene) -> None:
     await scene.group("bob", channel_id="h")
     gate = Gate()
     scene.log.append_gates.append(gate)
-    slow = asyncio.create_task(scene.owner.submit("g", "ann", Send("1", "x")))
+    slow = asyncio.create_task(scene.sequencer.submit("g", "ann", Send("1", "x")))
     await gate.reached.wait()
-    assert (await scene.owner.submit("h", "ann", Send("1", "x"))).seq == 3
+    assert (await scene.sequencer.submit("h", "ann", Send("1", "x"))).seq == 3
     assert not slow.done()
     gate.open()
     assert (await slow).seq == 3
@@ -214,13 +214,13 @@ async def test_what_waits_of_a_device_is_refused_once_it_is_signed_out(scene: Sc
 async def test_what_is_being_written_of_a_device_can_be_waited_for(scene: Scene) -> None:
     await scene.group("bob")
     ann = scene.enter("ann", "phone")
-    await scene.owner.settle(["phone"])
+    await scene.sequencer.settle(["phone"])
     gate = Gate()
     scene.log.append_gates.append(gate)
     scene.post(ann, 1, Send("1", "x"))
     await gate.reached.wait()
-    await scene.owner.settle(["laptop"])
-    settling = [asyncio.create_task(scene.owner.settle(["phone"])) for _ in range(2)]
+    await scene.sequencer.settle(["laptop"])
+    settling = [asyncio.create_task(scene.sequencer.settle(["phone"])) for _ in range(2)]
     await asyncio.sleep(0)
     settling.pop().cancel()
     assert not settling[0].done()
@@ -231,10 +231,10 @@ async def test_what_is_being_written_of_a_device_can_be_waited_for(scene: Scene)
 
 async def test_whatever_is_written_wakes_the_channel_unless_it_is_awake(scene: Scene) -> None:
     await scene.group("bob")
-    await scene.owner.submit("g", "ann", Send("1", "x"))
-    await scene.owner.submit("g", "ann", Retitle("y"))
+    await scene.sequencer.submit("g", "ann", Send("1", "x"))
+    await scene.sequencer.submit("g", "ann", Retitle("y"))
     scene.awake.add("g")
-    await scene.owner.submit("g", "ann", Send("2", "x"))
+    await scene.sequencer.submit("g", "ann", Send("2", "x"))
     assert [each.wakes_push for each in scene.log.batches] == [True, True, False]
 
 
@@ -242,7 +242,7 @@ async def test_an_audience_is_told_only_what_it_may_see(scene: Scene) -> None:
     await scene.group("bob")
     ann, bob, cid = scene.enter("ann"), scene.enter("bob"), scene.enter("cid")
     for action in (Send("1", "a"), AddMembers(("cid",)), Send("2", "b"), RemoveMember("bob"), Send("3", "c")):
-        scene.owner.post(ChannelRequest("g", "ann", action, FutureReply()))
+        scene.sequencer.post(ChannelRequest("g", "ann", action, FutureReply()))
     await scene.settled()
     assert [told(each) for each in (ann, bob, cid)] == [
         ["3", "4", "5", "6", "7"],
@@ -274,11 +274,11 @@ async def test_a_refusal_harms_nobody_else(scene: Scene) -> None:
 
 async def test_a_resend_gives_the_first_result_and_never_a_second_message(scene: Scene) -> None:
     await scene.group("bob")
-    first = await scene.owner.submit("g", "ann", Send("1", "x"))
-    assert await scene.owner.submit("g", "ann", Send("1", "x")) == first
+    first = await scene.sequencer.submit("g", "ann", Send("1", "x"))
+    assert await scene.sequencer.submit("g", "ann", Send("1", "x")) == first
     scene.restarted()
     resent, other = await asyncio.gather(
-        scene.owner.submit("g", "ann", Send("1", "x")), scene.owner.submit("g", "bob", Send("1", "bob's"))
+        scene.sequencer.submit("g", "ann", Send("1", "x")), scene.sequencer.submit("g", "bob", Send("1", "bob's"))
     )
     assert resent == first
     assert other.seq == 4
@@ -288,15 +288,15 @@ async def test_a_resend_gives_the_first_result_and_never_a_second_message(scene:
 @pytest.mark.parametrize("restarted", [False, True])
 async def test_something_else_under_a_name_that_the_log_has_is_refused(scene: Scene, restarted: bool) -> None:
     await scene.group("bob")
-    first = await scene.owner.submit("g", "ann", Send("1", "x"))
-    edit = await scene.owner.submit("g", "ann", Edit(first.seq, "y", "2"))
+    first = await scene.sequencer.submit("g", "ann", Send("1", "x"))
+    edit = await scene.sequencer.submit("g", "ann", Edit(first.seq, "y", "2"))
     if restarted:
         scene.restarted()
     asked = (Send("1", "y"), Edit(first.seq, "x", "1"), Edit(first.seq, "x", "2"), Send("2", "y"))
     outcomes = await asyncio.gather(
-        *(scene.owner.submit("g", "ann", each) for each in asked),
-        scene.owner.submit("g", "ann", Send("1", "x")),
-        scene.owner.submit("g", "ann", Send("3", "new")),
+        *(scene.sequencer.submit("g", "ann", each) for each in asked),
+        scene.sequencer.submit("g", "ann", Send("1", "x")),
+        scene.sequencer.submit("g", "ann", Send("3", "new")),
         return_exceptions=True,
     )
     for outcome, said_first in zip(outcomes, (first, first, edit, edit), strict=False):
@@ -329,9 +329,9 @@ async def test_a_message_twice_in_one_large_batch_is_one(scene: Scene) -> None:
     await scene.group("bob")
     gate = Gate()
     scene.log.append_gates.append(gate)
-    opener = asyncio.create_task(scene.owner.submit("g", "ann", Send("opener", "x")))
+    opener = asyncio.create_task(scene.sequencer.submit("g", "ann", Send("opener", "x")))
     await gate.reached.wait()
-    asked = [scene.owner.submit("g", "ann", Send(f"m{n % 300}", "x")) for n in range(500)]
+    asked = [scene.sequencer.submit("g", "ann", Send(f"m{n % 300}", "x")) for n in range(500)]
     results = asyncio.gather(*asked)
     await asyncio.sleep(0)
     gate.open()
@@ -363,8 +363,8 @@ async def test_a_batch_that_fails_answers_unavailable_and_the_next_one_goes_on(s
     assert error.code == 14
     assert told(bob) == ["#2!", "3"]
     # What was refused may be asked again, and nothing of it had stayed behind.
-    assert (await scene.owner.submit("g", "ann", Send("1", "a"))).seq == 4
-    assert (await scene.owner.submit("g", "bob", Leave())).seq == 5
+    assert (await scene.sequencer.submit("g", "ann", Send("1", "a"))).seq == 4
+    assert (await scene.sequencer.submit("g", "bob", Leave())).seq == 5
 
 
 async def test_a_batch_whose_answer_got_lost_is_found_by_its_name(scene: Scene) -> None:
@@ -373,7 +373,7 @@ async def test_a_batch_whose_answer_got_lost_is_found_by_its_name(scene: Scene) 
     assert (await refusal_of(scene, "ann", Send("1", "a"))).code is Code.UNAVAILABLE
     assert scene.texts() == ["a"]
     found, new = await asyncio.gather(
-        scene.owner.submit("g", "ann", Send("1", "a")), scene.owner.submit("g", "ann", Send("2", "b"))
+        scene.sequencer.submit("g", "ann", Send("1", "a")), scene.sequencer.submit("g", "ann", Send("2", "b"))
     )
     assert (found.seq, found.position) == (3, scene.log.entries("g")[2].position)
     assert new.seq == 4
@@ -384,17 +384,18 @@ async def test_a_malfunction_is_answered_and_the_channel_goes_on(scene: Scene) -
     await scene.group("bob")
     scene.log.fail_before.append(RuntimeError("a bug"))
     assert (await refusal_of(scene, "ann", Send("1", "a"))).code is Code.INTERNAL
-    assert (await scene.owner.submit("g", "ann", Send("1", "a"))).seq == 3
+    assert (await scene.sequencer.submit("g", "ann", Send("1", "a"))).seq == 3
 
 
-async def test_another_owners_batch_is_taken_notice_of(scene: Scene) -> None:
+async def test_another_sequencers_batch_is_taken_notice_of(scene: Scene) -> None:
     await scene.group("bob")
     position = scene.positions.next()
     body = events.message("g", 3, position, 1, "bob", "theirs", "first", 0)
     rival = LogEntry(3, position, EntryKind.MESSAGE, "bob", body, "theirs")
     scene.log.rivals.append(LogBatch("g", (rival,)))
     result, resent = await asyncio.gather(
-        scene.owner.submit("g", "ann", Send("mine", "second")), scene.owner.submit("g", "bob", Send("theirs", "first"))
+        scene.sequencer.submit("g", "ann", Send("mine", "second")),
+        scene.sequencer.submit("g", "bob", Send("theirs", "first")),
     )
     assert result.seq == 4
     assert resent == Accepted("g", 3, position, 1)
@@ -403,7 +404,7 @@ async def test_another_owners_batch_is_taken_notice_of(scene: Scene) -> None:
     assert positions == sorted(set(positions))
 
 
-async def test_an_owner_that_never_gets_its_turn_gives_up_with_a_clear_no(scene: Scene) -> None:
+async def test_a_sequencer_that_never_gets_its_turn_gives_up_with_a_clear_no(scene: Scene) -> None:
     await scene.group("bob")
     for seq in range(3, 30):
         body = events.message("g", seq, seq << 50, 1, "bob", f"t{seq}", "x", 0)
@@ -411,7 +412,7 @@ async def test_an_owner_that_never_gets_its_turn_gives_up_with_a_clear_no(scene:
     refusal = await refusal_of(scene, "ann", Send("mine", "x"))
     assert (refusal.code, refusal.reason) == (Code.UNAVAILABLE, "OWNER_CONTENDED")
     scene.log.rivals.clear()
-    await scene.owner.submit("g", "ann", Send("mine", "x"))
+    await scene.sequencer.submit("g", "ann", Send("mine", "x"))
     assert scene.texts()[-1] == "x"
 
 
@@ -421,9 +422,9 @@ async def test_a_channel_that_cannot_be_loaded_answers_everyone_who_asks(scene: 
     scene.log.fail_load += [away(), away()]
     assert (await refusal_of(scene, "ann", Send("1", "x"))).reason == "STORAGE_UNAVAILABLE"
     with pytest.raises(Refusal):
-        await scene.owner.channel("g")
-    assert len(scene.owner) == 0
-    assert (await scene.owner.submit("g", "ann", Send("1", "x"))).seq == 3
+        await scene.sequencer.channel("g")
+    assert len(scene.sequencer) == 0
+    assert (await scene.sequencer.submit("g", "ann", Send("1", "x"))).seq == 3
 
 
 # --- marks ------------------------------------------------------------------------------------------------------------
@@ -483,7 +484,7 @@ async def test_a_read_mark_of_a_batch_that_fails_does_not_move(scene: Scene) -> 
     scene.log.fail_before.append(away())
     asked = (Send("1", "x"), MarkRead(3))
     outcomes = await asyncio.gather(
-        *(scene.owner.submit("g", "bob", action) for action in asked), return_exceptions=True
+        *(scene.sequencer.submit("g", "bob", action) for action in asked), return_exceptions=True
     )
     assert all(isinstance(each, Refusal) for each in outcomes)
     assert "bob" not in (await scene.settled()).marks
@@ -510,12 +511,12 @@ async def test_delivered_marks_outlive_a_failed_batch(scene: Scene) -> None:
 
 async def test_a_direct_channel_opened_from_both_sides_at_once_is_one(scene: Scene) -> None:
     opened = [
-        scene.owner.submit("d", one, CreateChannel(ChannelKind.DIRECT, "", (other,)))
+        scene.sequencer.submit("d", one, CreateChannel(ChannelKind.DIRECT, "", (other,)))
         for one, other in (("ann", "bob"), ("bob", "ann"), ("ann", "bob"))
     ]
     assert await asyncio.gather(*opened) == [Accepted("d", 0, 0)] * 3
     assert set(scene.log.channels["d"].members) == {"ann", "bob"}
-    assert (await scene.owner.submit("d", "bob", Send("1", "x"))).seq == 1
+    assert (await scene.sequencer.submit("d", "bob", Send("1", "x"))).seq == 1
 
 
 async def test_a_direct_channel_that_another_server_makes_at_the_same_time_is_one(scene: Scene) -> None:
@@ -524,7 +525,7 @@ async def test_a_direct_channel_that_another_server_makes_at_the_same_time_is_on
     rival = draft.batch("d", is_awake=True)
     assert rival is not None
     scene.log.rivals.append(rival)
-    made = await scene.owner.submit("d", "ann", CreateChannel(ChannelKind.DIRECT, "", ("bob",)))
+    made = await scene.sequencer.submit("d", "ann", CreateChannel(ChannelKind.DIRECT, "", ("bob",)))
     assert made == Accepted("d", 0, 0)
     assert scene.log.channels["d"].record.created_at_ms == 5
 
@@ -532,37 +533,37 @@ async def test_a_direct_channel_that_another_server_makes_at_the_same_time_is_on
 async def test_a_block_that_comes_while_the_channel_is_made_counts(scene: Scene) -> None:
     gate = Gate()
     scene.log.append_gates.append(gate)
-    making = asyncio.create_task(scene.owner.submit("d", "ann", CreateChannel(ChannelKind.DIRECT, "", ("bob",))))
+    making = asyncio.create_task(scene.sequencer.submit("d", "ann", CreateChannel(ChannelKind.DIRECT, "", ("bob",))))
     await gate.reached.wait()
     scene.log.blocked.add("d")
-    refreshing = asyncio.create_task(scene.owner.refresh("d"))
+    refreshing = asyncio.create_task(scene.sequencer.refresh("d"))
     await asyncio.sleep(0)
     gate.open()
     await making
     await refreshing
     assert (await refusal_of(scene, "ann", Send("1", "x"), "d")).reason == "BLOCKED"
     scene.log.blocked.clear()
-    await scene.owner.refresh("d")
-    assert (await scene.owner.submit("d", "ann", Send("1", "x"))).seq == 1
+    await scene.sequencer.refresh("d")
+    assert (await scene.sequencer.submit("d", "ann", Send("1", "x"))).seq == 1
 
 
 async def test_a_block_from_just_before_the_channel_was_made_counts(scene: Scene) -> None:
     scene.log.blocked.add("d")
-    await scene.owner.refresh("d")
-    await scene.owner.submit("d", "ann", CreateChannel(ChannelKind.DIRECT, "", ("bob",)))
+    await scene.sequencer.refresh("d")
+    await scene.sequencer.submit("d", "ann", CreateChannel(ChannelKind.DIRECT, "", ("bob",)))
     assert (await refusal_of(scene, "ann", Send("1", "x"), "d")).reason == "BLOCKED"
 
 
 async def test_a_block_that_comes_while_the_channel_is_loaded_counts(scene: Scene) -> None:
-    await scene.owner.submit("d", "ann", CreateChannel(ChannelKind.DIRECT, "", ("bob",)))
+    await scene.sequencer.submit("d", "ann", CreateChannel(ChannelKind.DIRECT, "", ("bob",)))
     scene.restarted()
     gate = Gate()
     scene.log.load_gates.append(gate)
-    loading = asyncio.create_task(scene.owner.channel("d"))
+    loading = asyncio.create_task(scene.sequencer.channel("d"))
     await gate.reached.wait()
     # The load has read what was before.
     scene.log.blocked.add("d")
-    refreshing = asyncio.create_task(scene.owner.refresh("d"))
+    refreshing = asyncio.create_task(scene.sequencer.refresh("d"))
     await asyncio.sleep(0)
     gate.open()
     await refreshing
@@ -572,31 +573,31 @@ async def test_a_block_that_comes_while_the_channel_is_loaded_counts(scene: Scen
 
 
 async def test_an_unknown_channel_is_not_kept_in_memory(scene: Scene) -> None:
-    assert await scene.owner.channel("no") is None
+    assert await scene.sequencer.channel("no") is None
     refusal = await refusal_of(scene, "ann", Send("1", "x"), "no")
     assert (refusal.code, refusal.message) == (Code.NOT_FOUND, "no such channel")
     members = tuple(f"u{n}" for n in range(100))
     refusal = await refusal_of(scene, "ann", CreateChannel(ChannelKind.GROUP, "t", members), "no")
     assert refusal.reason == "GROUP_FULL"
-    await scene.owner.refresh("no")
-    assert await scene.owner.channel("no") is None
-    assert len(scene.owner) == 0
+    await scene.sequencer.refresh("no")
+    assert await scene.sequencer.channel("no") is None
+    assert len(scene.sequencer) == 0
     assert scene.log.channels == {}
 
 
 async def test_simultaneous_adds_never_pass_100(scene: Scene) -> None:
     await scene.group(*[f"u{n}" for n in range(90)])
-    adds = [scene.owner.submit("g", "ann", AddMembers((f"x{n}", f"y{n}"))) for n in range(20)]
+    adds = [scene.sequencer.submit("g", "ann", AddMembers((f"x{n}", f"y{n}"))) for n in range(20)]
     outcomes = await asyncio.gather(*adds, return_exceptions=True)
     assert [isinstance(each, Accepted) for each in outcomes] == [True] * 4 + [False] * 16
     assert all(each.reason == "GROUP_FULL" for each in outcomes if isinstance(each, Refusal))
     assert len(scene.log.channels["g"].members) == 99
-    assert isinstance(await scene.owner.submit("g", "ann", AddMembers(("last",))), Accepted)
+    assert isinstance(await scene.sequencer.submit("g", "ann", AddMembers(("last",))), Accepted)
 
 
 async def test_simultaneous_adds_on_two_servers_never_pass_100(scene: Scene) -> None:
     await scene.group(*[f"u{n}" for n in range(90)])
-    one, other = scene.owner, scene.restarted()
+    one, other = scene.sequencer, scene.restarted()
     adds = [(one, other)[n % 2].submit("g", "ann", AddMembers((f"x{n}", f"y{n}"))) for n in range(20)]
     outcomes = await asyncio.gather(*adds, return_exceptions=True)
     accepted = [each for each in outcomes if isinstance(each, Accepted)]
@@ -614,14 +615,14 @@ async def test_a_channel_is_loaded_once_for_all_who_look(scene: Scene) -> None:
     scene.log.loads = 0
     gate = Gate()
     scene.log.load_gates.append(gate)
-    looking = [asyncio.create_task(scene.owner.channel("g")) for _ in range(3)]
+    looking = [asyncio.create_task(scene.sequencer.channel("g")) for _ in range(3)]
     await gate.reached.wait()
-    sending = asyncio.create_task(scene.owner.submit("g", "ann", Send("1", "x")))
-    looking.append(asyncio.create_task(scene.owner.channel("g")))
+    sending = asyncio.create_task(scene.sequencer.submit("g", "ann", Send("1", "x")))
+    looking.append(asyncio.create_task(scene.sequencer.channel("g")))
     await asyncio.sleep(0)
     gate.open()
     channels = await asyncio.gather(*looking)
-    assert {id(each) for each in channels} == {id(scene.owner.loaded("g"))}
+    assert {id(each) for each in channels} == {id(scene.sequencer.loaded("g"))}
     assert (await sending).seq == 3
     assert scene.log.loads == 1
     assert channels[0] is not None
@@ -631,13 +632,13 @@ async def test_a_channel_is_loaded_once_for_all_who_look(scene: Scene) -> None:
 async def test_what_is_asked_while_somebody_looks_for_a_new_channel_keeps_its_order(scene: Scene) -> None:
     gate = Gate()
     scene.log.load_gates.append(gate)
-    looking = asyncio.create_task(scene.owner.channel("g"))
+    looking = asyncio.create_task(scene.sequencer.channel("g"))
     await gate.reached.wait()
-    creating = asyncio.create_task(scene.owner.submit("g", "ann", CreateChannel(ChannelKind.GROUP, "t", ())))
+    creating = asyncio.create_task(scene.sequencer.submit("g", "ann", CreateChannel(ChannelKind.GROUP, "t", ())))
     await asyncio.sleep(0)
     gate.open()
     assert await looking is None
-    sending = asyncio.create_task(scene.owner.submit("g", "ann", Send("1", "x")))
+    sending = asyncio.create_task(scene.sequencer.submit("g", "ann", Send("1", "x")))
     assert (await creating).seq == 2
     assert (await sending).seq == 3
 
@@ -647,11 +648,11 @@ async def test_who_stops_looking_harms_nobody(scene: Scene) -> None:
     scene.restarted()
     gate = Gate()
     scene.log.load_gates.append(gate)
-    impatient, patient = (asyncio.create_task(scene.owner.channel("g")) for _ in range(2))
+    impatient, patient = (asyncio.create_task(scene.sequencer.channel("g")) for _ in range(2))
     await gate.reached.wait()
     impatient.cancel()
     gate.open()
-    assert await patient is scene.owner.loaded("g")
+    assert await patient is scene.sequencer.loaded("g")
     assert impatient.cancelled()
 
 
@@ -659,8 +660,8 @@ async def test_who_gives_up_waiting_for_an_answer_harms_nobody(scene: Scene) -> 
     await scene.group("bob")
     gate = Gate()
     scene.log.append_gates.append(gate)
-    impatient = asyncio.create_task(scene.owner.submit("g", "ann", Send("1", "x")))
-    patient = asyncio.create_task(scene.owner.submit("g", "ann", Send("2", "y")))
+    impatient = asyncio.create_task(scene.sequencer.submit("g", "ann", Send("1", "x")))
+    patient = asyncio.create_task(scene.sequencer.submit("g", "ann", Send("2", "y")))
     await gate.reached.wait()
     impatient.cancel()
     gate.open()
@@ -676,21 +677,21 @@ async def test_channels_used_longest_ago_are_forgotten_unless_they_are_needed(
     scene.restarted()
     scene.unsaved.add("unsaved")
     for channel_id in ("unsaved", "busy", "idle"):
-        await scene.owner.channel(channel_id)
+        await scene.sequencer.channel(channel_id)
     gate = Gate()
     scene.log.append_gates.append(gate)
-    sending = asyncio.create_task(scene.owner.submit("busy", "ann", Send("1", "x")))
+    sending = asyncio.create_task(scene.sequencer.submit("busy", "ann", Send("1", "x")))
     await gate.reached.wait()
     for channel_id in ("unsaved", "idle", "unsaved"):
-        assert await scene.owner.channel(channel_id) is not None
-    await scene.owner.channel("used")
-    assert scene.owner.loaded("idle") is None
-    assert [scene.owner.loaded(each) is not None for each in ("unsaved", "busy", "used")] == [True] * 3
-    assert len(scene.owner) == 3
+        assert await scene.sequencer.channel(channel_id) is not None
+    await scene.sequencer.channel("used")
+    assert scene.sequencer.loaded("idle") is None
+    assert [scene.sequencer.loaded(each) is not None for each in ("unsaved", "busy", "used")] == [True] * 3
+    assert len(scene.sequencer) == 3
     gate.open()
     assert (await sending).seq == 3
     # Forgotten is not lost.
-    assert (await scene.owner.submit("idle", "ann", Send("1", "x"))).seq == 3
+    assert (await scene.sequencer.submit("idle", "ann", Send("1", "x"))).seq == 3
 
 
 # --- the end ----------------------------------------------------------------------------------------------------------
@@ -704,7 +705,7 @@ async def test_closing_finishes_what_is_under_way_and_refuses_the_rest(scene: Sc
     scene.post(ann, 1, Send("1", "a"))
     await gate.reached.wait()
     scene.post(ann, 2, Send("2", "b"))
-    closing = asyncio.create_task(scene.owner.close())
+    closing = asyncio.create_task(scene.sequencer.close())
     await asyncio.sleep(0)
     assert not closing.done()
     gate.open()
@@ -716,9 +717,9 @@ async def test_closing_finishes_what_is_under_way_and_refuses_the_rest(scene: Sc
     assert (refusal.code, refusal.reason) == (Code.UNAVAILABLE, "DRAINING")
     assert scene.texts() == ["a"]
     # To save its receipts, the channel is still there.
-    assert scene.owner.loaded("g") is not None
+    assert scene.sequencer.loaded("g") is not None
 
 
 async def test_closing_with_nothing_under_way(scene: Scene) -> None:
-    await scene.owner.close()
+    await scene.sequencer.close()
     assert (await refusal_of(scene, "ann", CreateChannel(ChannelKind.GROUP, "t", ()))).reason == "DRAINING"

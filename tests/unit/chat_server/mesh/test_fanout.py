@@ -1,4 +1,4 @@
-"""The fan-out of an owner among many servers."""
+"""The fan-out of a sequencer among many servers."""
 
 from __future__ import annotations
 
