@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,52 +10,22 @@ import grpc
 import pytest
 from google.protobuf.descriptor import MethodDescriptor
 from grpc import aio
-from grpc_channelz.v1 import channelz_pb2
-from grpc_health.v1 import health_pb2
-from grpc_reflection.v1alpha import reflection_pb2
 
 from notifier.service import PushQueueService
 from tests.support.mesh import NobodyToWake, little_mesh
 from tests.support.processes import ServerProcess
 from tests.support.raw import Api, details_of
+from tests.support.requests import OPERATORS, PUBLIC, methods
 from tests.support.settings import CHEAP_SIGN_UPS
 from tidings.internal.v1 import peer_pb2, push_queue_pb2, push_queue_pb2_grpc
 from tidings.rpc.interceptor import CallInterceptor
 from tidings.rpc.server import GrpcServer
-from tidings.v1 import (
-    account_pb2,
-    channel_pb2,
-    chat_pb2,
-    contact_pb2,
-    discovery_pb2,
-    history_pb2,
-    presence_pb2,
-    push_pb2,
-)
+from tidings.v1 import history_pb2
 
 pytestmark = pytest.mark.timeout(120)
 
-OPERATORS = (health_pb2, channelz_pb2, reflection_pb2)
-PUBLIC = (
-    account_pb2,
-    channel_pb2,
-    chat_pb2,
-    contact_pb2,
-    discovery_pb2,
-    history_pb2,
-    presence_pb2,
-    push_pb2,
-    *OPERATORS,
-)
-
 # A tag without an end, a length beyond the end, a wire type that there is not, the end of a group that never began.
 MALFORMED = (b"\xff" * 11, b"\x0a\x05ab", b"\x0f", b"\x0c")
-
-
-def methods(files: tuple[Any, ...]) -> Iterator[MethodDescriptor]:
-    for file in files:
-        for service in file.DESCRIPTOR.services_by_name.values():
-            yield from service.methods
 
 
 async def ask(
@@ -95,7 +64,7 @@ async def test_on_the_public_listener(tmp_path: Path) -> None:
     server = await ServerProcess(tmp_path / "data", config=CHEAP_SIGN_UPS).start()
     api = Api(server.endpoint)
     ann = await api.sign_up("ann")
-    await check(api.channel, PUBLIC, ann.metadata)
+    await check(api.channel, (*PUBLIC, *OPERATORS), ann.metadata)
     # What is refused before sign-in is refused for that.
     for method in methods((history_pb2,)):
         unary: Any = api.channel.unary_unary(f"/{method.containing_service.full_name}/{method.name}")

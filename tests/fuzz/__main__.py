@@ -9,10 +9,11 @@ import random
 import tempfile
 from pathlib import Path
 
-from tests.fuzz.attacks import INTERNAL, PUBLIC, Attacker
+from tests.fuzz.attacks import Attacker
 from tests.fuzz.run import fuzz
 from tests.support.processes import ServerProcess
 from tests.support.raw import Api
+from tests.support.requests import INTERNAL, PUBLIC
 from tests.support.settings import UNLIMITED
 
 

@@ -13,40 +13,15 @@ from typing import Any
 
 import grpc
 from google.protobuf import message_factory
-from google.protobuf.descriptor import FileDescriptor, MethodDescriptor
+from google.protobuf.descriptor import MethodDescriptor
 from grpc import aio
-from grpc_channelz.v1 import channelz_pb2
-from grpc_health.v1 import health_pb2
-from grpc_reflection.v1alpha import reflection_pb2
 from hpack import Decoder, Encoder
 from hyperframe.frame import Frame, HeadersFrame
 
 from tests.fuzz.inputs import Known, MessageMaker, grpc_frame, mutated, pick
 from tests.support.raw import Api, Device
-from tidings.internal.v1 import peer_pb2, push_queue_pb2
-from tidings.v1 import (
-    account_pb2,
-    channel_pb2,
-    chat_pb2,
-    contact_pb2,
-    discovery_pb2,
-    history_pb2,
-    presence_pb2,
-    push_pb2,
-)
-
-PUBLIC: Sequence[FileDescriptor] = (
-    account_pb2.DESCRIPTOR,
-    channel_pb2.DESCRIPTOR,
-    chat_pb2.DESCRIPTOR,
-    contact_pb2.DESCRIPTOR,
-    discovery_pb2.DESCRIPTOR,
-    history_pb2.DESCRIPTOR,
-    presence_pb2.DESCRIPTOR,
-    push_pb2.DESCRIPTOR,
-)
-EVERYWHERE: Sequence[FileDescriptor] = (health_pb2.DESCRIPTOR, reflection_pb2.DESCRIPTOR, channelz_pb2.DESCRIPTOR)
-INTERNAL: Sequence[FileDescriptor] = (peer_pb2.DESCRIPTOR, push_queue_pb2.DESCRIPTOR)
+from tests.support.requests import OPERATORS, methods
+from tidings.v1 import chat_pb2
 
 _PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 _PATIENCE = 5.0
@@ -86,16 +61,6 @@ class Answers:
             self.forbidden.append(f"{name} {details!r}: {what}")
 
 
-def methods(files: Sequence[FileDescriptor]) -> list[MethodDescriptor]:
-    """All methods of the services of some files."""
-    return [
-        method
-        for file in files
-        for service in file.services_by_name.values()
-        for method in service.methods_by_name.values()
-    ]
-
-
 class Attacker:
     """Attacks one listener.
 
@@ -105,11 +70,11 @@ class Attacker:
         seed: Makes the inputs: the same seed makes the same ones.
     """
 
-    def __init__(self, endpoint: str, files: Sequence[FileDescriptor], seed: int) -> None:
+    def __init__(self, endpoint: str, files: Sequence[Any], seed: int) -> None:
         self.answers = Answers()
         self._endpoint = endpoint
         self._seed = seed
-        self._methods = methods((*files, *EVERYWHERE))
+        self._methods = methods((*files, *OPERATORS))
         self._random = random.Random(seed)
         self._known = Known()
         self._maker = MessageMaker(self._random, self._known)

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from google.protobuf.descriptor import Descriptor, FieldDescriptor, MethodDescriptor
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
+from grpc_channelz.v1 import channelz_pb2
+from grpc_health.v1 import health_pb2
+from grpc_reflection.v1alpha import reflection_pb2
 
+from tidings.internal.v1 import peer_pb2, push_queue_pb2
 from tidings.v1 import (
     account_pb2,
     channel_pb2,
@@ -22,13 +26,18 @@ from tidings.v1 import (
     push_pb2,
 )
 
-_FILES = (account_pb2, channel_pb2, chat_pb2, contact_pb2, discovery_pb2, history_pb2, presence_pb2, push_pb2)
+PUBLIC = (account_pb2, channel_pb2, chat_pb2, contact_pb2, discovery_pb2, history_pb2, presence_pb2, push_pb2)
+"""What clients call."""
+INTERNAL = (peer_pb2, push_queue_pb2)
+"""What servers call of one another."""
+OPERATORS = (health_pb2, channelz_pb2, reflection_pb2)
+"""What is on every listener."""
 
 
-def methods() -> list[MethodDescriptor]:
-    """All methods that clients call."""
+def methods(files: Iterable[Any] = PUBLIC) -> list[MethodDescriptor]:
+    """All methods of some files of the contract."""
     return [
-        method for file in _FILES for service in file.DESCRIPTOR.services_by_name.values() for method in service.methods
+        method for file in files for service in file.DESCRIPTOR.services_by_name.values() for method in service.methods
     ]
 
 
