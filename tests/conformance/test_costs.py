@@ -250,6 +250,26 @@ async def test_adding_a_contact_or_blocking_somebody_after_many(ports: Ports) ->
     assert_alike(before, await cost(ports, ask))
 
 
+async def test_counting_the_channels_and_the_groups_of_somebody_after_many(ports: Ports) -> None:
+    ticker = Ticker(ports.clock)
+
+    async def channels(first: int, last: int) -> None:
+        await asyncio.gather(
+            *(Scribe(ports.log, ticker, f"g{number}").create("ann", "ben") for number in range(first, last))
+        )
+
+    async def ask() -> None:
+        assert await ports.directory.channel_counts(["ann", "ben"]) == {"ann": made, "ben": made}
+        assert await ports.directory.owned_count("ann") == made
+
+    made = 10
+    await channels(0, made)
+    before = await cost(ports, ask)
+    await channels(made, 500)
+    made = 500
+    assert_alike(before, await cost(ports, ask))
+
+
 async def test_a_page_of_the_channels_and_a_reconnection_after_many_channels(ports: Ports) -> None:
     ticker = Ticker(ports.clock)
     scribes: list[Scribe] = []

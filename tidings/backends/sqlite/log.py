@@ -27,6 +27,11 @@ _INSERT_ENTRY = f"INSERT INTO entries ({ENTRY_COLUMNS}, channel_id) VALUES (?, ?
 _INSERT_SENT = "INSERT INTO sent VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
 _REDACT = "UPDATE entries SET body = ?, gone = 1 WHERE channel_id = ? AND seq = ?"
 _WITH_TEXT = f"SELECT {ENTRY_COLUMNS} FROM {CHANGES_OF_MESSAGE.format(gone=0)} ORDER BY seq"
+_MEMBERSHIP = """
+INSERT INTO memberships (channel_id, user_id, since_seq, until_seq, role, joined_at_ms, active)
+VALUES (?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT DO UPDATE SET until_seq = excluded.until_seq, role = excluded.role, active = excluded.active
+"""
 _ACTIVE = "UPDATE memberships INDEXED BY members SET active = ? WHERE channel_id = ? AND until_seq = 0"
 _ACTIVE_KEPT = 100_000
 _ANY_NUMBER = 1 << 62
@@ -163,8 +168,7 @@ def _append(connection: sqlite3.Connection, batch: LogBatch) -> None:
     active = entries[-1].position if entries else 0
     for change in batch.members:
         connection.execute(
-            "REPLACE INTO memberships (channel_id, user_id, since_seq, until_seq, role, joined_at_ms, active)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?)",
+            _MEMBERSHIP,
             (channel_id, change.user_id, change.since_seq, change.until_seq, change.role, change.joined_at_ms, active),
         )
     for seq, body in batch.redactions:

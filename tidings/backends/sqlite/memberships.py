@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import json
 import sqlite3
 from collections.abc import Collection, Mapping, Sequence
 
@@ -10,7 +11,7 @@ from tidings.backends.sqlite.channel_rows import ACTIVE_WITHIN, MESSAGES, load_s
 from tidings.backends.sqlite.database import Database
 from tidings.core.limits import UNREAD_COUNT
 from tidings.core.ports import Memberships
-from tidings.core.values import ChannelView, Marks, Role
+from tidings.core.values import ChannelView, Marks
 
 _LARGEST_POSITION = (1 << 63) - 1
 # The index has them by about when they were active; the log says where it ends.
@@ -21,10 +22,9 @@ SELECT channel_id, active, coalesce(
 FROM memberships m INDEXED BY channels_of_user
 WHERE user_id = ? AND until_seq = 0 AND active <= ? ORDER BY active DESC, channel_id DESC
 """
-_COUNT = "SELECT count(*) FROM memberships INDEXED BY channels_of_user WHERE user_id = ? AND until_seq = 0"
-_OWNED = f"""
-SELECT count(*) FROM memberships INDEXED BY owned WHERE user_id = ? AND until_seq = 0 AND role = {Role.OWNER:d}
-"""
+# Triggers keep the counts.
+_COUNTS = "SELECT user_id, channels FROM channel_counts WHERE user_id IN (SELECT value FROM json_each(?))"
+_OWNED = "SELECT owned FROM channel_counts WHERE user_id = ?"
 _UNREAD = f"""
 SELECT count(*) FROM (SELECT 1 FROM {MESSAGES.format(gone=0)} AND seq > :read AND author_id <> :user LIMIT :most)
 """
@@ -55,17 +55,15 @@ class SqliteMemberships(Memberships):
         return await self._database.read(work)
 
     async def channel_counts(self, user_ids: Collection[str]) -> Mapping[str, int]:
-        """See `Memberships.channel_counts`. Each is a stretch of an index, as long as the limit allows."""
-
-        def work(connection: sqlite3.Connection) -> Mapping[str, int]:
-            return {each: connection.execute(_COUNT, (each,)).fetchone()[0] for each in user_ids}
-
-        return await self._database.read(work)
+        """See `Memberships.channel_counts`."""
+        asked = (json.dumps(list(user_ids)),)
+        counts = await self._database.read(lambda connection: dict(connection.execute(_COUNTS, asked)))
+        return {user_id: counts.get(user_id, 0) for user_id in user_ids}
 
     async def owned_count(self, user_id: str) -> int:
         """See `Memberships.owned_count`."""
         row = await self._database.read(lambda connection: connection.execute(_OWNED, (user_id,)).fetchone())
-        return int(row[0])
+        return row[0] if row else 0
 
     async def set_mute(self, user_id: str, channel_id: str, muted: bool) -> None:
         """See `Memberships.set_mute`."""

@@ -14,12 +14,14 @@ from tidings.backends.sqlite.history import SqliteHistory
 from tidings.backends.sqlite.log import SqliteChannelLog
 from tidings.backends.sqlite.memberships import SqliteMemberships
 from tidings.core.ports import PageRequest
-from tidings.core.values import ChannelKind, EntryKind, Role, SeqRange
+from tidings.core.search_keys import search_key
+from tidings.core.values import Appended, ChannelKind, EntryKind, LogBatch, MembershipChange, Role, SeqRange
 
 
 def made_by_schema(folder: Path, version: int) -> sqlite3.Connection:
     """A database as the version of tidings with this schema made it."""
     connection = sqlite3.connect(folder / "tidings.db", isolation_level=None)
+    connection.create_function("search_key", 1, search_key, deterministic=True)
     for each in sorted((files("tidings.backends.sqlite") / "migrations").iterdir(), key=lambda file: file.name):
         if each.name.endswith(".sql") and int(each.name[:4]) <= version:
             connection.executescript(each.read_text())
@@ -104,4 +106,32 @@ async def test_relations_are_counted_that_were_there_before(tmp_path: Path) -> N
     assert [await contacts.blocked_count(each, "") for each in ("u-ann", "u-ben")] == [0, 1]
     await contacts.remove("u-ann", "u-cas")
     assert await contacts.contact_count("u-ann", "") == 1
+    await database.close()
+
+
+async def test_channels_from_before_they_were_counted_are_counted(tmp_path: Path) -> None:
+    stays = [
+        ("ga", "ann", 1, 0, Role.OWNER),
+        ("gb", "ann", 1, 0, Role.ADMIN),
+        ("gc", "ann", 1, 7, Role.OWNER),
+        ("ga", "ben", 1, 3, Role.MEMBER),
+        ("ga", "ben", 5, 0, Role.MEMBER),
+        ("gc", "cas", 1, 9, Role.MEMBER),
+    ]
+    columns = ("channel_id", "user_id", "since_seq", "until_seq", "role")
+    with closing(made_by_schema(tmp_path, 9)) as connection:
+        insert(
+            connection,
+            "memberships",
+            [{**dict(zip(columns, stay, strict=True)), "joined_at_ms": 1, "active": 9} for stay in stays],
+        )
+    database = Database(tmp_path)
+    memberships, log = SqliteMemberships(database), SqliteChannelLog(database)
+    assert await memberships.channel_counts(["ann", "ben", "cas"]) == {"ann": 2, "ben": 1, "cas": 0}
+    assert [await memberships.owned_count(each) for each in ("ann", "ben", "cas")] == [1, 0, 0]
+    # And from then on.
+    changes = (MembershipChange("ann", Role.OWNER, 1, 1, 8), MembershipChange("ben", Role.OWNER, 5, 1))
+    assert await log.append(LogBatch("ga", (), members=changes)) == Appended()
+    assert await memberships.channel_counts(["ann", "ben"]) == {"ann": 1, "ben": 1}
+    assert [await memberships.owned_count(each) for each in ("ann", "ben")] == [0, 1]
     await database.close()
