@@ -47,8 +47,11 @@ async def test_users_from_before_are_found_without_their_accents(tmp_path: Path)
 
 
 async def test_a_search_costs_the_same_with_ten_thousand_who_share_the_beginning(
-    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # The steps of one connection are counted, so there is no other.
+    monkeypatch.setattr("tidings.backends.sqlite.database._READERS", 1)
+
     async def steps(folder: Path, number: int) -> int:
         database = await _made_before(folder, {f"x{each:05}": f"Ánna {each}" for each in range(number)})
         counted = 0
