@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from threading import Thread
-from wsgiref.simple_server import WSGIServer
 
-from prometheus_client import CollectorRegistry, Gauge, PlatformCollector, ProcessCollector, start_http_server
+from prometheus_client import CollectorRegistry, Gauge, PlatformCollector, ProcessCollector
 from prometheus_client.metrics_core import CounterMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from tidings.rpc.server import ListenError
 from tidings_server.engines import ChatHost
+from tidings_server.metrics_listener import MetricsListener
 
 
 class Metrics:
@@ -21,7 +20,7 @@ class Metrics:
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
         PlatformCollector(registry=self.registry)
-        self._server: tuple[WSGIServer, Thread] | None = None
+        self._listener: MetricsListener | None = None
 
     def chat(self, host: ChatHost) -> None:
         """Add those of a chat server: streams, channels in memory, messages accepted since it began."""
@@ -43,18 +42,15 @@ class Metrics:
             return
         host, _, port = listen.rpartition(":")
         try:
-            self._server = start_http_server(int(port), host.strip("[]"), self.registry)
+            self._listener = MetricsListener(host.strip("[]"), int(port), self.registry)
         except (OSError, ValueError, OverflowError) as error:
             raise ListenError(f"metrics cannot be served at {listen}: {error}") from error
 
     def stop(self) -> None:
         """Stop serving."""
-        if self._server is not None:
-            server, thread = self._server
-            server.shutdown()
-            server.server_close()
-            thread.join()
-            self._server = None
+        if self._listener is not None:
+            self._listener.stop()
+            self._listener = None
 
 
 class _Count(Collector):
