@@ -50,3 +50,13 @@ class FairQueue(Generic[T]):
         if items:
             self._items[key] = items
         return item
+
+    def discard(self, key: str, item: T) -> None:
+        """Take an item of a key out, wherever it stands; nothing happens when it is not there."""
+        items = self._items.get(key)
+        if items is None or item not in items:
+            return
+        items.remove(item)
+        self._count -= 1
+        if not items:
+            del self._items[key]

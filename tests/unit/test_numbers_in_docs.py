@@ -214,6 +214,7 @@ _STATED = {
         f"`rates.calls_by_address`: {_rate(_SETTINGS.rates.calls_by_address)}",
         f"| hashes that wait, from one address | {passwords.MOST_OF_ADDRESS} |",
         f"| hashes that wait | {passwords.MOST_WAITING:,} |",
+        f"| how long one waits for its turn | {passwords.LONGEST_WAIT:g} s |",
         f"`rates.commands`: {_rate(_SETTINGS.rates.commands)}",
         f"| groups that a user owns | {limits.GROUPS_OWNED:,} |",
         f"| channels that a user is in | {limits.CHANNELS:,}; {limits.CHANNELS_BY_OTHERS:,} before others",

@@ -33,3 +33,18 @@ def test_nothing_is_lost_and_each_keys_items_stay_in_order(keys: list[str]) -> N
     for key in set(keys):
         mine = [n for each, n in taken if each == key]
         assert mine == sorted(mine)
+
+
+def test_what_is_given_up_leaves_its_place_to_others() -> None:
+    queue: FairQueue[str] = FairQueue(3, 2)
+    for item in ("a1", "a2", "b1"):
+        assert queue.add(item[0], item)
+    queue.discard("a", "a1")
+    assert len(queue) == 2
+    assert queue.add("a", "a3")
+    queue.discard("b", "b1")
+    # There is nothing any more to be taken out.
+    queue.discard("b", "b1")
+    queue.discard("a", "a1")
+    assert [queue.take() for _ in range(len(queue))] == ["a2", "a3"]
+    assert not queue

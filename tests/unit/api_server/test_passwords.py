@@ -123,3 +123,31 @@ async def test_a_flood_from_one_address_keeps_another_waiting_for_one_hash() -> 
     # Nobody who has hung up is waited for.
     assert await passwords.verify(kept, "correct horse", HERE)
     await passwords.close()
+
+
+async def test_whoever_has_had_no_turn_in_time_is_refused_and_keeps_no_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    passwords = Passwords(CHEAP, threads=1, most_of_address=3, longest_wait=0.01)
+    go_on = threading.Event()
+    verify = PasswordHasher.verify
+
+    def slow(self: PasswordHasher, password_hash: str, password: str) -> bool:
+        go_on.wait(10)
+        return verify(self, password_hash, password)
+
+    kept = await passwords.hash("correct horse", HERE)
+    monkeypatch.setattr(PasswordHasher, "verify", slow)
+    at_work = asyncio.ensure_future(passwords.verify(kept, "correct horse", HERE))
+    await asyncio.sleep(0)
+    # More, one after the other, than may wait at once: each is refused for its own wait.
+    for _ in range(5):
+        with pytest.raises(Refusal) as refused:
+            await passwords.verify(kept, "correct horse", HERE)
+        assert (refused.value.code, refused.value.reason) == (Code.RESOURCE_EXHAUSTED, "TOO_MANY_SIGN_INS")
+        assert refused.value.retry_after is not None
+        assert isinstance(refused.value.__cause__, TimeoutError)
+        assert not at_work.done()
+    go_on.set()
+    # The one whose hash was under way is answered, and so is the next.
+    assert await at_work
+    assert await passwords.verify(kept, "correct horse", HERE)
+    await passwords.close()
