@@ -278,8 +278,14 @@ class Accounts:
         tokens = self._issue(kept, refresh_token)
         # A change of password signs out what is signed in; this device may have come just after it, with the old one.
         current = await self._store.password_hash(user.user_id)
-        if current != password_hash and not await self._passwords.verify(current, password, user.user_id):
-            await self._revoke(user.user_id, kept.device_id)
+        may_stay = False
+        try:
+            may_stay = current == password_hash or await self._passwords.verify(current, password, user.user_id)
+        finally:
+            # It goes as well when nobody can tell, since the check has had no turn.
+            if not may_stay:
+                await self._revoke(user.user_id, kept.device_id)
+        if not may_stay:
             raise _wrong_credentials()
         return SignedIn(user, kept.device_id, tokens, self._servers())
 

@@ -14,10 +14,11 @@ from google.rpc import error_details_pb2
 from api_server.account_values import DeviceToSignIn
 from api_server.accounts import Accounts
 from api_server.passwords import PasswordCost, Passwords
-from tests.support.accounts import LIMITS, PASSWORD, SERVERS, TOKEN_MS, World, log_in, open_world, sign_up
+from tests.support.accounts import CHEAP, LIMITS, PASSWORD, SERVERS, TOKEN_MS, World, log_in, open_world, sign_up
 from tidings.backends.sqlite.accounts import SqliteAccountStore
 from tidings.core.errors import Code, Refusal
 from tidings.core.rate import Rate
+from tidings.core.reasons import Reason
 from tidings.core.values import Device, Identity, Platform
 from tidings.rpc.status import to_status
 
@@ -295,6 +296,27 @@ async def test_the_old_password_signs_nobody_in_after_a_change_under_way(world: 
     # The same password hashed anew is no change.
     store.new_hash = await world.passwords.hash("another password", "")
     await log_in(accounts, password="another password")
+
+
+async def test_whom_a_busy_server_cannot_check_again_after_a_change_under_way_is_not_signed_in(world: World) -> None:
+    class BusyThen(Passwords):
+        checks = 0
+
+        async def verify(self, password_hash: str | None, password: str, address: str) -> bool:
+            self.checks += 1
+            if self.checks == 2:
+                raise Refusal(Code.RESOURCE_EXHAUSTED, "busy", reason=Reason.TOO_MANY_SIGN_INS, retry_after=1.0)
+            return await super().verify(password_hash, password, address)
+
+    store, passwords = ChangedJustBefore(world.store._database), BusyThen(CHEAP)
+    accounts = world.accounts(store=store, passwords=passwords)
+    signed_in = await sign_up(accounts)
+    store.new_hash = await world.passwords.hash("another password", "")
+    assert (await refusal(log_in(accounts))).reason == "TOO_MANY_SIGN_INS"
+    assert passwords.checks == 2
+    assert await store.devices(signed_in.user.user_id) == []
+    assert len(world.sessions.ended) == 1
+    await passwords.close()
 
 
 # --- refresh tokens ---------------------------------------------------------------------------------------------------
