@@ -69,7 +69,7 @@ async def fuzz(server: ServerProcess, inputs: int, seed: int) -> Report:
         seed: The same seed makes the same inputs.
     """
     async with server:
-        await attack(server.endpoint, inputs // 5, seed + 1)
+        await attack(server.endpoint, inputs // 2, seed + 1)
         before = server.rss()
         bystanders = Bystanders(server.endpoint)
         await bystanders.start()
