@@ -88,7 +88,11 @@ class PeerService:
             outbox.confirm(request.confirm.number)
         elif kind == "received":
             received = request.received
-            self._channels.received(received.channel_id, received.user_id, received.seq)
+            # Nobody waits for an answer. What names no channel is not looked up.
+            with contextlib.suppress(Refusal):
+                check_id("channel_id", received.channel_id)
+                check_id("user_id", received.user_id)
+                self._channels.received(received.channel_id, received.user_id, received.seq)
 
     def _post(self, outbox: PeerOutbox, message: peer_pb2.ChannelRequest) -> None:
         reply = PeerReply(outbox, message.request_id, message.in_log_order)

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from grpc import aio
 
+from chat_server.channels.local import LocalChannels
 from tests.support.mesh import Mesh, little_mesh
 from tests.support.raw import CODES, details_of, end_of
 from tidings.core.actions import AddMembers, CreateChannel, Leave
@@ -171,8 +172,12 @@ async def test_routes_that_were_wiped_lose_no_event(folder: Path) -> None:
             assert [(await b.next("message")).seq for _ in range(50)] == list(range(first, first + 50))
 
 
-async def test_what_another_server_asks_is_checked_too(folder: Path) -> None:
+async def test_what_another_server_asks_is_checked_too(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     largest = 2**64 - 1
+    noted: list[tuple[str, str]] = []
+    monkeypatch.setattr(
+        LocalChannels, "received", lambda _, channel_id, user_id, seq: noted.append((channel_id, user_id))
+    )
     async with little_mesh(folder, 1) as mesh:
         (sequencer,) = mesh.nodes
         channel_id = mesh.channel_of(sequencer)
@@ -199,13 +204,22 @@ async def test_what_another_server_asks_is_checked_too(folder: Path) -> None:
         async with aio.insecure_channel(sequencer.internal) as channel:
             link: Any = peer_pb2_grpc.PeerServiceStub(channel).Link
             call = link()
-            received = peer_pb2.Received(channel_id=channel_id, user_id="ann", seq=largest)
+            received = [
+                peer_pb2.PeerRequest(received=peer_pb2.Received(channel_id=each, user_id=user_id, seq=largest))
+                for each, user_id in (
+                    (channel_id, "ann"),
+                    ("", "ann"),
+                    ("y" * 100_000, "ann"),
+                    ("g\0", "ann"),
+                    ("gone", ""),
+                )
+            ]
             await call.write(
                 peer_pb2.LinkRequest(
                     requests=[
                         peer_pb2.PeerRequest(open=peer_pb2.Open(confirmed=largest, epoch="\0")),
                         peer_pb2.PeerRequest(confirm=peer_pb2.Confirm(number=largest)),
-                        peer_pb2.PeerRequest(received=received),
+                        *received,
                         peer_pb2.PeerRequest(),
                         *requests,
                     ]
@@ -216,6 +230,8 @@ async def test_what_another_server_asks_is_checked_too(folder: Path) -> None:
                 for response in (await call.read()).responses:
                     if response.HasField("channel_result"):
                         results[response.channel_result.request_id] = response.channel_result.error
+            # What names no channel or nobody is not looked up.
+            assert noted == [(channel_id, "ann")]
             for number, (_, code, field) in enumerate(asked, 1):
                 assert CODES[results[number].code].name == code, (asked[number - 1], results[number])
                 assert details_of(results[number]).fields == [field]
