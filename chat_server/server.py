@@ -167,9 +167,7 @@ class ChatServer(DeviceStreams):
         return self._limiter.take(session.identity.user_id, min(commands, self._most_at_once))
 
     async def obey(self, session: Session, command: chat_pb2.Command) -> None:
-        """Carry out a command. The session gets its result, now or later; one that has ended asks for nothing more."""
-        if session.ended is not None:
-            return
+        """Carry out a command of a session that has not ended. It gets its result, now or later."""
         try:
             await self._obey(session, command)
         except Refusal as refusal:
